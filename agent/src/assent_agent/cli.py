@@ -1,0 +1,429 @@
+"""The command `assent-agent`: enrol, run, look, pause, forget, withdraw.
+
+Exit codes: 0 done, 1 refused or failed (the reason is on standard error), 2 the command was not understood. With
+`--json` the answer is one JSON object on standard output. Whatever takes time to import is imported by the command
+that needs it, so that `status` answers at once.
+"""
+# ruff: noqa: PLC0415 - see above
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from assent_agent.runtime.control import AgentNotRunning, ask
+from assent_agent.runtime.paths import base_folder, control_socket
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from assent.contracts.wire import Offer
+    from assent_agent.app import Parts
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+consent_app = typer.Typer(no_args_is_help=True, help="What you agreed to: show, give, withdraw, save the receipt.")
+app.add_typer(consent_app, name="consent")
+
+Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.")]
+_DURATION = re.compile(r"(\d+)\s*([smhd]?)", re.IGNORECASE)
+_UNITS = {"": 60, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def main() -> None:
+    """Entry point."""
+    app()
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(1)
+
+
+def _print(as_json: bool, answer: dict[str, Any], text: str) -> None:
+    typer.echo(json.dumps(answer, ensure_ascii=False) if as_json else text)
+
+
+def _seconds(text: str) -> int:
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise typer.BadParameter("say for instance 30s, 10m, 2h")
+    return int(match[1]) * _UNITS[match[2].lower()]
+
+
+def _prompt(text: str) -> str:
+    if not sys.stdin.isatty():
+        _fail("A passphrase is needed, and nobody can be asked: set ASSENT_AGENT_PASSPHRASE_FILE.")
+    return str(typer.prompt(text, hide_input=True, prompt_suffix=""))
+
+
+@contextmanager
+def _parts() -> Iterator[Parts]:
+    """What commands work with; errors become a sentence and exit code 1."""
+    from assent_agent import app as agent_app
+    from assent_agent.runtime.home import AgentHome
+    from assent_agent.settings import AgentSettings
+
+    try:
+        yield agent_app.Parts(AgentHome(base_folder(os.environ)), AgentSettings(), _prompt)
+    except agent_app.EXPECTED as error:
+        _fail(agent_app.explain(error))
+
+
+def _wish(question: dict[str, Any]) -> dict[str, Any] | None:
+    """Ask the running agent; None when there is none."""
+    try:
+        answer = ask(control_socket(os.environ), question)
+    except AgentNotRunning:
+        return None
+    if not answer.get("ok"):
+        _fail(str(answer.get("error", "The agent refused.")))
+    answer.pop("ok")
+    return answer
+
+
+@app.command()
+def enrol(code: str, as_json: Json = False) -> None:
+    """Join with an invitation CODE: makes a key for this device, and the key that opens your recordings."""
+    with _parts() as parts:
+        from assent.client.credentials import passphrase_from_file
+        from assent_agent import app as agent_app
+
+        def passphrase() -> str:
+            from_file = passphrase_from_file()
+            if from_file is not None:
+                return from_file
+            if not sys.stdin.isatty():
+                _fail("Your passphrase is needed, and nobody can be asked: set ASSENT_PASSPHRASE_FILE.")
+            return str(
+                typer.prompt("Choose a passphrase for your recordings", hide_input=True, confirmation_prompt=True)
+            )
+
+        identity = agent_app.enrol(parts, code, passphrase)
+        _print(
+            as_json,
+            {"person": identity.person, "name": identity.name, "custodian": identity.custodian_url},
+            f"Welcome, {identity.name}. Nothing is recorded: see 'assent-agent consent give' for what you can choose.",
+        )
+
+
+@app.command()
+def run(
+    source: Annotated[
+        str, typer.Option(help="'x11', or 'replay:FILE' to play a file instead of recording this desktop.")
+    ] = "x11",
+    exit_when_done: Annotated[
+        bool, typer.Option(help="With a replay: end after it, and send what may be sent.")
+    ] = False,
+) -> None:
+    """Run the agent until it is stopped. It records only what you agreed to, and only while the indicator is shown."""
+    with _parts() as parts:
+        from assent_agent import app as agent_app
+
+        kind, _, file = source.partition(":")
+        if kind == "replay" and file:
+            typer.echo("Replaying a file. Nothing of this desktop is captured, so no indicator is shown.", err=True)
+            agent_app.run_replay(parts, Path(file), exit_when_done=exit_when_done)
+            return
+        if source != "x11":
+            raise typer.BadParameter("want x11 or replay:FILE", param_hint="--source")
+        raise typer.Exit(agent_app.run_desktop(parts))
+
+
+@app.command()
+def status(as_json: Json = False) -> None:
+    """What the agent does right now, as it is observed."""
+    answer = _wish({"do": "status"})
+    if answer is None:
+        answer = {"state": "off", "sentence": "The agent does not run. Nothing is recorded.", **_at_rest()}
+    lines = [str(answer["sentence"])]
+    if answer.get("paused_until"):
+        lines.append(f"Paused until {answer['paused_until']}.")
+    for modality, seconds in sorted(answer.get("arrived_s", {}).items()):
+        lines.append(f"  {modality}: last observed {seconds:.0f} s ago")
+    lines.append(
+        f"Waiting here, sealed: {answer['segments_waiting']} segments"
+        + (f", {answer['segments_held']} of them held for you." if answer.get("segments_held") else ".")
+    )
+    if answer.get("valid_until"):
+        lines.append(f"Your consent ends {answer['valid_until']}.")
+    for withdrawal in answer["withdrawals"]:
+        if withdrawal["confirmed"]:
+            lines.append(f"Withdrawn {withdrawal['at']}: confirmed; erased from {withdrawal['erased_from']}.")
+        else:
+            lines.append(f"Withdrawn {withdrawal['at']}: not confirmed yet; it will be delivered.")
+    if answer.get("accesses"):
+        lines.append(f"{answer['accesses']} accesses to tell you of: see 'assent me accesses'.")
+    lines += [str(answer[key]) for key in ("custodian_trouble", "upload_trouble") if answer.get(key)]
+    _print(as_json, answer, "\n".join(lines))
+
+
+def _at_rest() -> dict[str, Any]:
+    """What can be said without keys and without an agent."""
+    with _parts() as parts:
+        folder = parts.home.spool
+        sealed = [p for p in folder.glob("*/*") if p.suffix in (".segment", ".sending")] if folder.exists() else []
+        return {
+            "segments_waiting": len(sealed),
+            "withdrawals": [
+                {
+                    "at": queued.statement.at,
+                    "confirmed": queued.stored.confirmation is not None,
+                    "erased_from": queued.stored.confirmation and queued.stored.confirmation.erased_from,
+                }
+                for queued in parts.home.withdrawals()
+            ],
+        }
+
+
+@app.command()
+def pause(
+    duration: Annotated[str, typer.Argument(help="For instance 5m or 1h; without it, until you resume.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Stop recording for a while, or until you resume."""
+    seconds = _seconds(duration) if duration else None
+    answer = _wish({"do": "pause", "seconds": seconds})
+    if answer is None:
+        answer = {"state": "paused"}
+        with _locked() as parts:
+            from assent_agent import app as agent_app
+
+            agent_app.pause(parts, seconds)
+    _print(as_json, answer, "Paused." if seconds is None else f"Paused for {duration}.")
+
+
+@app.command()
+def resume(as_json: Json = False) -> None:
+    """Go on after a pause."""
+    answer = _wish({"do": "resume"})
+    if answer is None:
+        answer = {"state": "off", "sentence": "No pause any more. The agent does not run."}
+        with _locked() as parts:
+            from assent_agent import app as agent_app
+
+            agent_app.resume(parts)
+    _print(as_json, answer, str(answer["sentence"]))
+
+
+@contextmanager
+def _locked() -> Iterator[Parts]:
+    """As `_parts`, while no agent can start."""
+    with _parts() as parts:
+        from assent_agent.runtime.home import HomeLock
+
+        parts.home.identity()
+        lock = HomeLock(parts.home)
+        try:
+            yield parts
+        finally:
+            lock.release()
+
+
+@app.command()
+def forget(
+    last: Annotated[str, typer.Option("--last", help="For instance 10m.")],
+    as_json: Json = False,
+) -> None:
+    """Destroy what was recorded in the last while and is still here. Works offline."""
+    seconds = _seconds(last)
+    answer = _wish({"do": "forget", "seconds": seconds})
+    if answer is None:
+        with _locked() as parts:
+            from datetime import timedelta
+
+            from assent_agent import app as agent_app
+
+            done = agent_app.forget(parts, timedelta(seconds=seconds))
+            answer = {"forgotten": done.segments, "out_of_reach": done.out_of_reach}
+    text = f"Forgotten: the last {last} ({answer['forgotten']} sealed segments)."
+    if answer["out_of_reach"]:
+        text += f" {answer['out_of_reach']} were sent already; erase those with 'assent me erase'."
+    _print(as_json, answer, text)
+
+
+@app.command()
+def send(as_json: Json = False) -> None:
+    """Send what waits here now, also what is still held for you to look at."""
+    answer = _wish({"do": "send"})
+    if answer is not None:
+        _print(as_json, answer, "Sending. See 'assent-agent status'.")
+        return
+    with _locked() as parts:
+        from assent_agent import app as agent_app
+
+        done = agent_app.send(parts)
+        if not done.succeeded:
+            _fail(f"Sent {done.sent}; the rest waits here: {done.sentence}")
+        _print(as_json, {"sent": done.sent}, f"Sent {done.sent}.")
+
+
+@app.command()
+def uninstall(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    anyway: Annotated[bool, typer.Option(help="Even though a withdrawal is not delivered yet.")] = False,
+) -> None:
+    """Remove the agent's keys and what was not sent from this computer. Your receipts are kept."""
+    with _locked() as parts:
+        from assent_agent import app as agent_app
+
+        if not yes and not (sys.stdin.isatty() and typer.confirm("Destroy what is not sent, and this device's key?")):
+            _fail("Nothing was removed. Say --yes to remove it.")
+        if agent_app.deliver_withdrawals(parts) and not anyway:
+            _fail("A withdrawal is not delivered yet, and only this device's key can do it. Try again when online.")
+        agent_app.uninstall(parts)
+        typer.echo(f"Removed. Your receipts are still in {parts.home.folder / 'receipts'}.")
+
+
+# --- consent --------------------------------------------------------------------------------------
+
+
+@consent_app.command("show")
+def consent_show(as_json: Json = False) -> None:
+    """What you agreed to on this device; with nothing given, what you could choose."""
+    with _parts() as parts:
+        from assent.contracts.envelope import read_unverified
+        from assent.contracts.statements import Receipt
+        from assent_agent import app as agent_app
+
+        stored, held = parts.home.receipt(), parts.home.held_receipt()
+        if stored is None or held is None:
+            offer = agent_app.offer(parts)
+            _print(as_json, {"receipt": None, "offer": json.loads(offer.to_json())}, _offer_text(offer))
+            return
+        receipt = read_unverified(stored.receipt, Receipt)
+        choices = sorted((modality.value, purpose) for modality, purpose in held.choices)
+        text = [f"You agreed on {receipt.at}, until {receipt.valid_until}:"]
+        text += [f"  {modality} for {purpose}" for modality, purpose in choices]
+        text += [f"  keyboard: {held.keyboard_mode.value}", "Withdraw with 'assent-agent consent withdraw'."]
+        _print(
+            as_json,
+            {
+                "receipt": held.record,
+                "at": receipt.at,
+                "valid_until": receipt.valid_until,
+                "choices": choices,
+                "keyboard_mode": held.keyboard_mode.value,
+            },
+            "\n".join(text),
+        )
+
+
+def _offer_text(offer: Offer) -> str:
+    lines = [offer.notice, "", "Purposes:"]
+    for purpose in offer.purposes:
+        lines.append(f"  {purpose.iri}: {purpose.sentence}")
+        lines.append(f"    who may receive it: {', '.join(purpose.recipients)}")
+    lines += ["", *offer.statements, "", f"Consent ends after {offer.valid_days} days. Nothing is chosen for you."]
+    lines.append("Applications that may be recorded: " + (", ".join(offer.application_list.allow) or "none"))
+    return "\n".join(lines)
+
+
+@consent_app.command("give")
+def consent_give(
+    modality: Annotated[list[str] | None, typer.Option(help="pointer, keyboard, screen or context; repeat it.")] = None,
+    purpose: Annotated[list[str] | None, typer.Option(help="The purpose's identifier; repeat it.")] = None,
+    keyboard_mode: Annotated[str, typer.Option(help="shape (kind and timing of keys) or text (which keys).")] = "shape",
+    export: Annotated[bool, typer.Option(help="Also allow copies outside the protected reader.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="You have read the notice; do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Agree to be recorded on this device: what, and for what. Nothing is chosen for you."""
+    with _parts() as parts:
+        from assent.contracts.events import KeyboardMode
+        from assent.contracts.ids import Modality
+        from assent.contracts.statements import Mode
+        from assent_agent import app as agent_app
+
+        parts.home.identity()
+        shown = agent_app.offer(parts)
+        asking = sys.stdin.isatty() and not yes
+        if not asking and (not yes or not modality or not purpose):
+            _fail("Say what you agree to: --modality, --purpose and --yes. The notice: 'assent-agent consent show'.")
+        try:
+            modalities = [Modality(each) for each in modality or ()]
+            mode = KeyboardMode(keyboard_mode)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+        purposes = list(purpose or ())
+        if asking:
+            typer.echo(_offer_text(shown) + "\n")
+            purposes = purposes or _ticked([(p.iri, f"For: {p.sentence}") for p in shown.purposes])
+            modalities = modalities or [
+                Modality(each) for each in _ticked([(m.value, f"Record {m.value}?") for m in Modality])
+            ]
+            if Modality.KEYBOARD in modalities and typer.confirm("Record which keys (else only their kind)?"):
+                mode = KeyboardMode.TEXT
+            if not purposes or not modalities or not typer.confirm("Give this consent?"):
+                _fail("Nothing was given, and nothing is recorded.")
+        modes = (Mode.READER, Mode.EXPORT) if export else (Mode.READER,)
+        receipt, path = agent_app.give(
+            parts, shown, modalities=modalities, purposes=purposes, keyboard_mode=mode, modes=modes
+        )
+        _wish({"do": "given"})
+        _print(
+            as_json,
+            {"receipt": receipt.record, "file": str(path), "valid_until": receipt.valid_until},
+            f"Thank you. Your receipt: {path}\nWithdraw at any time: 'assent-agent consent withdraw'.",
+        )
+
+
+def _ticked(choices: list[tuple[str, str]]) -> list[str]:
+    return [name for name, text in choices if typer.confirm(text, default=False)]
+
+
+@consent_app.command("withdraw")
+def consent_withdraw(
+    modality: Annotated[list[str] | None, typer.Option(help="Only this modality; repeat it.")] = None,
+    purpose: Annotated[list[str] | None, typer.Option(help="Only this purpose; repeat it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Withdraw: recording stops, what is not sent is destroyed. Works offline, at once, and needs no reason."""
+    question = {"do": "withdraw", "modalities": modality or [], "purposes": purpose or []}
+    answer = _wish(question)
+    if answer is None:
+        with _locked() as parts:
+            from assent.contracts.ids import Modality
+            from assent_agent import app as agent_app
+
+            try:
+                modalities = frozenset(Modality(each) for each in modality or ())
+            except ValueError as error:
+                raise typer.BadParameter(str(error)) from error
+            done = agent_app.withdraw(parts, modalities, frozenset(purpose or ()))
+            answer = {"confirmed": done.confirmed, "erased_from": done.erased_from}
+    confirmed = answer.get("confirmed") or False
+    text = "Withdrawn. Recording has stopped here, and what was not sent is destroyed."
+    text += (
+        f"\nConfirmed by the custodian; erased from {answer['erased_from']}."
+        if confirmed
+        else "\nIt is written down and will be delivered; 'assent-agent status' says when it is confirmed."
+    )
+    _print(as_json, answer, text)
+
+
+@consent_app.command("receipt")
+def consent_receipt(
+    save: Annotated[Path | None, typer.Option(help="Write the receipts into this file.")] = None,
+) -> None:
+    """Print (or save) the receipts given on this device, as they were signed by you and the custodian."""
+    with _parts() as parts:
+        receipts = parts.home.receipts()
+        if not receipts:
+            _fail("No receipt was given on this device.")
+        text = json.dumps([json.loads(stored.to_json()) for stored in receipts], indent=1)
+        if save is None:
+            typer.echo(text)
+            return
+        save.write_text(text + "\n", encoding="utf-8")
+        typer.echo(f"Saved {len(receipts)} to {save}.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""What the person is told: observed facts, never intentions.
+
+"Recording" is said only while capture runs *and* the sources answer: a picture arrived within the last seconds when
+pictures are agreed to, or the input source says that it runs. What should be recorded and does not arrive is trouble.
+
+Pure: facts and times come with the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from assent.contracts.ids import Modality
+from assent_agent.core.consent import ConsentState, Why
+from assent_agent.core.recorder import SECOND_NS
+
+SILENT_NS = 15 * SECOND_NS
+"""Pictures come every few seconds; nothing for this long means that something is wrong."""
+
+SENTENCES: Mapping[Why, str] = {
+    Why.ENDED: "The agent is ending.",
+    Why.NO_RECEIPT: "You have not agreed to be recorded. Nothing is recorded.",
+    Why.SWITCHED_OFF: "Recording is switched off on this device.",
+    Why.HALTED: "The programme is halted. Nothing is recorded.",
+    Why.PAUSED: "Paused. Nothing is recorded.",
+    Why.LOCKED: "The screen is locked. Nothing is recorded.",
+    Why.NO_INDICATOR: "No indicator can be shown, so nothing is recorded.",
+    Why.CLOCK: "This computer's clock does not agree with the custodian's. Nothing is recorded until it does.",
+    Why.DISK: "The disk is full or fails. Nothing new is recorded; what was recorded is safe.",
+    Why.SOURCE: "The desktop cannot be observed. Nothing is recorded.",
+    Why.NO_CERTIFICATE: "There is no permission from the custodian yet. Nothing is recorded.",
+}
+
+QUIET = frozenset({Why.ENDED, Why.NO_RECEIPT, Why.SWITCHED_OFF, Why.HALTED})
+"""Reasons that are no trouble: it is off."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """`state`: recording, paused, off or trouble; `sentence`: one plain sentence about it."""
+
+    state: str
+    sentence: str
+
+
+def tell(
+    state: ConsentState, *, arrived_ns: Mapping[Modality, int], failure: str, started_ns: int, now_ns: int
+) -> Told:
+    """What to say. `arrived_ns`: when something of each modality last arrived, monotonic; `failure`: of the source."""
+    why = state.why
+    if why is not None:
+        if why is Why.HALTED and state.halted:
+            return Told("off", f"The programme is halted: {state.halted}")
+        if why in (Why.PAUSED, Why.LOCKED):
+            return Told("paused", SENTENCES[why])
+        return Told("off" if why in QUIET else "trouble", SENTENCES[why])
+    if failure:
+        return Told("trouble", failure)
+    if Modality.SCREEN in state.capturing:
+        last = max(arrived_ns.get(Modality.SCREEN, started_ns), started_ns)
+        if now_ns - last > SILENT_NS:
+            return Told("trouble", "No pictures of the screen arrive. What you do now may not be recorded.")
+    return Told("recording", "Recording: " + ", ".join(sorted(m.value for m in state.capturing)) + ".")

@@ -1,0 +1,278 @@
+"""The agent's folder: who the person is, the receipt, the switch, the pause, and withdrawals on their way.
+
+    identity.json     person, name, custodian, root fingerprint and device key id, as enrolled
+    receipt.json      the receipt in force on this device, counter-signed, with its salt and the application list shown
+    receipts/         every receipt given on this device, to keep
+    withdrawals/      each withdrawal, signed, until it is confirmed, and the confirmation afterwards
+    switch.json       the switch of this device, and a pause
+    spool/            sealed recordings that are not stored elsewhere yet (`assent_agent.spool`)
+
+Every file is replaced as a whole, synced, mode 0600. One process at a time works in the folder (`HomeLock`).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self, TypeVar
+
+from pydantic import Field
+
+from assent.client.files import write_private
+from assent.contracts.envelope import Envelope, Signed, StatementInvalid, read_unverified, sign
+from assent.contracts.ids import Hash, Modality, RandomId
+from assent.contracts.keys import KeyId, KeyText, SigningKey
+from assent.contracts.statements import Receipt, Url, Withdrawal, WithdrawalConfirmed
+from assent.contracts.times import Moment, moment, parse_moment
+from assent.contracts.wire import ApplicationList
+from assent_agent.core.consent import HeldReceipt
+from assent_agent.runtime.paths import CONTROL_SOCKET, base_folder
+
+S = TypeVar("S", bound=Signed)
+
+DEVICE_KEY = "device"
+SALT_BYTES = 16
+
+
+class NotEnrolled(Exception):
+    """There is no enrolment in this folder."""
+
+
+class HomeBusy(Exception):
+    """Another agent works in this folder."""
+
+
+class HomeDamaged(Exception):
+    """A file of the agent's folder cannot be read. Nothing is recorded on its word."""
+
+
+class Identity(Signed):
+    person: RandomId
+    name: str
+    custodian_url: Url
+    root_fingerprint: Hash
+    device_key_id: KeyId
+
+
+class StoredReceipt(Signed):
+    """`salt`: hexadecimal; it opens the receipt's leaf in the log. `device_key`: the public key that signed, so that
+    the person's own signature can be checked from the file alone. `sentences`: the purposes as they were shown, by IRI.
+    """
+
+    receipt: Envelope
+    salt: str
+    device_key: KeyText
+    application_list: ApplicationList
+    sentences: dict[str, str] = Field(default_factory=dict)
+
+
+class StoredWithdrawal(Signed):
+    withdrawal: Envelope
+    salt: str
+    confirmation: WithdrawalConfirmed | None = None
+
+
+class Switch(Signed):
+    """`paused_until` is used when `paused`; without it the pause lasts until the person resumes."""
+
+    on: bool = False
+    paused: bool = False
+    paused_until: Moment | None = None
+
+
+@dataclass(frozen=True)
+class QueuedWithdrawal:
+    """A withdrawal of this device, and what became of it."""
+
+    path: Path
+    stored: StoredWithdrawal
+    statement: Withdrawal
+
+
+class AgentHome:
+    """Reads and writes the folder. Raises OSError, and HomeDamaged for files that are not what they should be."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self.folder = base / "agent"
+
+    @classmethod
+    def default(cls, environment: Mapping[str, str] | None = None) -> Self:
+        return cls(base_folder(os.environ if environment is None else environment))
+
+    @property
+    def spool(self) -> Path:
+        return self.folder / "spool"
+
+    @property
+    def directory_path(self) -> Path:
+        """Shared with the `assent` command."""
+        return self.base / "directory.json"
+
+    @property
+    def socket(self) -> Path:
+        return self.folder / CONTROL_SOCKET
+
+    @property
+    def secret_file(self) -> Path:
+        return self.folder / "secrets"
+
+    # --- who --------------------------------------------------------------------------------------
+
+    def identity(self) -> Identity:
+        """Raises NotEnrolled."""
+        data = self._read(self.folder / "identity.json")
+        if data is None:
+            raise NotEnrolled("This computer is not enrolled. Run 'assent-agent enrol CODE' with your invitation code.")
+        return self._parse(Identity, data)
+
+    def save_identity(self, identity: Identity) -> None:
+        write_private(self.folder / "identity.json", identity.to_json())
+
+    # --- consent ----------------------------------------------------------------------------------
+
+    def receipt(self) -> StoredReceipt | None:
+        data = self._read(self.folder / "receipt.json")
+        return None if data is None else self._parse(StoredReceipt, data)
+
+    def save_receipt(self, stored: StoredReceipt) -> Path:
+        """Keep the receipt among all, and make it the one in force. Returns the file to keep."""
+        record = read_unverified(stored.receipt, Receipt).record
+        kept = self.kept_receipt(record)
+        write_private(kept, stored.to_json())
+        write_private(self.folder / "receipt.json", stored.to_json())
+        return kept
+
+    def kept_receipt(self, record: str) -> Path:
+        """The person's own copy of a receipt."""
+        return self.folder / "receipts" / f"{record}.json"
+
+    def drop_receipt(self) -> None:
+        """No receipt is in force here any more. The person's copy stays."""
+        (self.folder / "receipt.json").unlink(missing_ok=True)
+        _sync(self.folder)
+
+    def receipts(self) -> tuple[StoredReceipt, ...]:
+        """Every receipt given on this device."""
+        folder = self.folder / "receipts"
+        paths = sorted(folder.glob("*.json")) if folder.exists() else []
+        return tuple(self._parse(StoredReceipt, path.read_bytes()) for path in paths)
+
+    def queue_withdrawal(self, withdrawal: Withdrawal, key: SigningKey) -> QueuedWithdrawal:
+        """Sign a withdrawal and write it down; returns when it will survive a crash."""
+        envelope = sign(withdrawal, key)
+        stored = StoredWithdrawal(withdrawal=envelope, salt=secrets.token_hex(SALT_BYTES))
+        path = self.folder / "withdrawals" / f"{envelope.hash}.json"
+        write_private(path, stored.to_json())
+        return QueuedWithdrawal(path, stored, withdrawal)
+
+    def withdrawals(self) -> tuple[QueuedWithdrawal, ...]:
+        """Every withdrawal of this device, confirmed or not."""
+        folder = self.folder / "withdrawals"
+        found = []
+        for path in sorted(folder.glob("*.json")) if folder.exists() else []:
+            stored = self._parse(StoredWithdrawal, path.read_bytes())
+            found.append(QueuedWithdrawal(path, stored, read_unverified(stored.withdrawal, Withdrawal)))
+        return tuple(sorted(found, key=lambda queued: queued.statement.at))
+
+    def confirm_withdrawal(self, queued: QueuedWithdrawal, confirmation: WithdrawalConfirmed) -> None:
+        stored = queued.stored.model_copy(update={"confirmation": confirmation})
+        write_private(queued.path, stored.to_json())
+
+    def held_receipt(self) -> HeldReceipt | None:
+        """The receipt in force, less every withdrawal of this device that names it, delivered or not."""
+        stored = self.receipt()
+        if stored is None:
+            return None
+        receipt = read_unverified(stored.receipt, Receipt)
+        held: HeldReceipt | None = held_of(receipt)
+        for queued in self.withdrawals():
+            named = queued.statement.record
+            if held is not None and (named == receipt.record or (named is None and queued.statement.at >= receipt.at)):
+                withdrawal = queued.statement
+                held = held.without(frozenset(withdrawal.modalities), frozenset(withdrawal.purposes))
+        return held
+
+    # --- switch -----------------------------------------------------------------------------------
+
+    def switch(self) -> Switch:
+        """Off, unless a readable file says otherwise."""
+        data = self._read(self.folder / "switch.json")
+        return Switch() if data is None else self._parse(Switch, data)
+
+    def save_switch(self, switch: Switch) -> None:
+        write_private(self.folder / "switch.json", switch.to_json())
+
+    # --- inside -----------------------------------------------------------------------------------
+
+    def _read(self, path: Path) -> bytes | None:
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def _parse(self, kind: type[S], data: bytes) -> S:
+        try:
+            return kind.parse(data)
+        except StatementInvalid as error:
+            raise HomeDamaged(f"A file of the agent ({kind.__name__}) is damaged: {error}") from error
+
+
+class HomeLock:
+    """Held while a process works in the folder. Released when it ends, however it ends."""
+
+    def __init__(self, home: AgentHome) -> None:
+        """Raises HomeBusy."""
+        home.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._descriptor = os.open(home.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._descriptor)
+            raise HomeBusy("The agent already runs on this account.") from error
+
+    def release(self) -> None:
+        os.close(self._descriptor)
+
+
+def held_of(receipt: Receipt) -> HeldReceipt:
+    """What the agent must know of a receipt."""
+    return HeldReceipt(
+        record=receipt.record,
+        choices=frozenset((choice.modality, choice.purpose) for choice in receipt.choices),
+        keyboard_mode=receipt.keyboard_mode,
+        valid_from=parse_moment(receipt.valid_from),
+        valid_until=parse_moment(receipt.valid_until),
+    )
+
+
+def withdrawal_of(
+    person: str,
+    record: str | None,
+    modalities: frozenset[Modality],
+    purposes: frozenset[str],
+    at: datetime,
+    *,
+    erase_now: bool = False,
+) -> Withdrawal:
+    return Withdrawal(
+        person=person,
+        record=record,
+        modalities=tuple(sorted(modalities)),
+        purposes=tuple(sorted(purposes)),
+        erase="now" if erase_now else "after-7-days",
+        at=moment(at.astimezone(UTC)),
+    )
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,320 @@
+"""What the agent asks of the custodian and sends to the collector, each in a thread of its own.
+
+The threads decide nothing about permission: they say what was answered (`Answer`), in messages to the agent's owner.
+Whatever cannot be verified is not an answer. What the collector says is applied to the spool here, by the rules of
+`core.uploads`: only signatures count.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from random import Random
+
+import httpx2
+
+from assent.client.collector import CollectorClient, StreamRevoked
+from assent.client.custodian import Certificates, CustodianClient
+from assent.client.directory import TrustedDirectory
+from assent.client.transport import AnswerInvalid, ClientError, OutOfOrder, Refused, Transport, Unreachable
+from assent.contracts.envelope import StatementInvalid
+from assent.contracts.keys import SigningKey
+from assent.contracts.statements import News, StreamWanted, WithdrawalConfirmed
+from assent.contracts.wire import ReceiptState
+from assent.sealing.errors import SealingError
+from assent.sealing.segments import SealedSegment
+from assent_agent.core.uploads import Outcome, overdue, shuffled
+from assent_agent.runtime.home import QueuedWithdrawal
+from assent_agent.spool.files import FileDamaged
+from assent_agent.spool.spool import Item, Spool
+
+
+@dataclass(frozen=True)
+class NewsCame:
+    """`asked`: which receipt was in force when it was asked, so that an answer about an older one does not count."""
+
+    news: News
+    asked: str | None
+
+
+@dataclass(frozen=True)
+class ReceiptsCame:
+    """The state of each of the person's receipts, by record. `asked`: the one it was asked about."""
+
+    states: Mapping[str, ReceiptState]
+    asked: str
+
+
+@dataclass(frozen=True)
+class CertificatesCame:
+    """What was asked (with the keys), and what was answered."""
+
+    wanted: tuple[tuple[StreamWanted, SigningKey], ...]
+    answer: Certificates
+    asked: str | None
+
+
+@dataclass(frozen=True)
+class WithdrawalAnswered:
+    queued: QueuedWithdrawal
+    confirmation: WithdrawalConfirmed
+
+
+@dataclass(frozen=True)
+class CustodianFailed:
+    """The question was not answered. `sentence` says why, for the person."""
+
+    what: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class BatchDone:
+    """`sent`: items stored; `revoked`: streams the custodian closed; `too_late`: streams past their upload deadline."""
+
+    succeeded: bool
+    sent: int
+    sentence: str
+    revoked: tuple[str, ...] = ()
+    too_late: int = 0
+
+
+Message = NewsCame | ReceiptsCame | CertificatesCame | WithdrawalAnswered | CustodianFailed | BatchDone
+Tell = Callable[[Message], None]
+
+
+class Links:
+    """How to reach both services: addresses and keys are the directory's, and follow it when it changes."""
+
+    def __init__(
+        self,
+        directory: TrustedDirectory,
+        custodian_url: str,
+        device: SigningKey,
+        now: Callable[[], datetime],
+        *,
+        custodian_transport: httpx2.BaseTransport | None = None,
+        collector_transport: httpx2.BaseTransport | None = None,
+    ) -> None:
+        self._directory = directory
+        self._custodian_url = custodian_url
+        self._device = device
+        self._now = now
+        self._custodian_transport = custodian_transport
+        self._collector_transport = collector_transport
+
+    def custodian(self) -> CustodianClient:
+        """A client in the name of the device. Raises ClientError when no directory is known yet and none can be had."""
+        if not self._directory.known:
+            self.refresh()
+        return CustodianClient.of(
+            self._directory.current, self._device, clock=self._now, transport=self._custodian_transport
+        )
+
+    def collector(self) -> CollectorClient:
+        """A client of nobody. Raises ClientError as `custodian`."""
+        if not self._directory.known:
+            self.refresh()
+        return CollectorClient.of(self._directory.current, clock=self._now, transport=self._collector_transport)
+
+    def refresh(self) -> None:
+        """Fetch the newest directory. Raises ClientError."""
+        with Transport(self._custodian_url, transport=self._custodian_transport) as custodian:
+            self._directory.refresh(custodian)
+
+
+class _Worker:
+    """A thread that does one job after the other."""
+
+    def __init__(self, name: str) -> None:
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+
+    def _do(self, job: Callable[[], None]) -> None:
+        self._jobs.put(job)
+
+    def close(self, timeout_s: float = 2.0) -> None:
+        """No more jobs; waits a little for the one under way."""
+        self._jobs.put(None)
+        self._thread.join(timeout_s)
+
+
+class CustodianWorker(_Worker):
+    """Asks the custodian. Each method returns at once; what comes of it is told."""
+
+    def __init__(self, links: Links, tell: Tell) -> None:
+        super().__init__("custodian")
+        self._links = links
+        self._tell = tell
+        self._client: CustodianClient | None = None
+
+    def ask_news(self, receipt: str | None) -> None:
+        self._do(lambda: self._ask("news", lambda client: NewsCame(client.news(), receipt)))
+
+    def ask_receipts(self, receipt: str) -> None:
+        def states(client: CustodianClient) -> Message:
+            return ReceiptsCame({view.record: view.state for view in client.receipts().receipts}, receipt)
+
+        self._do(lambda: self._ask("receipts", states))
+
+    def ask_certificates(self, wanted: Sequence[tuple[StreamWanted, SigningKey]], receipt: str | None) -> None:
+        asked = tuple(wanted)
+        self._do(
+            lambda: self._ask(
+                "certificates",
+                lambda client: CertificatesCame(asked, client.certificates([want for want, _ in asked]), receipt),
+            )
+        )
+
+    def deliver(self, queued: QueuedWithdrawal) -> None:
+        def deliver(client: CustodianClient) -> Message:
+            salt = bytes.fromhex(queued.stored.salt)
+            return WithdrawalAnswered(queued, client.deliver_withdrawal(queued.stored.withdrawal, salt))
+
+        self._do(lambda: self._ask("withdrawal", deliver))
+
+    def _ask(self, what: str, question: Callable[[CustodianClient], Message]) -> None:
+        try:
+            if self._client is None:
+                self._client = self._links.custodian()
+            self._tell(question(self._client))
+        except ClientError as error:
+            self._forget_client()
+            if isinstance(error, AnswerInvalid):
+                self._refresh()
+            self._tell(CustodianFailed(what, str(error)))
+        except Exception as error:
+            # Nobody would ask, hear of a halt or deliver a withdrawal any more if this thread ended here.
+            self._forget_client()
+            self._tell(CustodianFailed(what, f"The custodian could not be asked ({type(error).__name__})."))
+
+    def _refresh(self) -> None:
+        """An answer that does not verify may be one under newer keys: look for a newer directory."""
+        try:
+            self._links.refresh()
+        except (ClientError, OSError):
+            return
+
+    def _forget_client(self) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+
+class Uploader(_Worker):
+    """Sends batches from the spool."""
+
+    def __init__(self, spool: Spool, links: Links, tell: Tell, now: Callable[[], datetime], random: Random) -> None:
+        super().__init__("uploader")
+        self._spool = spool
+        self._links = links
+        self._tell = tell
+        self._now = now
+        self._random = random
+        self._ended = threading.Event()
+
+    def send(self) -> None:
+        """Send what may be sent; returns at once."""
+        self._do(lambda: self._tell(self.batch()))
+
+    def close(self, timeout_s: float = 2.0) -> None:
+        self._ended.set()
+        super().close(timeout_s)
+
+    def batch(self) -> BatchDone:
+        """One batch: streams shuffled, each in order. Never raises for what networks, disks or services do."""
+        sent, too_late, sentence, succeeded = 0, 0, "", True
+        revoked: list[str] = []
+        try:
+            with self._links.collector() as collector:
+                for view in shuffled(self._spool.streams(self._now()), self._random):
+                    if overdue(view.upload_until, self._now().strftime("%Y-%m-%d")):
+                        self._spool.destroy_stream(view.stream)
+                        too_late += 1
+                        sentence = "The time to send some recordings has passed; they were destroyed here."
+                        continue
+                    if view.ready == 0:
+                        continue
+                    outcome, count, why = self._send_stream(collector, view.stream, view.items[: view.ready])
+                    sent += count
+                    if outcome is Outcome.REVOKED:
+                        revoked.append(view.stream)
+                    elif outcome in (Outcome.LATER, Outcome.NOT_THE_COLLECTOR):
+                        succeeded, sentence = False, why
+                        break
+                    elif outcome is Outcome.STUCK:
+                        succeeded, sentence = False, why
+        except (ClientError, OSError) as error:
+            succeeded, sentence = False, str(error)
+        except Exception as error:  # nothing would ever be sent again if this thread ended here
+            succeeded, sentence = False, f"Sending failed ({type(error).__name__}); it is tried again."
+        return BatchDone(succeeded, sent, sentence, tuple(revoked), too_late)
+
+    def _send_stream(self, collector: CollectorClient, stream: str, items: Sequence[Item]) -> tuple[Outcome, int, str]:
+        count = 0
+        outcome, why = Outcome.STORED, ""
+        certificate = self._spool.announcement(stream)
+        if certificate is None:
+            return outcome, count, why
+        try:
+            collector.announce(certificate)
+        except ClientError as error:
+            outcome, why = outcome_of(error), str(error)
+        for item in items if outcome is Outcome.STORED else ():
+            if self._ended.is_set():
+                return Outcome.LATER, count, "The agent is ending."
+            outcome, why = self._send(collector, item)
+            if outcome is Outcome.ERASED:
+                self._spool.forget_refused(item, self._now())
+                return Outcome.LATER, count, why
+            if outcome is not Outcome.STORED:
+                break
+            count += 1
+        if outcome is Outcome.REVOKED:
+            self._spool.destroy_stream(stream)
+        return outcome, count, why
+
+    def _send(self, collector: CollectorClient, item: Item) -> tuple[Outcome, str]:
+        try:
+            found = self._spool.take(item, self._now())
+            if found is None:
+                return Outcome.LATER, ""
+            if isinstance(found, SealedSegment):
+                collector.send_segment(
+                    header=found.header,
+                    sealed_key=found.sealed_key,
+                    body=found.body,
+                    body_sha256=found.body_sha256,
+                    signature=found.signature,
+                )
+            else:
+                collector.send_record(record=found.record, signature=found.signature)
+            self._spool.stored(item, self._now())
+        except ClientError as error:
+            return outcome_of(error), str(error)
+        except (OSError, FileDamaged, SealingError, StatementInvalid) as error:
+            return Outcome.LATER, f"A recording could not be read from the disk: {error}"
+        return Outcome.STORED, ""
+
+
+def outcome_of(error: ClientError) -> Outcome:
+    """What a failed call means for what was to be sent. Nothing here lets anything be deleted without a signature."""
+    match error:
+        case StreamRevoked():
+            return Outcome.ERASED if error.hours else Outcome.REVOKED
+        case Unreachable():
+            return Outcome.LATER
+        case OutOfOrder():
+            return Outcome.STUCK
+        case Refused():
+            return Outcome.LATER if error.retryable else Outcome.STUCK
+        case _:
+            return Outcome.NOT_THE_COLLECTOR

@@ -1,0 +1,150 @@
+"""What the indicator says, in plain words. Pure: facts in, sentences out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Final
+
+from assent.contracts.events import KeyboardMode
+from assent_agent.ports import AccessesView, IndicatorState, Standing, StatusFacts
+
+MODALITY_WORDS: Final[Mapping[str, str]] = {
+    "pointer": "Mouse",
+    "keyboard": "Keyboard",
+    "screen": "Screen pictures",
+    "context": "Active window",
+}
+
+MODALITY_MEANINGS: Final[Mapping[str, str]] = {
+    "pointer": "Where it moves, clicks and scrolls.",
+    "keyboard": "You choose below how much it tells.",
+    "screen": "Pictures of the applications named below, before and after you act. Other windows are masked.",
+    "context": "Which application and which window you work in, and where it is.",
+}
+
+KEYBOARD_WORDS: Final[Mapping[KeyboardMode, tuple[str, str]]] = {
+    KeyboardMode.OFF: ("Not recorded", ""),
+    KeyboardMode.SHAPE: (
+        "Kind and timing only",
+        "Letter, digit or shortcut, and when; not which letter.",
+    ),
+    KeyboardMode.TEXT: ("Which keys", "What you type can be read. Password fields are left out where they are known."),
+}
+
+EXPORT_WORDS: Final = (
+    "Copies may leave the protected reader",
+    "Then they can no longer be closed or erased for certain. You can agree without this.",
+)
+
+
+def headline(facts: StatusFacts) -> str:
+    """The state in one short line."""
+    match facts.state:
+        case IndicatorState.RECORDING if facts.excluded_now:
+            return "On, but this window is not recorded"
+        case IndicatorState.RECORDING:
+            return "Recording"
+        case IndicatorState.PAUSED:
+            return f"Paused until {facts.paused_until}" if facts.paused_until else "Paused until you resume"
+        case IndicatorState.OFF:
+            return "Off. Nothing is recorded" if facts.consented else "Off. You have not agreed to record"
+        case IndicatorState.TROUBLE:
+            return "Something is wrong"
+
+
+def details(facts: StatusFacts) -> tuple[str, ...]:
+    """What is being recorded, one line each, from what has been seen to arrive."""
+    match facts.state:
+        case IndicatorState.TROUBLE:
+            return (facts.trouble or "The cause is not known",)
+        case IndicatorState.OFF | IndicatorState.PAUSED:
+            return ("Nothing is being recorded",)
+        case IndicatorState.RECORDING:
+            return tuple(f"{MODALITY_WORDS.get(m, m)}: {_arrival(facts.arrived_s.get(m))}" for m in facts.modalities)
+
+
+def tooltip(facts: StatusFacts) -> str:
+    """What is shown when the pointer rests on the icon."""
+    lines = [f"Assent: {headline(facts)}"]
+    if facts.state is IndicatorState.TROUBLE:
+        lines += details(facts)
+    if facts.state is IndicatorState.RECORDING:
+        lines.append(", ".join(MODALITY_WORDS.get(m, m) for m in facts.modalities))
+    if facts.held_minutes:
+        lines.append(f"{facts.held_minutes} min can still be forgotten here")
+    return "\n".join(line for line in lines if line)
+
+
+def day_words(day: date) -> str:
+    """For instance "23 May 2027"; of a moment, the day here."""
+    here = day.astimezone() if isinstance(day, datetime) else day
+    return f"{here.day} {here:%B %Y}"
+
+
+def sentence_words(reason: str) -> str:
+    """A reason, as a sentence of its own."""
+    reason = reason.strip()
+    return reason[:1].upper() + reason[1:] + ("" if reason.endswith((".", "!", "?")) else ".")
+
+
+def withdrawn_words(standing: Standing) -> str:
+    """What became of the withdrawal."""
+    if standing.unconfirmed:
+        return "It is written down and will be delivered as soon as the custodian can be reached. Not confirmed yet."
+    if standing.erased_from:
+        return f"Confirmed by the custodian. Erased from {day_words(date.fromisoformat(standing.erased_from))}."
+    return "Nothing is agreed to on this computer."
+
+
+def held_words(minutes: int) -> str:
+    """What has not been sent yet."""
+    if not minutes:
+        return "Nothing is waiting here that could still be forgotten."
+    return (
+        f"About {minutes} minutes are still held here. They are sealed, and not sent yet: "
+        "the tray's menu makes this computer forget the last of them."
+    )
+
+
+def access_words(view: AccessesView) -> tuple[str, tuple[tuple[str, str, str], ...], str]:
+    """A heading; for each access the day, what was told, and who approved, in the order given; and a last note."""
+    if view.as_of is None:
+        return "The custodian has not been heard of since this computer started recording: it is not known.", (), ""
+    entries = tuple(
+        (
+            day_words(date.fromisoformat(access.day)),
+            access.text,
+            "You opened these yourself."
+            if access.own
+            else f"{access.approvals} {'person' if access.approvals == 1 else 'people'} approved it.",
+        )
+        for access in view.accesses
+    )
+    as_of = f"{day_words(view.as_of)}, {view.as_of.astimezone():%H:%M}"
+    if not entries:
+        return (
+            "Nobody has opened your recordings lately.",
+            (),
+            f"Signed by the custodian, {as_of}. 'assent me accesses' also shows older ones, with proofs.",
+        )
+    return (
+        f"When your recordings were opened lately, newest first. Signed by the custodian, {as_of}.",
+        entries,
+        "'assent me accesses' also shows older ones, and the proof of each in the witnessed log.",
+    )
+
+
+def label(text: str) -> str:
+    """A text as a menu shows it: Qt would read a single & as a shortcut mark."""
+    return text.replace("&", "&&")
+
+
+def _arrival(seconds: float | None) -> str:
+    if seconds is None:
+        return "nothing seen yet"
+    if seconds < 2:
+        return "arriving now"
+    if seconds < 90:
+        return f"last seen {seconds:.0f} s ago"
+    return f"last seen {seconds / 60:.0f} min ago"

@@ -1,0 +1,75 @@
+"""What the collector asks of the custodian: the directory, and orders. It asks with its own key and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Protocol
+
+from assent.client.transport import AnswerInvalid, ClientError, Transport
+from assent.contracts.envelope import Envelope, StatementInvalid, sign
+from assent.contracts.ids import new_id
+from assent.contracts.keys import SigningKey, b64url
+from assent.contracts.statements import Ask
+from assent.contracts.times import moment
+from assent.contracts.wire import AUTHORIZATION_SCHEME, OrdersAnswer
+
+TIMEOUT_S = 20
+
+
+class CustodianUnreachable(Exception):
+    """No usable answer from the custodian. Nothing was learnt; whether it got the question is unknown."""
+
+
+class Custodian(Protocol):
+    """The custodian as the collector sees it. Every call may be repeated; answers are not yet believed."""
+
+    def directory(self) -> Envelope:
+        """The current directory. Raises CustodianUnreachable."""
+
+    def orders(self, after: int) -> tuple[Envelope, ...]:
+        """Orders with numbers above `after`, in their order. Raises CustodianUnreachable."""
+
+    def done(self, envelope: Envelope) -> None:
+        """Hand in an OrderDone. Raises CustodianUnreachable."""
+
+    def close(self) -> None:
+        """Let go of connections."""
+
+
+class HttpCustodian:
+    """The custodian over HTTP."""
+
+    def __init__(self, url: str, key: SigningKey, clock: Callable[[], datetime]) -> None:
+        self._transport = Transport(url, timeout_s=TIMEOUT_S)
+        self._key = key
+        self._clock = clock
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def directory(self) -> Envelope:
+        try:
+            return Envelope.from_json(self._transport.request("GET", "/v1/directory"))
+        except (ClientError, StatementInvalid) as error:
+            raise _unreachable(error) from error
+
+    def orders(self, after: int) -> tuple[Envelope, ...]:
+        target = f"/v1/orders?after={after}"
+        ask = sign(Ask(method="GET", target=target, nonce=new_id(), at=moment(self._clock())), self._key)
+        fields = {"Authorization": f"{AUTHORIZATION_SCHEME} {b64url(ask.to_json())}"}
+        try:
+            return OrdersAnswer.parse(self._transport.request("GET", target, headers=fields)).orders
+        except (ClientError, StatementInvalid) as error:
+            raise _unreachable(error) from error
+
+    def done(self, envelope: Envelope) -> None:
+        try:
+            self._transport.request("POST", "/v1/orders/done", body=envelope.to_json())
+        except ClientError as error:
+            raise _unreachable(error) from error
+
+
+def _unreachable(error: Exception) -> CustodianUnreachable:
+    kind = "its answer is not well-formed" if isinstance(error, AnswerInvalid | StatementInvalid) else str(error)
+    return CustodianUnreachable(kind)

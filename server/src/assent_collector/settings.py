@@ -1,0 +1,69 @@
+"""Settings of the collector, read once, typed, passed in.
+
+From the environment (`ASSENT_COLLECTOR_*`, and `ASSENT_ROOT_FINGERPRINT`) and, below it, a TOML file. Nothing secret
+is a setting but the password inside a database URL; keys are files of mode 0600.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AliasChoices, Field, StringConstraints
+from pydantic_settings import SettingsConfigDict
+
+from assent.contracts.ids import Hash
+from assent.contracts.statements import Url
+from assent_service.settings import ServiceSettings
+
+
+class CollectorSettings(ServiceSettings):
+    """`data_dir` holds what has no place of its own. Durations are in the unit that their name says."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ASSENT_COLLECTOR_", extra="forbid", frozen=True, populate_by_name=True, hide_input_in_errors=True
+    )
+
+    root_fingerprint: Annotated[
+        Hash, Field(validation_alias=AliasChoices("root_fingerprint", "ASSENT_ROOT_FINGERPRINT"))
+    ]
+    """Of the root key, as the ceremony printed it and the founders compared it. There is no default."""
+    custodian_url: Url
+    data_dir: Path
+    database_url: str = ""
+    """Empty: SQLite in `data_dir`. Otherwise for instance `postgresql+psycopg://…`."""
+    blobs_dir: Path | None = None
+    key_file: Path | None = None
+    """The collector's signing key, PKCS #8 PEM, mode 0600."""
+
+    host: Annotated[str, StringConstraints(min_length=1)] = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 8402
+
+    orders_interval_s: Annotated[float, Field(gt=0)] = 60
+    """How often orders are asked for. Revocations of a lost device go out at once; erasures once a night."""
+    background: bool = True
+    """Whether the service pulls orders and cleans up itself; otherwise a scheduler must."""
+    max_uploads: Annotated[int, Field(ge=1)] = 64
+    """Uploads under way at once. The next one is answered 429."""
+    max_uploads_per_stream: Annotated[int, Field(ge=1)] = 2
+    max_fetches: Annotated[int, Field(ge=1)] = 32
+    idle_timeout_s: Annotated[float, Field(gt=0)] = 30
+    """An upload that sends nothing for so long is dropped."""
+    slowest_bytes_per_s: Annotated[int, Field(ge=1)] = 8 * 1024
+    """An upload that is slower than this on the whole is dropped."""
+
+    @property
+    def database(self) -> str:
+        return self.database_url or f"sqlite:///{self.data_dir / 'collector.db'}"
+
+    @property
+    def blobs(self) -> Path:
+        return self.blobs_dir or self.data_dir / "blobs"
+
+    @property
+    def key(self) -> Path:
+        return self.key_file or self.data_dir / "collector.pem"
+
+    @property
+    def directory(self) -> Path:
+        return self.data_dir / "directory.json"

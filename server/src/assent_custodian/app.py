@@ -1,0 +1,156 @@
+"""Puts the custodian together. Every router is named in `ROUTERS`, and every route in them carries a guard."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+from pydantic.json_schema import models_json_schema
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from assent.contracts import wire
+from assent.contracts.envelope import Envelope
+from assent.contracts.limits import MAX_RELEASE_BYTES, MAX_STATEMENT_BYTES
+from assent.contracts.problems import Code, Problem
+from assent.contracts.statements import Notification
+from assent_custodian.audit import endpoints as audit
+from assent_custodian.background import Background
+from assent_custodian.catalogue import endpoints as catalogue
+from assent_custodian.ceremony import record_boot
+from assent_custodian.consent import endpoints as consent
+from assent_custodian.context import Clock, Custodian, open_custodian, wall_clock
+from assent_custodian.files import NotReady
+from assent_custodian.grants import endpoints as grants
+from assent_custodian.guards import ByAsk, ByCollector, guard_of
+from assent_custodian.keys import endpoints as keys
+from assent_custodian.leases import endpoints as leases
+from assent_custodian.log import endpoints as log
+from assent_custodian.notifications import endpoints as notifications
+from assent_custodian.notifications import service as told
+from assent_custodian.orders import endpoints as orders
+from assent_custodian.people import endpoints as people
+from assent_custodian.purposes import endpoints as purposes
+from assent_custodian.settings import Settings
+from assent_service.web import new_app
+
+ROUTERS: tuple[APIRouter, ...] = (
+    people.router,
+    purposes.router,
+    consent.router,
+    keys.router,
+    orders.router,
+    log.router,
+    grants.router,
+    leases.router,
+    notifications.router,
+    catalogue.router,
+    audit.router,
+)
+"""The one obvious place to add a feature's routes."""
+
+Notifier = Callable[[Session, str, str], tuple[Notification, ...]]
+NOTIFIERS: tuple[Notifier, ...] = (told.news_of_person,)
+"""Features that have something to tell a person with the news: (session, person, today) -> what to show."""
+
+
+def create_app(settings: Settings, clock: Clock = wall_clock) -> FastAPI:
+    """The custodian's application. Raises NotReady with what is wrong with keys, files or modes."""
+    return app_for(open_custodian(settings, clock))
+
+
+def app_for(custodian: Custodian) -> FastAPI:
+    """The application around an opened custodian. Raises NotReady when a route has no guard."""
+
+    def ready() -> None:
+        try:
+            _ = custodian.directory
+            with custodian.database.reading() as session:
+                session.execute(text("SELECT 1"))
+        except Exception as error:
+            raise Problem(Code.CLOSED, "keys, directory or database cannot be read") from error
+
+    app = new_app("Assent custodian", ready, _limit_for)
+    app.state.custodian = custodian
+    app.state.notifiers = NOTIFIERS
+    app.router.lifespan_context = _lifespan
+    for router in ROUTERS:
+        app.include_router(router)
+    for route in guarded_routes():
+        if guard_of(route) is None:
+            raise NotReady(f"the route {route.path} has no guard")
+    app.openapi = lambda: describe(app)  # type: ignore[method-assign]
+    return app
+
+
+def guarded_routes() -> tuple[APIRoute, ...]:
+    """Every route of every feature. Besides them the application answers `/healthz` and `/readyz` only."""
+    return tuple(route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute))
+
+
+def _limit_for(path: str) -> int:
+    return MAX_RELEASE_BYTES if path == "/v1/leases/releases" else MAX_STATEMENT_BYTES
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    custodian: Custodian = app.state.custodian
+    record_boot(custodian)
+    background = Background(custodian) if custodian.settings.background else None
+    if background is not None:
+        background.start()
+    try:
+        yield
+    finally:
+        if background is not None:
+            background.stop()
+        custodian.close()
+
+
+def describe(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI description, with the models of bodies that routes read themselves."""
+    document = get_openapi(title=app.title, version=app.version, routes=app.routes)
+    names = {
+        operation.pop("x-assent-body")
+        for path in document["paths"].values()
+        for operation in path.values()
+        if "x-assent-body" in operation
+    }
+    models = [Envelope if name == "Envelope" else getattr(wire, name) for name in sorted(names)]
+    _, definitions = models_json_schema(
+        [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
+    )
+    components = document.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    for name, schema in definitions.get("$defs", {}).items():
+        schemas.setdefault(name, schema)
+    schemas["Problem"] = _PROBLEM
+    components["securitySchemes"] = {"ask": {"type": "http", "scheme": wire.AUTHORIZATION_SCHEME}}
+    refusal = {
+        "description": "Refused or failed",
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+    for route in guarded_routes():
+        for method in route.methods or ():
+            operation = document["paths"][route.path_format][method.lower()]
+            operation["responses"]["default"] = refusal
+            if isinstance(guard_of(route), ByAsk | ByCollector):
+                operation["security"] = [{"ask": []}]
+    return document
+
+
+_PROBLEM: dict[str, Any] = {
+    "type": "object",
+    "description": "Problem details (RFC 9457). `type` is stable.",
+    "required": ["type", "title", "status"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+    },
+}

@@ -1,0 +1,92 @@
+"""The log for those who check it: entries, tiles and proofs. Seeing entries is itself an entry."""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Response
+from sqlalchemy.orm import Session
+
+from assent.contracts.leaves import Leaf, LeafType
+from assent.contracts.problems import Code, Problem
+from assent.contracts.wire import LogEntries, LogEntry
+from assent.transparency.checkpoint import Checkpoint
+from assent.transparency.errors import TileInvalid
+from assent.transparency.note import Note
+from assent.transparency.tiles import EntryBundle, build_bundle, build_hash_tile, parse_path
+from assent_custodian.auth import Asker
+from assent_custodian.context import Custodian
+from assent_custodian.guards import Asked, ByAsk, Running, Tx
+from assent_custodian.log import service as log
+from assent_custodian.log import witnesses
+from assent_custodian.roles import Permission
+from assent_custodian.web import answer
+
+MAX_ENTRIES = 1000
+MAY_READ = ByAsk(Permission.READ_LOG)
+READ_LOG = Annotated[Asked, Depends(MAY_READ)]
+
+router = APIRouter()
+
+
+def _newest(custodian: Running) -> Note:
+    """Outside the transaction of the request: reading a checkpoint may sign one."""
+    return witnesses.checkpoint(custodian)
+
+
+def _viewed(session: Session, custodian: Custodian, asker: Asker, start: int, count: int) -> None:
+    log.append(
+        session,
+        Leaf(
+            type=LeafType.AUDIT_VIEWED, at=custodian.moment(), actor=log.actor_ref(session, asker.person),
+            auth=asker.kind, decision="allowed", counts={"start": start, "entries": count},
+        ),
+    )  # fmt: skip
+
+
+@router.get("/v1/log/entries", response_model=LogEntries)
+def entries(
+    custodian: Running,
+    session: Tx,
+    asked: READ_LOG,
+    start: Annotated[int, Query(ge=0)] = 0,
+    count: Annotated[int, Query(ge=1, le=MAX_ENTRIES)] = 100,
+) -> Response:
+    """Entries in order, as they were written."""
+    found = log.entries(session, start, count)
+    size = log.size(session)
+    _viewed(session, custodian, asked.asker, start, len(found))
+    return answer(
+        LogEntries(
+            size=size,
+            entries=tuple(LogEntry(index=index, leaf=base64.b64encode(leaf).decode()) for index, leaf in found),
+        )
+    )
+
+
+@router.get("/v1/log/tile/{path:path}", response_class=Response)
+def tile(custodian: Running, session: Tx, asked: READ_LOG, path: str) -> Response:
+    """A tile of hashes or a bundle of entries (C2SP tlog-tiles). What is complete never changes."""
+    try:
+        wanted = parse_path(f"tile/{path}")
+    except TileInvalid as error:
+        raise Problem(Code.NOT_FOUND, "there is no such tile") from error
+    if not wanted.is_within(log.size(session)):
+        raise Problem(Code.NOT_FOUND, "the log has no such tile yet")
+    if isinstance(wanted, EntryBundle):
+        span = wanted.leaves
+        found = log.entries(session, span.start, len(span))
+        data = build_bundle(leaf for _, leaf in found)
+        _viewed(session, custodian, asked.asker, span.start, len(found))
+    else:
+        data = build_hash_tile(wanted, log.nodes(session))
+    return Response(data, media_type="application/octet-stream", headers={"Cache-Control": "private, immutable"})
+
+
+@router.get("/v1/log/proof", response_class=Response, dependencies=[Depends(MAY_READ)])
+def proof(checkpoint: Annotated[Note, Depends(_newest)], session: Tx, index: Annotated[int, Query(ge=0)]) -> Response:
+    """A proof file (C2SP tlog-proof) that an entry stands under the newest witnessed checkpoint."""
+    if index >= Checkpoint.from_text(checkpoint.text).size:
+        raise Problem(Code.NOT_FOUND, "this entry is not under a witnessed checkpoint yet; try again")
+    return Response(log.proof(session, index, checkpoint).to_bytes(), media_type="text/plain; charset=utf-8")

@@ -1,0 +1,66 @@
+"""What the service does unasked: it forgets old nonces, has heads countersigned when the log has grown, and runs the
+night once a day: as soon as it is time, and again an hour later when it failed or the service was down.
+"""
+
+from __future__ import annotations
+
+import threading
+from datetime import datetime, timedelta
+
+import structlog
+
+from assent_custodian.context import Custodian
+from assent_custodian.log import service as log
+from assent_custodian.log import witnesses
+from assent_custodian.night import last_done, run_night
+from assent_custodian.replay import forget_old_nonces
+
+AGAIN_AFTER = timedelta(hours=1)
+"""When a night that failed is tried again. Sooner, a lasting failure would fill the log with padding."""
+
+_log = structlog.get_logger("assent.custodian.background")
+
+
+class Background:
+    """One thread. A failure is logged by kind and tried again; it never stops the service."""
+
+    def __init__(self, custodian: Custodian) -> None:
+        self._custodian = custodian
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="custodian-background", daemon=True)
+        self._not_before: datetime | None = None
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask it to end and wait for the turn under way."""
+        self._stop.set()
+        self._thread.join(timeout=30)
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._custodian.settings.witness_interval_s):
+            try:
+                self.turn()
+            except Exception as error:
+                _log.warning("background", kind=type(error).__name__)
+
+    def turn(self) -> None:
+        """One turn: forget nonces, countersign what is new; the night, if it is time and today's has not been run."""
+        with self._custodian.database.transaction() as session:
+            forget_old_nonces(session, self._custodian.now())
+        with self._custodian.database.reading() as session:
+            grown = log.size(session) > log.newest_cosigned_size(session)
+        if grown:
+            witnesses.submit_head(self._custodian)
+        now = self._custodian.now()
+        if now.hour >= self._custodian.settings.night_hour_utc and self._is_due(now):
+            self._not_before = now + AGAIN_AFTER
+            run_night(self._custodian)
+
+    def _is_due(self, now: datetime) -> bool:
+        """Whether today's night has not come to its end, and was not tried here within the hour."""
+        if self._not_before is not None and now < self._not_before <= now + AGAIN_AFTER:
+            return False
+        with self._custodian.database.reading() as session:
+            return last_done(session) != self._custodian.today()

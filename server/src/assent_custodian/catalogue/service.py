@@ -1,0 +1,73 @@
+"""What requesters can ask for: purposes and, in tens, how many people take part in them.
+
+The counts are made once a week and kept, so that nobody can watch them change with one person; below ten there is
+nothing, not even days.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from assent.contracts.ids import Modality
+from assent.contracts.limits import COHORT_FLOOR
+from assent.contracts.statements import Mode
+from assent.contracts.times import day_of, moment, parse_moment
+from assent.contracts.wire import CatalogueEntry, CatalogueView, PurposeView
+from assent_custodian.catalogue.models import CatalogueCount, CatalogueCounted
+from assent_custodian.consent.domain import Use
+from assent_custodian.consent.service import ConsentNow
+from assent_custodian.context import Custodian
+from assent_custodian.keys.models import Stream
+from assent_custodian.purposes import service as purposes
+
+ROW = 1
+
+
+def catalogue(session: Session, custodian: Custodian) -> CatalogueView:
+    """The catalogue, counted anew when the last count is a week old."""
+    now = custodian.now()
+    counted = session.get(CatalogueCounted, ROW)
+    refresh = timedelta(days=custodian.settings.catalogue_refresh_days)
+    if counted is None or now - parse_moment(counted.at) >= refresh:
+        _count(session, now)
+        counted = session.merge(CatalogueCounted(id=ROW, at=moment(now)))
+    entries = []
+    for purpose in purposes.offered(session):
+        for modality in Modality:
+            row = session.get(CatalogueCount, (purpose.iri, purpose.version, modality.value))
+            entries.append(_entry(purpose, modality, row))
+    return CatalogueView(counted=day_of(parse_moment(counted.at)), entries=tuple(entries))
+
+
+def _entry(purpose: PurposeView, modality: Modality, row: CatalogueCount | None) -> CatalogueEntry:
+    return CatalogueEntry(
+        purpose=purpose.iri, version=purpose.version, sentence=purpose.sentence, recipients=purpose.recipients,
+        modes=purpose.modes, modality=modality, people=row.people if row else 0,
+        from_day=row.from_day if row else None, to_day=row.to_day if row else None,
+    )  # fmt: skip
+
+
+def _count(session: Session, now: datetime) -> None:
+    session.execute(delete(CatalogueCount))
+    streams = session.scalars(
+        select(Stream).where(Stream.closed.is_(None), Stream.erased.is_(None), Stream.drill.is_(False))
+    ).all()
+    for purpose in purposes.offered(session):
+        use = Use(purpose.iri, purpose.version, purpose.recipients[0], Mode.READER)
+        consent = ConsentNow(session, streams, use, now)
+        covered = [stream for stream in streams if consent.why_not(stream) is None]
+        for modality in Modality:
+            people = {stream.person for stream in covered if stream.modality == modality.value}
+            days = {stream.day for stream in covered if stream.modality == modality.value}
+            enough = len(people) >= COHORT_FLOOR
+            session.add(
+                CatalogueCount(
+                    purpose=purpose.iri, version=purpose.version, modality=modality.value,
+                    people=len(people) // 10 * 10 if enough else 0,
+                    from_day=min(days) if enough else None, to_day=max(days) if enough else None,
+                )
+            )  # fmt: skip
+    session.flush()

@@ -1,0 +1,266 @@
+"""The ceremony that founds a custodian, and the signing of later directories.
+
+`init` makes every key, the database, the directory signed by the root key, and three codes for the founders. It prints
+nothing and asks nothing; what people must compare aloud is in its report. An interrupted `init` left nothing that was
+used: remove the data folder and begin again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from assent.contracts.codes import InvitationCode
+from assent.contracts.envelope import sign
+from assent.contracts.keys import KeyInvalid, PublicKey, SigningKey, fingerprint
+from assent.contracts.leaves import Leaf, LeafType
+from assent.contracts.statements import Directory, Invitation, Role, WitnessEntry
+from assent.contracts.times import day_of, moment
+from assent.transparency.errors import TransparencyError
+from assent.transparency.note import Kind, Signer, VerifierKey
+from assent_custodian.consent.offer import OfferPolicy, default_policy, policy_bytes
+from assent_custodian.context import LOG_KEY_FILE, STATEMENT_KEY_FILE, Clock, Custodian, open_custodian, wall_clock
+from assent_custodian.custody import Custody, assess
+from assent_custodian.directory import ROOT_KEY_FILE, read_directory
+from assent_custodian.files import NotReady, make_private_folder, read_secret, write_file
+from assent_custodian.keys.keks import KekFolder
+from assent_custodian.keys.models import Generation
+from assent_custodian.log import service as log
+from assent_custodian.night import note_done
+from assent_custodian.people import service as people
+from assent_custodian.people.domain import FOUNDERS
+from assent_custodian.settings import Settings
+from assent_service.database import Database
+from assent_service.migrating import migrate
+
+ROOT_FOLDER = "root"
+ROOT_PRIVATE_FILE = "root.key"
+
+FOUNDER_NAMES: Mapping[Role, str] = {
+    Role.ADMIN: "Admin",
+    Role.COUNCIL: "Works council",
+    Role.DPO: "Data-protection officer",
+}
+
+
+@dataclass(frozen=True)
+class InitReport:
+    """What `init` made. `codes` are handed to the founders, once; everything else is compared aloud."""
+
+    root_fingerprint: str
+    statement_fingerprint: str
+    collector_fingerprint: str
+    log_vkey: str
+    directory_version: int
+    directory_hash: str
+    root_key_file: Path
+    custody: Custody
+    codes: Mapping[Role, str] = field(repr=False)
+
+
+def init(
+    settings: Settings,
+    *,
+    organisation: str,
+    custodian_url: str,
+    collector_url: str,
+    collector_key: str,
+    witnesses: Sequence[WitnessEntry],
+    agreement: str,
+    dpia: str,
+    quorum: int | None = None,
+    custody_level: int = 0,
+    root_passphrase: bytes | None = None,
+    founder_names: Mapping[Role, str] = FOUNDER_NAMES,
+    applications: tuple[str, ...] = (),
+    policy: OfferPolicy | None = None,
+    clock: Clock = wall_clock,
+) -> InitReport:
+    """Found a custodian in `settings.data_dir`. Raises NotReady when there is one already, or something is missing.
+
+    `collector_key` is the collector's public key as text. `quorum`: how many witnesses are needed (all, if None).
+    `applications`: window classes allowed besides terminals and editors. Works-agreement and DPIA references are
+    required: there is no enrolment without.
+    """
+    if not agreement.strip() or not dpia.strip():
+        raise NotReady("name the works agreement and the data-protection impact assessment: nobody enrols without")
+    for place in (settings.keys / ROOT_KEY_FILE, settings.directory, settings.data_dir / "custodian.db"):
+        if place.exists():
+            raise NotReady(f"{place.name} exists already: this folder has a custodian, or an unfinished one")
+    _check_keys(collector_key, witnesses)
+    now = clock()
+    make_private_folder(settings.data_dir)
+    make_private_folder(settings.keys)
+    root_folder = settings.data_dir / ROOT_FOLDER
+    make_private_folder(root_folder)
+    root, statement, log_key = SigningKey.generate(), SigningKey.generate(), SigningKey.generate()
+    write_file(root_folder / ROOT_PRIVATE_FILE, root.to_pem(root_passphrase))
+    write_file(settings.keys / STATEMENT_KEY_FILE, statement.to_pem())
+    write_file(settings.keys / LOG_KEY_FILE, log_key.to_pem())
+    write_file(settings.keys / ROOT_KEY_FILE, f"{root.public.text}\n".encode(), 0o644)
+    check = KekFolder(settings.keks).create(1)
+    offer = policy or default_policy(organisation, agreement, dpia, applications)
+    write_file(settings.policy, policy_bytes(offer), 0o644)
+    parts = urlsplit(custodian_url)
+    origin = f"{parts.netloc.replace(':', '.')}/assent-log"
+    log_vkey = str(Signer(origin, log_key.ed25519).verifier)
+    directory = Directory(
+        version=1,
+        issued=moment(now),
+        organisation=organisation,
+        root_key=root.public.text,
+        custodian_url=custodian_url,
+        collector_url=collector_url,
+        statement_key=statement.public.text,
+        collector_key=collector_key,
+        log_vkey=log_vkey,
+        witnesses=tuple(witnesses),
+        policy=policy_text(log_vkey, witnesses, quorum),
+        custody_level=custody_level,
+    )
+    envelope = sign(directory, root)
+    read_directory(envelope.to_json(), root.public)
+    migrate("custodian", settings.database)
+    root_print = fingerprint(root.public.text)
+    codes = {role: InvitationCode.new(custodian_url, root_print) for role in FOUNDERS}
+    database = Database(settings.database)
+    try:
+        with database.transaction() as session:
+            if log.size(session):
+                raise NotReady("the database has a custodian already")
+            session.add(Generation(number=1, check_value=check, created=day_of(now), destroyed=None))
+            log.append(session, _directory_leaf(directory, envelope.hash, moment(now)))
+            note_done(session, day_of(now))
+            for role, code in codes.items():
+                invitation = Invitation(
+                    code=code.secret_hash,
+                    name=founder_names[role],
+                    role=role,
+                    at=moment(now),
+                    until=moment(now + timedelta(days=settings.invitation_days)),
+                )
+                people.store_invitation(session, invitation, sign(invitation, root).hash, now, None)
+    finally:
+        database.close()
+    write_file(settings.directory, envelope.to_json(), 0o644)
+    return InitReport(
+        root_fingerprint=root_print,
+        statement_fingerprint=fingerprint(statement.public.text),
+        collector_fingerprint=fingerprint(collector_key),
+        log_vkey=log_vkey,
+        directory_version=1,
+        directory_hash=envelope.hash,
+        root_key_file=root_folder / ROOT_PRIVATE_FILE,
+        custody=assess(settings, directory),
+        codes={role: code.to_text() for role, code in codes.items()},
+    )
+
+
+def sign_directory(
+    settings: Settings,
+    root_key_file: Path,
+    changes: Mapping[str, Any],
+    *,
+    root_passphrase: bytes | None = None,
+    clock: Clock = wall_clock,
+) -> Directory:
+    """Sign and publish the next version with `changes` (names of Directory fields). Raises NotReady.
+
+    The change is in the log before it is in force. Version and root key cannot be chosen, and the keys named must be
+    those of this custodian.
+    """
+    if forbidden := set(changes) & {"version", "issued", "root_key", "v"}:
+        raise NotReady(f"these cannot be changed: {', '.join(sorted(forbidden))}")
+    try:
+        root = SigningKey.from_pem(read_secret(root_key_file), root_passphrase)
+    except KeyInvalid as error:
+        raise NotReady(f"root key: {error}") from error
+    custodian = open_custodian(settings, clock)
+    try:
+        return _publish(custodian, root, changes)
+    finally:
+        custodian.close()
+
+
+def _publish(custodian: Custodian, root: SigningKey, changes: Mapping[str, Any]) -> Directory:
+    current = custodian.directory.directory
+    if root.public.text != current.root_key:
+        raise NotReady("this is not the root key of this custodian")
+    content = {
+        **{name: getattr(current, name) for name in Directory.model_fields},
+        **changes,
+        "version": current.version + 1,
+        "issued": custodian.moment(),
+    }
+    unknown = set(changes) - set(Directory.model_fields)
+    if unknown:
+        raise NotReady(f"a directory has no {', '.join(sorted(unknown))}")
+    directory = Directory(**content)
+    if directory.statement_key != custodian.statement_key.public.text:
+        raise NotReady("the statement key is not the one in the keys folder")
+    if directory.log_vkey != str(custodian.log_signer.verifier):
+        raise NotReady("the log key is not the one in the keys folder")
+    _check_keys(directory.collector_key, directory.witnesses)
+    envelope = sign(directory, root)
+    read_directory(envelope.to_json(), root.public)
+    with custodian.database.transaction() as session:
+        log.append(session, _directory_leaf(directory, envelope.hash, directory.issued))
+    write_file(custodian.settings.directory, envelope.to_json(), 0o644)
+    return directory
+
+
+def policy_text(log_vkey: str, witnesses: Sequence[WitnessEntry], quorum: int | None = None) -> str:
+    """The tlog-policy that asks for `quorum` of these witnesses (all of them, if None). Raises NotReady."""
+    needed = len(witnesses) if quorum is None else quorum
+    if not 1 <= needed <= len(witnesses):
+        raise NotReady(f"the quorum is from 1 to the number of witnesses, {len(witnesses)}")
+    lines = [f"log {log_vkey}"]
+    names = [f"witness-{number}" for number in range(1, len(witnesses) + 1)]
+    lines += [f"witness {name} {entry.vkey} {entry.url}" for name, entry in zip(names, witnesses, strict=True)]
+    lines += [f"group witnesses {needed} {' '.join(names)}", "quorum witnesses", ""]
+    return "\n".join(lines)
+
+
+def record_boot(custodian: Custodian) -> None:
+    """Write into the log which build starts now."""
+    with custodian.database.transaction() as session:
+        leaf = Leaf(type=LeafType.BOOT, at=custodian.moment(), auth="operator", detail={"build": build_hash()})
+        log.append(session, leaf)
+
+
+def build_hash() -> str:
+    """SHA-256 over the names and contents of the Python files that make up the custodian, shared packages included."""
+    digest = hashlib.sha256()
+    for package in ("assent", "assent_service", "assent_custodian"):
+        with_root = Path(str(files(package)))
+        for path in sorted(with_root.rglob("*.py")):
+            digest.update(f"{package}/{path.relative_to(with_root).as_posix()}\0".encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _check_keys(collector_key: str, witnesses: Sequence[WitnessEntry]) -> None:
+    try:
+        PublicKey(collector_key).load()
+        kinds = [VerifierKey.from_text(entry.vkey).kind for entry in witnesses]
+    except (KeyInvalid, TransparencyError) as error:
+        raise NotReady(f"a key is not valid: {error}") from error
+    if any(kind is not Kind.COSIGNATURE for kind in kinds):
+        raise NotReady("a witness key is of type 0x04 (cosignature)")
+
+
+def _directory_leaf(directory: Directory, statement_hash: str, at: str) -> Leaf:
+    return Leaf(
+        type=LeafType.DIRECTORY_CHANGED,
+        at=at,
+        auth="root",
+        decision="allowed",
+        subject=statement_hash,
+        counts={"version": directory.version},
+    )

@@ -1,0 +1,64 @@
+"""Routes about consent: what is offered, giving, withdrawing, and what the agent must know."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from assent.contracts.envelope import Envelope
+from assent.contracts.statements import Receipt, Withdrawal
+from assent.contracts.wire import Offer, ReceiptAnswer, ReceiptsView, StatementWithLeaf, WithdrawalAnswer
+from assent_custodian.auth import Stated
+from assent_custodian.consent import service
+from assent_custodian.guards import Asked, ByAsk, ByStatement, Running, Tx, takes
+from assent_custodian.purposes import service as purposes
+from assent_custodian.roles import Permission
+from assent_custodian.web import answer
+
+router = APIRouter()
+
+_GIVES = ByStatement(Permission.GIVE_CONSENT, Receipt, fresh=False, within=StatementWithLeaf)
+"""The receipt's time is checked by `service.give`, so that a receipt that is stored already gets its answer again."""
+
+_WITHDRAWS = ByStatement(Permission.WITHDRAW, Withdrawal, fresh=False, revoked_too=True, within=StatementWithLeaf)
+"""A withdrawal counts whenever it arrives, also from a device that was revoked meanwhile."""
+
+
+@router.get("/v1/consent/offer", response_model=Offer, dependencies=[Depends(ByAsk(Permission.SEE_OFFER))])
+def offer(custodian: Running, session: Tx) -> Response:
+    """Everything that a person is shown before consent."""
+    return answer(custodian.offer.offer(purposes.offered(session)))
+
+
+@router.post("/v1/receipts", response_model=ReceiptAnswer, openapi_extra=takes(StatementWithLeaf))
+def give(custodian: Running, session: Tx, stated: Annotated[Stated[Receipt], Depends(_GIVES)]) -> Response:
+    """Give consent."""
+    return answer(ReceiptAnswer(receipt=service.give(session, custodian, stated)))
+
+
+@router.post("/v1/withdrawals", response_model=WithdrawalAnswer, openapi_extra=takes(StatementWithLeaf))
+def withdraw(custodian: Running, session: Tx, stated: Annotated[Stated[Withdrawal], Depends(_WITHDRAWS)]) -> Response:
+    """Withdraw consent."""
+    return answer(WithdrawalAnswer(confirmation=service.withdraw(session, custodian, stated)))
+
+
+@router.get("/v1/me/receipts", response_model=ReceiptsView)
+def receipts(
+    custodian: Running, session: Tx, asked: Annotated[Asked, Depends(ByAsk(Permission.SEE_OWN_RECEIPTS))]
+) -> Response:
+    """One's own receipts and their states."""
+    return answer(service.receipts(session, asked.asker.person, custodian.now()))
+
+
+@router.get("/v1/me/news", response_model=Envelope)
+def news(
+    request: Request,
+    custodian: Running,
+    session: Tx,
+    asked: Annotated[Asked, Depends(ByAsk(Permission.HEAR_NEWS))],
+) -> Response:
+    """What an agent asks every five minutes."""
+    told = [tell(session, asked.asker.person, custodian.today()) for tell in request.app.state.notifiers]
+    notifications = tuple(notification for some in told for notification in some)
+    return answer(service.news(session, custodian, asked.asker, asked.ask.nonce, notifications))

@@ -1,0 +1,40 @@
+"""Receipts and withdrawals, as they were signed, and what is left of each receipt."""
+
+from __future__ import annotations
+
+from sqlalchemy import Integer, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from assent_custodian.base import DAY, HASH, ID, MOMENT, Base
+
+
+class ReceiptRow(Base):
+    """`state` and `left` are the two parts of `domain.Consent`: `left` is JSON of the choices not withdrawn."""
+
+    __tablename__ = "receipts"
+    record: Mapped[str] = mapped_column(ID, primary_key=True)
+    person: Mapped[str] = mapped_column(ID, index=True)
+    credential: Mapped[str] = mapped_column(ID, index=True)
+    hash: Mapped[str] = mapped_column(HASH, unique=True)
+    envelope: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(String(12), index=True)
+    left: Mapped[str] = mapped_column(Text)
+    valid_from: Mapped[str] = mapped_column(MOMENT)
+    valid_until: Mapped[str] = mapped_column(MOMENT, index=True)
+
+
+class WithdrawalRow(Base):
+    """`received`: when it came; None: before that was written down. `erase_on`: the day on which the night run erases
+    `streams` (JSON list); `erased` once that has been done.
+    """
+
+    __tablename__ = "withdrawals"
+    hash: Mapped[str] = mapped_column(HASH, primary_key=True)
+    person: Mapped[str] = mapped_column(ID, index=True)
+    received: Mapped[str | None] = mapped_column(MOMENT)
+    envelope: Mapped[str] = mapped_column(Text)
+    confirmation: Mapped[str] = mapped_column(Text)
+    streams: Mapped[str] = mapped_column(Text)
+    closed: Mapped[int] = mapped_column(Integer)
+    erase_on: Mapped[str] = mapped_column(DAY, index=True)
+    erased: Mapped[str | None] = mapped_column(DAY)

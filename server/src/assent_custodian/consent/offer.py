@@ -1,0 +1,122 @@
+"""What people are offered: the employer's policy file, checked when it is read.
+
+`policy.json` in the data folder is written by `init` and edited by operators; the custodian reads it once at start. It
+can narrow what is recorded and never widen it: the application list only forbids more.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from assent.contracts.ids import sha256_hex
+from assent.contracts.limits import RECEIPT_DAYS
+from assent.contracts.statements import Line
+from assent.contracts.wire import ApplicationList, Offer, PurposeView
+from assent_custodian.files import NotReady
+
+MAX_NOTICE_CHARS = 100_000
+
+STATEMENTS = (
+    "Other people who appear on my screen have not consented.",
+    "A model that was trained with my recordings cannot unlearn them.",
+    "Recipients may recognise me by what is on my screen.",
+    "Nobody is treated worse for refusing, pausing or withdrawing.",
+)
+
+BROWSERS = ("firefox", "firefox-esr", "chromium", "google-chrome", "brave-browser", "microsoft-edge", "opera")
+MAIL = ("thunderbird", "evolution", "kmail", "geary", "outlook")
+CHAT = ("slack", "signal", "telegram-desktop", "element", "discord", "teams", "zoom", "whatsapp")
+SECRETS = ("keepassxc", "bitwarden", "1password", "seahorse", "gcr-prompter", "polkit-gnome-authentication-agent-1")
+TERMINALS = ("xterm", "gnome-terminal", "konsole", "xfce4-terminal")
+EDITORS = ("gedit", "mousepad", "kate", "emacs", "gvim", "code", "libreoffice")
+
+NOTICE = """\
+{organisation} asks whether you want to record how you work on this computer, so that models can learn to use one.
+
+It is off until you agree, and you may refuse. You choose, one by one, what is recorded (pointer, keyboard, screen, \
+active window) and for which purposes. Only applications on the list are recorded; browsers, mail, chat and password \
+stores are not. With the keyboard as text, a password that you type into an application on the list, for instance a \
+terminal, would be recorded: pause first, or choose the keyboard as shape, which tells no letters.
+
+Recordings wait on your computer for a while before they are sent; until then you can make it forget them. They are \
+sealed before they are stored. Nobody opens them but for a purpose you agreed to, after named people \
+signed, after the access was written into a log that independent witnesses sign; and you are told each time.
+
+You can pause or withdraw at any time, with one click and without giving a reason; also offline. What you withdraw is \
+closed at once and erased after seven days, or at once if you wish. Recordings are kept for 180 days at most.
+
+Whoever runs your laptop or your network can see that a recorder runs and sends. Your disk should be encrypted.
+"""
+
+
+class OfferPolicy(BaseModel):
+    """The content of `policy.json`."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    notice_version: Line
+    locale: Line
+    notice: Annotated[str, Field(min_length=1, max_length=MAX_NOTICE_CHARS)]
+    application_list: ApplicationList
+    redaction_profile: Line
+    agreement: Line
+    dpia: Line
+    statements: tuple[Line, ...]
+    valid_days: Annotated[int, Field(ge=1, le=RECEIPT_DAYS)]
+
+    @property
+    def notice_sha256(self) -> str:
+        """SHA-256 of the UTF-8 bytes of the text shown, which a receipt must name."""
+        return sha256_hex(self.notice.encode())
+
+    def offer(self, purposes: tuple[PurposeView, ...]) -> Offer:
+        """What `GET /v1/consent/offer` answers."""
+        return Offer(
+            notice_version=self.notice_version,
+            locale=self.locale,
+            notice=self.notice,
+            purposes=purposes,
+            application_list=self.application_list,
+            redaction_profile=self.redaction_profile,
+            agreement=self.agreement,
+            dpia=self.dpia,
+            statements=self.statements,
+            valid_days=self.valid_days,
+        )
+
+
+def default_policy(organisation: str, agreement: str, dpia: str, allow: tuple[str, ...] = ()) -> OfferPolicy:
+    """Browsers, mail, chat and password stores are denied; terminals, editors and `allow` are allowed."""
+    deny = (*BROWSERS, *MAIL, *CHAT, *SECRETS)
+    wanted = tuple(dict.fromkeys((*TERMINALS, *EDITORS, *(name.lower() for name in allow))))
+    return OfferPolicy(
+        notice_version="1",
+        locale="en",
+        notice=NOTICE.format(organisation=organisation),
+        application_list=ApplicationList(version="1", allow=wanted, deny=deny),
+        redaction_profile="masked-windows-1",
+        agreement=agreement,
+        dpia=dpia,
+        statements=STATEMENTS,
+        valid_days=RECEIPT_DAYS,
+    )
+
+
+def policy_bytes(policy: OfferPolicy) -> bytes:
+    """`policy.json`, as people edit it."""
+    return (json.dumps(policy.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def read_policy(path: Path) -> OfferPolicy:
+    """Raises NotReady naming the fields that are wrong."""
+    try:
+        return OfferPolicy.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise NotReady(f"the policy file {path.name} is missing; run `assent-server init`") from error
+    except ValidationError as error:
+        places = ", ".join(".".join(str(p) for p in e["loc"]) or "the whole" for e in error.errors()[:5])
+        raise NotReady(f"the policy file {path.name} is not valid: {places}") from error

@@ -1,0 +1,406 @@
+"""Receipts and withdrawals, and `ConsentNow`, the one answer to "may this be opened for that?".
+
+Consent *now* is what the newest receipt of each of the person's credentials says. A newer receipt of the same device
+replaces an older one for the future; recordings made under the older one keep needing the older one as well.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Literal
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from assent.contracts.envelope import Envelope, read_unverified
+from assent.contracts.ids import Modality
+from assent.contracts.limits import SKEW_S
+from assent.contracts.problems import Code, Problem
+from assent.contracts.statements import (
+    News,
+    Notification,
+    Receipt,
+    Revocation,
+    Withdrawal,
+    WithdrawalConfirmed,
+)
+from assent.contracts.times import add_days, moment, parse_moment
+from assent.contracts.wire import ReceiptsView, ReceiptView
+from assent_custodian import halt, replay
+from assent_custodian.auth import Asker, Stated
+from assent_custodian.consent import domain
+from assent_custodian.consent.domain import Consent, Granted, State, Use
+from assent_custodian.consent.models import ReceiptRow, WithdrawalRow
+from assent_custodian.context import Custodian
+from assent_custodian.keys import erasure
+from assent_custodian.keys.models import Stream
+from assent_custodian.orders import service as orders
+from assent_custodian.people.models import Credential, Person
+from assent_custodian.people.service import queue_person_leaf
+from assent_custodian.purposes import service as purposes
+
+NotCovered = Literal["withdrawn", "expired"]
+
+_BATCH = 500
+"""Values in one IN list."""
+
+
+# --- giving -----------------------------------------------------------------------------------------------------------
+
+
+def give(session: Session, custodian: Custodian, stated: Stated[Receipt]) -> Envelope:
+    """Check a receipt against what is offered now, store it and counter-sign it. Raises Problem; every doubt refuses.
+
+    The same receipt again gets the same answer: an answer can be lost on the way.
+    """
+    receipt, envelope, asker, leaf = stated.statement, stated.envelope, stated.asker, stated.required_leaf
+    stored = session.scalars(select(ReceiptRow).where(ReceiptRow.hash == envelope.hash)).one_or_none()
+    if stored is not None and stored.person == asker.person:
+        return Envelope.from_json(stored.envelope)
+    if len(envelope.signatures) != 1:
+        raise Problem(Code.MALFORMED, "a receipt has one signature, the device key's")
+    now = custodian.now()
+    replay.check_time(receipt.at, now)
+    _one_at_a_time(session, asker.person)
+    if receipt.person != asker.person:
+        raise Problem(Code.REFUSED, "a receipt can only be given for oneself")
+    _check_offered(session, custodian, receipt, now)
+    if _withdrawn_before(session, receipt):
+        raise Problem(Code.REFUSED, "this receipt was withdrawn before it arrived; give a new one")
+    credential = session.execute(
+        select(Credential).where(Credential.key_id == asker.credential).with_for_update()
+    ).scalar_one()
+    if receipt.previous != credential.last_receipt:
+        raise Problem(
+            Code.CONFLICT,
+            "this receipt does not name the previous receipt of this credential",
+            expected=credential.last_receipt,
+        )
+    countersigned = envelope.signed_also_by(custodian.statement_key)
+    consent = domain.given(receipt)
+    row = ReceiptRow(
+        record=receipt.record,
+        person=asker.person,
+        credential=asker.credential,
+        hash=envelope.hash,
+        envelope=countersigned.to_json().decode(),
+        state=consent.state.value,
+        left=_to_json(consent.left),
+        valid_from=receipt.valid_from,
+        valid_until=receipt.valid_until,
+    )
+    try:
+        with session.begin_nested():
+            session.add(row)
+    except IntegrityError as error:
+        raise Problem(Code.CONFLICT, "a receipt of this record exists already; giving again is a new record") from error
+    credential.last_receipt = envelope.hash
+    queue_person_leaf(session, leaf)
+    return countersigned
+
+
+def _one_at_a_time(session: Session, person: str) -> None:
+    """Until this transaction ends, nobody else gives or withdraws for this person: else a receipt and the withdrawal
+    that overtook it would each be decided without seeing the other, and the receipt would stay.
+    """
+    session.execute(select(Person.id).where(Person.id == person).with_for_update())
+
+
+def _check_offered(session: Session, custodian: Custodian, receipt: Receipt, now: datetime) -> None:
+    """The receipt pins exactly what was offered, agrees to signed purposes only, and ends in time."""
+    offer = custodian.offer
+    pinned = {
+        "notice": (
+            (receipt.notice.version, receipt.notice.locale, receipt.notice.sha256),
+            (offer.notice_version, offer.locale, offer.notice_sha256),
+        ),
+        "application_list": (receipt.application_list, offer.application_list.version),
+        "redaction_profile": (receipt.redaction_profile, offer.redaction_profile),
+        "agreement": (receipt.agreement, offer.agreement),
+        "dpia": (receipt.dpia, offer.dpia),
+        "statements": (receipt.statements, offer.statements),
+    }
+    for name, (agreed, offered) in pinned.items():
+        if agreed != offered:
+            raise Problem(Code.REFUSED, f"{name} is not what is offered now; show the person the current offer")
+    current = purposes.current(session)
+    chosen = []
+    for choice in receipt.choices:
+        purpose = current.get(choice.purpose)
+        if purpose is None or purpose.version != choice.purpose_version:
+            raise Problem(Code.REFUSED, "a purpose is not signed by the council, or not its current version")
+        chosen.append(purpose)
+    if len(set(receipt.choices)) != len(receipt.choices):
+        raise Problem(Code.MALFORMED, "a choice stands twice in the receipt")
+    if not set(receipt.recipients) <= {recipient for purpose in chosen for recipient in purpose.recipients}:
+        raise Problem(Code.REFUSED, "a recipient class belongs to none of the purposes chosen")
+    if not set(receipt.modes) <= {mode for purpose in chosen for mode in purpose.modes}:
+        raise Problem(Code.REFUSED, "a mode belongs to none of the purposes chosen")
+    try:
+        begins, ends = parse_moment(receipt.valid_from), parse_moment(receipt.valid_until)
+    except ValueError as error:
+        raise Problem(Code.MALFORMED, "valid_from or valid_until is not a moment of the calendar") from error
+    if begins > now + timedelta(seconds=SKEW_S) or not now < ends <= begins + timedelta(days=offer.valid_days):
+        raise Problem(Code.REFUSED, f"a receipt begins now and ends within {offer.valid_days} days")
+
+
+def _withdrawn_before(session: Session, receipt: Receipt) -> bool:
+    """Whether a withdrawal that counts for this receipt overtook it: doubt (the same second) says that it did.
+
+    One that names no receipt counts for what can have been given before it arrived, whatever moment it states: a
+    moment far in the future must not bar this person for ever.
+    """
+    for row in session.scalars(select(WithdrawalRow).where(WithdrawalRow.person == receipt.person)):
+        withdrawal = read_unverified(Envelope.from_json(row.envelope), Withdrawal)
+        if withdrawal.record == receipt.record:
+            return True
+        if withdrawal.record is None and _reach(withdrawal, row) >= receipt.at:
+            return True
+    return False
+
+
+def _reach(withdrawal: Withdrawal, row: WithdrawalRow) -> str:
+    """The last moment at which a receipt that it overtook can have been signed."""
+    if row.received is None:
+        return withdrawal.at
+    return min(withdrawal.at, moment(parse_moment(row.received) + timedelta(seconds=SKEW_S)))
+
+
+# --- withdrawing ------------------------------------------------------------------------------------------------------
+
+
+def withdraw(session: Session, custodian: Custodian, stated: Stated[Withdrawal]) -> Envelope:
+    """Close, and have erased, what the withdrawal names. Always accepted from the person; twice is once. No witness.
+
+    A withdrawal that names a receipt takes the same from every earlier receipt of that credential: what the person was
+    asked again for and no longer wants, they do not want under the receipt that was replaced either.
+
+    Streams of which no purpose remains are closed in this transaction. With `erase` "now" their vault keys are
+    destroyed in it as well, and tombstones stand; otherwise the night run does it after seven days.
+    """
+    withdrawal, envelope, asker = stated.statement, stated.envelope, stated.asker
+    if withdrawal.person != asker.person:
+        raise Problem(Code.REFUSED, "a withdrawal can only be signed for oneself")
+    stored = session.get(WithdrawalRow, envelope.hash)
+    if stored is not None:
+        return Envelope.from_json(stored.confirmation)
+    _one_at_a_time(session, asker.person)
+    today = custodian.today()
+    event = domain.Withdrew(frozenset(withdrawal.modalities), frozenset(withdrawal.purposes))
+    gone: list[Stream] = []
+    every = select(ReceiptRow).where(ReceiptRow.person == asker.person).order_by(ReceiptRow.record).with_for_update()
+    rows = session.scalars(every).all()
+    for row in rows if withdrawal.record is None else _up_to(rows, withdrawal.record):
+        consent = _store(row, domain.step(consent_of(row), event))
+        gone += [
+            stream
+            for stream in session.scalars(
+                select(Stream).where(Stream.record == row.record, Stream.erased.is_(None)).order_by(Stream.id)
+            )
+            if (not event.modalities or Modality(stream.modality) in event.modalities)
+            and not domain.keeps_stream(consent, Modality(stream.modality))
+        ]
+    closed = _close(session, custodian, gone)
+    now_at_once = withdrawal.erase == "now"
+    erase_on = today if now_at_once else add_days(today, custodian.settings.erase_after_days)
+    if now_at_once:
+        erasure.erase(session, custodian, [stream.id for stream in gone])
+    confirmation = custodian.sign(WithdrawalConfirmed(withdrawal=envelope.hash, streams=closed, erased_from=erase_on))
+    session.add(
+        WithdrawalRow(
+            hash=envelope.hash,
+            person=asker.person,
+            received=custodian.moment(),
+            envelope=envelope.to_json().decode(),
+            confirmation=confirmation.to_json().decode(),
+            streams=json.dumps([stream.id for stream in gone]),
+            closed=closed,
+            erase_on=erase_on,
+            erased=today if now_at_once else None,
+        )
+    )
+    queue_person_leaf(session, stated.required_leaf)
+    return confirmation
+
+
+def _up_to(rows: Sequence[ReceiptRow], record: str) -> list[ReceiptRow]:
+    """The receipt of this record and, by the chain of `previous`, every earlier one of its credential."""
+    by_hash = {row.hash: row for row in rows}
+    row = next((row for row in rows if row.record == record), None)
+    found: list[ReceiptRow] = []
+    while row is not None:
+        found.append(row)
+        row = by_hash.get(receipt_of(row).previous)
+    return found
+
+
+def _close(session: Session, custodian: Custodian, streams: Iterable[Stream]) -> int:
+    """Close for good, with a signed revocation for the collector. Returns how many were open."""
+    count = 0
+    for stream in streams:
+        if stream.closed is None:
+            stream.closed = "withdrawn"
+            orders.queue(session, "revoke", stream.id, custodian.sign(Revocation(stream=stream.id)))
+            count += 1
+    return count
+
+
+def expire(session: Session, now: datetime) -> int:
+    """Mark receipts whose time is over. Returns how many; whether one is live never depends on this mark."""
+    rows = session.scalars(
+        select(ReceiptRow)
+        .where(ReceiptRow.state == State.GIVEN.value, ReceiptRow.valid_until <= moment(now))
+        .with_for_update()
+    ).all()
+    for row in rows:
+        _store(row, domain.step(consent_of(row), domain.RanOut()))
+    return len(rows)
+
+
+# --- asking whether consent covers something --------------------------------------------------------------------------
+
+
+def live_receipts(session: Session, people: Collection[str], now: datetime) -> list[ReceiptRow]:
+    """The newest receipt of each credential of these people, of those that are given and whose time it is."""
+    rows: list[ReceiptRow] = []
+    wanted = sorted(set(people))
+    for start in range(0, len(wanted), _BATCH):
+        rows += session.scalars(
+            select(ReceiptRow)
+            .join(Credential, Credential.last_receipt == ReceiptRow.hash)
+            .where(
+                ReceiptRow.person.in_(wanted[start : start + _BATCH]),
+                Credential.revoked.is_(None),
+                ReceiptRow.state == State.GIVEN.value,
+                ReceiptRow.valid_from <= moment(now + timedelta(seconds=SKEW_S)),
+                ReceiptRow.valid_until > moment(now),
+            )
+            .order_by(ReceiptRow.record)
+            .with_for_update(read=True, of=ReceiptRow)
+        )
+    return rows
+
+
+class ConsentNow:
+    """What consent says at this moment, in this transaction, about one use of many streams.
+
+    Make a new one for every transaction. It reads the receipts of `streams` once, whatever their number, and holds
+    them until the transaction ends: a withdrawal waits for that, and what comes after it sees it.
+    """
+
+    def __init__(self, session: Session, streams: Sequence[Stream], use: Use, now: datetime) -> None:
+        self._use = use
+        purpose = purposes.signed_purpose(session, use.purpose, use.version)
+        self._allowed = purpose is not None and use.recipient in purpose.recipients and use.mode in purpose.modes
+        people = {stream.person for stream in streams}
+        self._live: dict[str, list[tuple[Receipt, Consent]]] = {person: [] for person in people}
+        self._records: dict[str, tuple[str, Receipt, Consent]] = {}
+        for row in live_receipts(session, people, now):
+            read = (receipt_of(row), consent_of(row))
+            self._live[row.person].append(read)
+            self._records[row.record] = (row.person, *read)
+        missing = sorted({stream.record for stream in streams} - set(self._records))
+        for start in range(0, len(missing), _BATCH):
+            older = select(ReceiptRow).where(ReceiptRow.record.in_(missing[start : start + _BATCH]))
+            for row in session.scalars(older.order_by(ReceiptRow.record).with_for_update(read=True)):
+                self._records[row.record] = (row.person, receipt_of(row), consent_of(row))
+
+    def why_not(self, stream: Stream) -> NotCovered | None:
+        """None if this stream may be opened for the use now: by the receipt under which it was certified *and* by the
+        person's consent now. Otherwise why not.
+
+        The purpose itself must be signed by the council and know the recipient class and the mode. A receipt that has
+        expired still counts as the one under which a stream was certified; a withdrawn one does not.
+        """
+        if stream.closed is not None or stream.erased is not None or stream.record not in self._records:
+            return "withdrawn"
+        person, receipt, consent = self._records[stream.record]
+        modality = Modality(stream.modality)
+        if person != stream.person or consent.state not in (State.GIVEN, State.EXPIRED):
+            return "withdrawn"
+        if not domain.permits(receipt, consent, modality, self._use):
+            return "withdrawn"
+        live = self._live.get(person, [])
+        covered = self._allowed and any(domain.permits(*one, modality, self._use) for one in live)
+        return None if covered else "expired"
+
+
+def receipt_for_recording(session: Session, credential: str, now: datetime) -> ReceiptRow | None:
+    """The receipt under which this device may record now: its own newest one. Another device's does not count.
+
+    It is held until the transaction ends: a withdrawal that waits for that finds the streams certified in it.
+    """
+    found = session.scalars(
+        select(ReceiptRow)
+        .join(Credential, Credential.last_receipt == ReceiptRow.hash)
+        .where(
+            Credential.key_id == credential,
+            ReceiptRow.credential == credential,
+            ReceiptRow.state == State.GIVEN.value,
+            ReceiptRow.valid_from <= moment(now + timedelta(seconds=SKEW_S)),
+            ReceiptRow.valid_until > moment(now),
+        )
+        .with_for_update(read=True, of=ReceiptRow)
+    )
+    return found.one_or_none()
+
+
+# --- views ------------------------------------------------------------------------------------------------------------
+
+
+def receipts(session: Session, person: str, now: datetime) -> ReceiptsView:
+    """Every receipt of the person, with its state now."""
+    rows = session.scalars(
+        select(ReceiptRow).where(ReceiptRow.person == person).order_by(ReceiptRow.valid_from, ReceiptRow.record)
+    )
+    return ReceiptsView(receipts=tuple(_view(row, now) for row in rows))
+
+
+def _view(row: ReceiptRow, now: datetime) -> ReceiptView:
+    over = row.state == State.GIVEN.value and row.valid_until <= moment(now)
+    state = State.EXPIRED.value if over else row.state
+    return ReceiptView.model_validate(
+        {"record": row.record, "state": state, "receipt": Envelope.from_json(row.envelope)}
+    )
+
+
+def news(
+    session: Session, custodian: Custodian, asker: Asker, nonce: str, notifications: tuple[Notification, ...]
+) -> Envelope:
+    """What an agent must know: whether to stop, which of the person's receipts allow recording, and accesses."""
+    now = custodian.now()
+    return custodian.sign(
+        News(
+            nonce=nonce,
+            now=moment(now),
+            halted=halt.halted(session),
+            live=tuple(sorted(row.record for row in live_receipts(session, [asker.person], now))),
+            notifications=notifications,
+        )
+    )
+
+
+# --- rows and values --------------------------------------------------------------------------------------------------
+
+
+def receipt_of(row: ReceiptRow) -> Receipt:
+    """The receipt as signed; its signature was checked when it came in."""
+    return read_unverified(Envelope.from_json(row.envelope), Receipt)
+
+
+def consent_of(row: ReceiptRow) -> Consent:
+    """State and remaining choices of a row."""
+    left = frozenset(Granted(Modality(m), purpose, version) for m, purpose, version in json.loads(row.left))
+    return Consent(State(row.state), left)
+
+
+def _store(row: ReceiptRow, consent: Consent) -> Consent:
+    row.state, row.left = consent.state.value, _to_json(consent.left)
+    return consent
+
+
+def _to_json(left: Iterable[Granted]) -> str:
+    return json.dumps([[choice.modality.value, choice.purpose, choice.version] for choice in sorted(left)])

@@ -1,0 +1,108 @@
+"""Everything that a custodian holds while it runs, put together once and passed in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from assent.contracts.envelope import Envelope, Statement, sign
+from assent.contracts.keys import KeyInvalid, PublicKey, SigningKey
+from assent.contracts.times import day_of, moment
+from assent.transparency.errors import VerifierKeyInvalid
+from assent.transparency.note import Signer, VerifierKey
+from assent_custodian.consent.offer import OfferPolicy, read_policy
+from assent_custodian.directory import ROOT_KEY_FILE, Current, DirectoryBook
+from assent_custodian.files import NotReady, read_secret
+from assent_custodian.keys.keks import KekFolder
+from assent_custodian.log.service import HeadMemory
+from assent_custodian.settings import Settings
+from assent_service.database import Database
+
+Clock = Callable[[], datetime]
+
+STATEMENT_KEY_FILE = "statement.pem"
+LOG_KEY_FILE = "log.pem"
+HEAD_FILE = "last-checkpoint"
+
+
+def wall_clock() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Custodian:
+    """The running custodian. It holds the folder of KEKs, but only `keys.vault` opens anything with it."""
+
+    settings: Settings
+    database: Database
+    clock: Clock
+    statement_key: SigningKey = field(repr=False)
+    log_signer: Signer = field(repr=False)
+    head_memory: HeadMemory
+    book: DirectoryBook
+    offer: OfferPolicy
+    keks: KekFolder
+
+    @property
+    def directory(self) -> Current:
+        return self.book.current()
+
+    def now(self) -> datetime:
+        return self.clock().astimezone(UTC)
+
+    def moment(self) -> str:
+        return moment(self.now())
+
+    def today(self) -> str:
+        return day_of(self.now())
+
+    def sign(self, statement: Statement) -> Envelope:
+        """Sign with the statement key."""
+        return sign(statement, self.statement_key)
+
+    def close(self) -> None:
+        self.database.close()
+
+
+def open_custodian(settings: Settings, clock: Clock = wall_clock) -> Custodian:
+    """Read keys, directory and policy, and check that they belong together. Raises NotReady with what to do.
+
+    The database must have been migrated; nothing is written here.
+    """
+    statement_key = _key(settings, STATEMENT_KEY_FILE)
+    log_key = _key(settings, LOG_KEY_FILE)
+    try:
+        root_key = PublicKey((settings.keys / ROOT_KEY_FILE).read_text().strip())
+        root_key.load()
+    except (OSError, KeyInvalid) as error:
+        raise NotReady(f"{ROOT_KEY_FILE} is missing or no key; run `assent-server init`") from error
+    book = DirectoryBook(settings.directory, root_key)
+    directory = book.current().directory
+    if directory.statement_key != statement_key.public.text:
+        raise NotReady("the directory names another statement key; sign a new directory or restore the key")
+    try:
+        named = VerifierKey.from_text(directory.log_vkey)
+    except VerifierKeyInvalid as error:
+        raise NotReady(f"the log key in the directory is not one: {error}") from error
+    log_signer = Signer(named.name, log_key.ed25519)
+    if str(log_signer.verifier) != directory.log_vkey:
+        raise NotReady("the directory names another log key; sign a new directory or restore the key")
+    return Custodian(
+        settings=settings,
+        database=Database(settings.database),
+        clock=clock,
+        statement_key=statement_key,
+        log_signer=log_signer,
+        head_memory=HeadMemory(settings.keys / HEAD_FILE),
+        book=book,
+        offer=read_policy(settings.policy),
+        keks=KekFolder(settings.keks),
+    )
+
+
+def _key(settings: Settings, name: str) -> SigningKey:
+    try:
+        return SigningKey.from_pem(read_secret(settings.keys / name))
+    except KeyInvalid as error:
+        raise NotReady(f"key file {name}: {error}") from error

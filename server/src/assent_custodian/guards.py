@@ -1,0 +1,180 @@
+"""What stands before every route: a guard that names a permission and demands its proof. No guard, no route.
+
+A guard is a FastAPI dependency. It runs in the transaction of the request, so that the nonce it takes and the act it
+permits are committed together, before the answer leaves.
+"""
+
+# FastAPI reads the annotations of `__call__` from instances, where it cannot resolve strings: no `annotations` import.
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, Generic, TypeVar
+
+from fastapi import Depends, Request
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+from sqlalchemy.orm import Session
+
+from assent.contracts.envelope import Envelope, Signed, Statement, read_unverified
+from assent.contracts.problems import Code, Problem
+from assent.contracts.statements import Ask
+from assent_custodian import auth, roles
+from assent_custodian.auth import Asker, Stated
+from assent_custodian.context import Custodian
+from assent_custodian.roles import Party, Permission
+from assent_service.web import read_body
+
+MAX_CONCURRENT_TRANSACTIONS = 16
+"""Fewer than worker threads and database connections, so that a request that holds a lock always finds both."""
+
+S = TypeVar("S", bound=Statement)
+
+
+def custodian_of(request: Request) -> Custodian:
+    """The running custodian."""
+    found: Custodian = request.app.state.custodian
+    return found
+
+
+async def _raw_body(request: Request) -> bytes:
+    return await read_body(request)
+
+
+RawBody = Annotated[bytes, Depends(_raw_body)]
+
+
+def _transaction(request: Request, _arrived: RawBody) -> Iterator[Session]:
+    """Begins when the body is here: a client that stops sending must hold no transaction."""
+    with custodian_of(request).database.transaction() as session:
+        yield session
+
+
+Running = Annotated[Custodian, Depends(custodian_of)]
+Tx = Annotated[Session, Depends(_transaction, scope="function", max_concurrency=MAX_CONCURRENT_TRANSACTIONS)]
+"""The transaction of this request. Function-scoped: a commit that fails is answered with 500, not 200."""
+
+
+class Guard:
+    """Base of all guards. `permission` must be in the table of roles, or the route is denied to everybody."""
+
+    def __init__(self, permission: Permission) -> None:
+        self.permission = permission
+        self.rule = roles.BY_PERMISSION[permission]
+
+
+class Open(Guard):
+    """For what needs no credential of a person: anybody, the holder of a code, or a job whose key the act names.
+
+    Where the rule says code or job, the proof is in the body, and the act itself checks it.
+    """
+
+    def __init__(self, permission: Permission) -> None:
+        super().__init__(permission)
+        if not self.rule.who <= {Party.ANYBODY, Party.CODE_HOLDER, Party.JOB}:
+            raise ValueError(f"{permission.value} needs a credential")
+
+    def __call__(self) -> None:
+        return None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A verified question of a person, and its nonce (answers that are statements repeat it)."""
+
+    asker: Asker
+    ask: Ask
+
+
+class ByAsk(Guard):
+    """The proof is an Ask in the Authorization field, signed by a credential of a person."""
+
+    def __call__(self, request: Request, session: Tx) -> Asked:
+        custodian = custodian_of(request)
+        ask, envelope = auth.read_ask(request.headers.get("authorization"), request.method, target_of(request))
+        asker = auth.asked(session, ask, envelope, custodian.now())
+        roles.check(self.permission, asker.roles, asker.kind)
+        return Asked(asker, ask)
+
+
+class ByCollector(Guard):
+    """The proof is an Ask signed by the collector key that the directory names."""
+
+    def __call__(self, request: Request, session: Tx) -> Ask:
+        custodian = custodian_of(request)
+        if Party.COLLECTOR not in self.rule.who:
+            raise Problem(Code.FORBIDDEN, "the collector may not do that")
+        ask, envelope = auth.read_ask(request.headers.get("authorization"), request.method, target_of(request))
+        auth.asked_by_key(session, ask, envelope, custodian.directory.collector_key, custodian.now())
+        return ask
+
+
+class CollectorStates(Guard):
+    """The proof is the body: an envelope signed by the collector key that the directory names."""
+
+    def __call__(self, request: Request, body: RawBody) -> Envelope:
+        if Party.COLLECTOR not in self.rule.who:
+            raise Problem(Code.FORBIDDEN, "the collector may not do that")
+        envelope = Envelope.from_json(body)
+        auth.verify(envelope, custodian_of(request).directory.collector_key)
+        return envelope
+
+
+class ByStatement(Guard, Generic[S]):
+    """The proof is the body itself: a statement that a credential of the person signed.
+
+    `fresh` False: its time is not looked at (a withdrawal counts whenever it arrives). `within`: the wire model in
+    which the envelope stands, when it is not the whole body (its fields `statement` and `leaf`).
+    """
+
+    def __init__(
+        self,
+        permission: Permission,
+        kind: type[S],
+        *,
+        fresh: bool = True,
+        revoked_too: bool = False,
+        within: type[Signed] | None = None,
+    ) -> None:
+        super().__init__(permission)
+        self._kind = kind
+        self._fresh = fresh
+        self._revoked_too = revoked_too
+        self._within = within
+
+    def __call__(self, request: Request, session: Tx, body: RawBody) -> Stated[Any]:
+        custodian = custodian_of(request)
+        leaf = None
+        if self._within is None:
+            envelope = Envelope.from_json(body)
+        else:
+            outer: Any = self._within.parse(body)
+            envelope, leaf = outer.statement, outer.leaf
+        read_unverified(envelope, self._kind)  # malformed is said before anything is looked up
+        statement, asker = auth.proved(
+            session, envelope, self._kind, custodian.now(), fresh=self._fresh, revoked_too=self._revoked_too
+        )
+        roles.check(self.permission, asker.roles, asker.kind)
+        return Stated(statement, envelope, asker, leaf)
+
+
+def target_of(request: Request) -> str:
+    """Path and query exactly as they came: what an Ask must name."""
+    path: str = request.scope["raw_path"].decode("ascii").partition("?")[0]
+    query: str = request.scope["query_string"].decode("ascii")
+    return f"{path}?{query}" if query else path
+
+
+def guard_of(route: APIRoute) -> Guard | None:
+    """The guard of a route, wherever among its dependencies it stands."""
+    calls = [dependency.call for dependency in route.dependant.dependencies]
+    found = [call for call in calls if isinstance(call, Guard)]
+    guard: Guard | None = found[0] if len(found) == 1 else None  # type: ignore[assignment]  # TypeIs keeps Callable
+    return guard
+
+
+def takes(model: type[BaseModel]) -> dict[str, Any]:
+    """`openapi_extra` for a route that reads `model` from the raw body."""
+    reference = {"$ref": f"#/components/schemas/{model.__name__}"}
+    return {
+        "requestBody": {"required": True, "content": {"application/json": {"schema": reference}}},
+        "x-assent-body": model.__name__,
+    }

@@ -1,0 +1,80 @@
+"""Erasing: vault keys destroyed, tombstones signed, erase orders queued, in one transaction.
+
+Destroyed means that the row is gone; the night run then destroys the KEK generation under which it was wrapped, so that
+no backup of the database opens it either.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from assent.contracts.statements import Tombstone
+from assent_custodian.context import Custodian
+from assent_custodian.keys.models import Generation, Stream, TombstoneRow, VaultKey
+from assent_custodian.orders import service as orders
+
+_BATCH = 500
+
+
+def erase(session: Session, custodian: Custodian, streams: Iterable[str]) -> int:
+    """Erase whole streams. Those that are erased already are left as they are. Returns how many were erased now."""
+    count = 0
+    wanted = sorted(set(streams))
+    for start in range(0, len(wanted), _BATCH):
+        living = session.scalars(
+            select(Stream).where(Stream.id.in_(wanted[start : start + _BATCH]), Stream.erased.is_(None))
+        ).all()
+        destroy(session, [stream.id for stream in living])
+        for stream in living:
+            stream.erased = custodian.today()
+            bury(session, custodian, stream.id)
+        count += len(living)
+    return count
+
+
+def destroy(session: Session, streams: Sequence[str]) -> None:
+    """Destroy the vault keys of these streams, and mark the generations for rotation."""
+    if not streams:
+        return
+    session.flush()
+    ordered = select(VaultKey.stream).where(VaultKey.stream.in_(streams)).order_by(VaultKey.stream).with_for_update()
+    session.execute(ordered)  # in the order in which everybody else locks them, so that nobody waits in a circle
+    session.execute(delete(VaultKey).where(VaultKey.stream.in_(streams)))
+    session.execute(update(Generation).where(Generation.destroyed.is_(None)).values(tainted=True))
+
+
+def bury(session: Session, custodian: Custodian, stream: str, hours: tuple[str, ...] = ()) -> None:
+    """Sign a tombstone for a stream, or for hours of it, and order the collector to erase."""
+    envelope = custodian.sign(Tombstone(stream=stream, hours=hours))
+    if session.get(TombstoneRow, envelope.hash) is not None:
+        return
+    session.add(
+        TombstoneRow(
+            hash=envelope.hash,
+            stream=stream,
+            hours=json.dumps(hours),
+            envelope=envelope.to_json().decode(),
+            day=custodian.today(),
+        )
+    )
+    orders.queue(session, "erase", stream, envelope, hours)
+
+
+def buried_hours(session: Session, streams: Sequence[str]) -> dict[str, frozenset[str] | None]:
+    """By stream: the hours under a tombstone, or None for the whole stream. Streams without any are absent."""
+    found: dict[str, frozenset[str] | None] = {}
+    for start in range(0, len(streams), _BATCH):
+        rows = session.execute(
+            select(TombstoneRow.stream, TombstoneRow.hours).where(
+                TombstoneRow.stream.in_(streams[start : start + _BATCH])
+            )
+        )
+        for stream, text in rows:
+            hours = frozenset(json.loads(text))
+            before = found.get(stream, frozenset())
+            found[stream] = None if before is None or not hours else before | hours
+    return found

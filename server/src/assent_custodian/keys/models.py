@@ -1,0 +1,68 @@
+"""Streams, their vault keys, KEK generations, and tombstones. This is where stream and person meet."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Integer, LargeBinary, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from assent_custodian.base import DAY, HASH, HOUR, ID, Base
+
+
+class Stream(Base):
+    """A stream, whose it is, and under which receipt it was certified.
+
+    `closed`: why nothing more is accepted and nobody but the person may open it (`withdrawn`), or None.
+    `erased`: the day on which its vault key was destroyed.
+    """
+
+    __tablename__ = "streams"
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    person: Mapped[str] = mapped_column(ID, index=True)
+    record: Mapped[str] = mapped_column(ID, index=True)
+    credential: Mapped[str] = mapped_column(ID)
+    modality: Mapped[str] = mapped_column(String(16))
+    day: Mapped[str] = mapped_column(DAY, index=True)
+    stream_key: Mapped[str] = mapped_column(String(64), unique=True)
+    vault_key: Mapped[str] = mapped_column(String(1700))
+    suite: Mapped[str] = mapped_column(String(16))
+    record_until: Mapped[str] = mapped_column(HOUR)
+    upload_until: Mapped[str] = mapped_column(DAY)
+    byte_budget: Mapped[int] = mapped_column(BigInteger)
+    certificate: Mapped[str] = mapped_column(Text)
+    drill: Mapped[bool] = mapped_column(Boolean, default=False)
+    closed: Mapped[str | None] = mapped_column(String(16))
+    erased: Mapped[str | None] = mapped_column(DAY)
+
+
+class VaultKey(Base):
+    """The private half of a stream's vault key, wrapped. No row: nothing of the stream ever opens again."""
+
+    __tablename__ = "vault_keys"
+    stream: Mapped[str] = mapped_column(ID, primary_key=True)
+    generation: Mapped[int] = mapped_column(Integer, index=True)
+    wrapped: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class Generation(Base):
+    """A KEK generation. `check_value` tells a wrong key file from the right one without opening anything.
+
+    `tainted`: a key that was wrapped under it has been destroyed, so the generation must go as well.
+    """
+
+    __tablename__ = "kek_generations"
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    check_value: Mapped[str] = mapped_column(HASH)
+    created: Mapped[str] = mapped_column(DAY)
+    destroyed: Mapped[str | None] = mapped_column(DAY)
+    tainted: Mapped[bool] = mapped_column(Boolean, default=False)
+
+
+class TombstoneRow(Base):
+    """The stream, or the hours listed (JSON; empty list: all), never opens again. Outlives the stream's row."""
+
+    __tablename__ = "tombstones"
+    hash: Mapped[str] = mapped_column(HASH, primary_key=True)
+    stream: Mapped[str] = mapped_column(ID, index=True)
+    hours: Mapped[str] = mapped_column(Text)
+    envelope: Mapped[str] = mapped_column(Text)
+    day: Mapped[str] = mapped_column(DAY)

@@ -1,0 +1,124 @@
+"""KEK rotation: a new generation, everything living wrapped anew, a sample opened, and only then the old one destroyed.
+
+Each step is committed before the next, and each can be taken again after a crash: `rotate` goes on where it stopped.
+The old generation's key file is destroyed only after the log says so, in the same transaction that has seen that
+nothing is left under it.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from assent.contracts.leaves import Leaf, LeafType
+from assent_custodian.context import Custodian
+from assent_custodian.keys.keks import check_value
+from assent_custodian.keys.models import Generation, VaultKey
+from assent_custodian.keys.wrapping import WrapInvalid, unwrap, wrap
+from assent_custodian.log import service as log
+
+BATCH = 500
+SAMPLE = 16
+
+
+def is_due(session: Session) -> bool:
+    """Whether something was erased under a living generation, or an earlier rotation was interrupted."""
+    living = session.execute(select(Generation.number, Generation.tainted).where(Generation.destroyed.is_(None))).all()
+    return len(living) > 1 or any(row.tainted for row in living)
+
+
+def rotate(custodian: Custodian) -> list[int]:
+    """Wrap every living vault key under a new generation and destroy the older ones. Returns those destroyed.
+
+    Raises WrapInvalid, and destroys nothing, when a key does not unwrap. Run by one at a time: the night holds a lock.
+    """
+    new = _new_generation(custodian)
+    while _rewrap_some(custodian, new):
+        pass
+    destroyed = _retire(custodian, new)
+    remove_destroyed_files(custodian)
+    return destroyed
+
+
+def remove_destroyed_files(custodian: Custodian) -> None:
+    """Destroy the key files of generations that the log calls destroyed; a crash may have left one."""
+    with custodian.database.reading() as session:
+        gone = session.scalars(select(Generation.number).where(Generation.destroyed.is_not(None))).all()
+    for number in gone:
+        custodian.keks.destroy(number)
+
+
+def _new_generation(custodian: Custodian) -> int:
+    """The generation to move to: a fresh one, unless an interrupted rotation has begun one already."""
+    with custodian.database.transaction() as session:
+        living = session.scalars(select(Generation).where(Generation.destroyed.is_(None))).all()
+        newest = max(living, key=lambda generation: generation.number)
+        if len(living) > 1 and not newest.tainted:
+            return newest.number
+        number = newest.number + 1
+        # A file without a row is left by a crash before the commit: nothing was ever wrapped under it.
+        check = (
+            check_value(custodian.keks.read(number)) if custodian.keks.has(number) else custodian.keks.create(number)
+        )
+        session.add(
+            Generation(number=number, check_value=check, created=custodian.today(), destroyed=None, tainted=False)
+        )
+        return number
+
+
+def _rewrap_some(custodian: Custodian, new: int) -> bool:
+    """Wrap up to `BATCH` keys anew. False when none was left."""
+    with custodian.database.transaction() as session:
+        rows = session.scalars(
+            select(VaultKey).where(VaultKey.generation != new).order_by(VaultKey.stream).limit(BATCH).with_for_update()
+        ).all()
+        keks = {number: custodian.keks.read(number) for number in {new, *(row.generation for row in rows)}}
+        for row in rows:
+            private = unwrap(row.wrapped, keks[row.generation], row.stream, row.generation)
+            row.wrapped, row.generation = wrap(private, keks[new], row.stream, new), new
+        return bool(rows)
+
+
+def _retire(custodian: Custodian, new: int) -> list[int]:
+    """Mark older generations destroyed, in the transaction that has seen that nothing is left under them."""
+    with custodian.database.transaction() as session:
+        old = session.scalars(
+            select(Generation)
+            .where(Generation.destroyed.is_(None), Generation.number != new)
+            .order_by(Generation.number)
+            .with_for_update()
+        ).all()
+        _check_sample(session, custodian, new)
+        destroyed: list[int] = []
+        for generation in old:
+            left = session.scalar(
+                select(func.count()).select_from(VaultKey).where(VaultKey.generation == generation.number)
+            )
+            if left:
+                continue
+            generation.destroyed = custodian.today()
+            log.append(
+                session,
+                Leaf(
+                    type=LeafType.GENERATION_DESTROYED,
+                    at=custodian.moment(),
+                    auth="operator",
+                    counts={"generation": generation.number},
+                ),
+            )
+            destroyed.append(generation.number)
+        return destroyed
+
+
+def _check_sample(session: Session, custodian: Custodian, new: int) -> None:
+    """Unwrap some keys from what is stored, with the key file as it is on disk. Raises WrapInvalid."""
+    stored = session.get_one(Generation, new)
+    kek = custodian.keks.read(new)
+    if check_value(kek) != stored.check_value:
+        raise WrapInvalid("the key file of the new generation is not the one that was made")
+    streams = session.scalars(select(VaultKey.stream).where(VaultKey.generation == new)).all()
+    for stream in secrets.SystemRandom().sample(streams, min(SAMPLE, len(streams))):
+        row = session.get_one(VaultKey, stream)
+        unwrap(row.wrapped, kek, row.stream, row.generation)

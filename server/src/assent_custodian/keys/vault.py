@@ -1,0 +1,87 @@
+"""The one place where sealed keys are opened. Only `leases` and `keys` may import this module.
+
+Nothing here decides whether something may be opened: whoever calls has checked that, in the same transaction. Private
+vault keys never leave this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from assent.sealing.hpke import HybridPrivateKey
+from assent.sealing.segments import DataKey, open_sealed_key
+from assent_custodian.keys.keks import KekFolder
+from assent_custodian.keys.models import VaultKey
+from assent_custodian.keys.wrapping import unwrap
+
+_BATCH = 500
+"""Values in one IN list."""
+
+
+class VaultKeyGone(Exception):
+    """The vault key of this stream was destroyed: nothing sealed to it will ever open again."""
+
+
+class Vault:
+    """Opens sealed keys. Make one for each transaction, and drop it: it remembers what it unwrapped.
+
+    Keys that were taken in the transaction can be used just after it: the opening itself needs no database.
+    """
+
+    def __init__(self, session: Session, keks: KekFolder) -> None:
+        self._session = session
+        self._keks = keks
+        self._kek_of: dict[int, bytes] = {}
+        self._key_of: dict[str, HybridPrivateKey] = {}
+
+    def open_sealed(self, header: bytes, sealed_key: bytes, stream: str) -> DataKey:
+        """The data key of a segment of `stream`.
+
+        Raises HeaderInvalid or SealInvalid (damaged, or of another stream or header: the seal binds the header), and
+        what `take` raises if the key was not taken before.
+        """
+        if stream not in self._key_of:
+            self.take(stream)
+        return open_sealed_key(sealed_key, header, self._key_of[stream])
+
+    def take(self, *streams: str) -> None:
+        """Unwrap the vault keys of these streams now, in this transaction; opening then needs the database no more.
+
+        They cannot be destroyed before the transaction ends: a withdrawal waits for it. Raises VaultKeyGone or
+        WrapInvalid.
+        """
+        for start in range(0, len(streams), _BATCH):
+            rows = self._session.scalars(
+                select(VaultKey)
+                .where(VaultKey.stream.in_(streams[start : start + _BATCH]))
+                .order_by(VaultKey.stream)
+                .with_for_update(read=True)
+            )
+            for row in rows:
+                if row.generation not in self._kek_of:
+                    self._kek_of[row.generation] = self._keks.read(row.generation)
+                raw = unwrap(row.wrapped, self._kek_of[row.generation], row.stream, row.generation)
+                self._key_of[row.stream] = HybridPrivateKey.from_private_bytes(raw)
+        if any(stream not in self._key_of for stream in streams):
+            raise VaultKeyGone("the vault key of a stream was destroyed")
+
+    def __repr__(self) -> str:
+        return "Vault()"
+
+
+def alive(session: Session, streams: Sequence[str]) -> set[str]:
+    """Those of the streams whose vault key exists."""
+    found: set[str] = set()
+    for start in range(0, len(streams), _BATCH):
+        found.update(
+            session.scalars(select(VaultKey.stream).where(VaultKey.stream.in_(streams[start : start + _BATCH])))
+        )
+    return found
+
+
+def open_sealed(session: Session, keks: KekFolder, header: bytes, sealed_key: bytes, stream: str) -> DataKey:
+    """`Vault.open_sealed` for a single segment."""
+    return Vault(session, keks).open_sealed(header, sealed_key, stream)

@@ -1,0 +1,479 @@
+"""The one door: a lease is written down and witnessed before it opens, and every sealed key is decided by consent now.
+
+Opening a lease takes three transactions, so that a crash between any two leaves a lease that is in the log and
+releases nothing: the nonce is taken; the lease is checked and written into the log; once witnesses signed, it is opened
+and everyone concerned is told. A release takes one short transaction, in which consent is looked at and the count is
+stored; a withdrawal waits for it at most.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import secrets
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from assent.contracts import limits
+from assent.contracts.envelope import Envelope, read, read_unverified
+from assent.contracts.ids import Modality, new_id, sha256_hex
+from assent.contracts.keys import KeyInvalid, PublicKey, fingerprint
+from assent.contracts.leaves import Leaf, LeafType
+from assent.contracts.lists import BatchInvalid, list_root, unpack_batch
+from assent.contracts.problems import Code, Problem
+from assent.contracts.segment import SegmentHeader, header_hash
+from assent.contracts.statements import Lease, LeaseClosed, LeaseRequest, OwnData, ReleaseRequest, Ticket
+from assent.contracts.times import moment, parse_day, parse_moment
+from assent.contracts.wire import LeaseAnswer, LeasedStream, RefusalReason, ReleaseAnswer, ReleaseBody, ReleaseRefusal
+from assent.sealing.errors import SealingError
+from assent.sealing.hpke import HybridPublicKey
+from assent.sealing.segments import DataKey, parse_header, seal_release
+from assent_custodian import auth, roles
+from assent_custodian.auth import Asker
+from assent_custodian.consent.service import ConsentNow
+from assent_custodian.context import Custodian
+from assent_custodian.grants import service as grants
+from assent_custodian.grants.models import CohortMember
+from assent_custodian.halt import halted
+from assent_custodian.keys import erasure, vault
+from assent_custodian.keys.models import Stream
+from assent_custodian.leases import domain
+from assent_custodian.leases.models import LeaseRefusal, LeaseRow, LeaseStream
+from assent_custodian.log import service as log
+from assent_custodian.log import witnesses
+from assent_custodian.notifications import service as notifications
+from assent_custodian.people import service as people
+from assent_custodian.purposes import service as purposes
+from assent_custodian.roles import Permission
+
+_BATCH = 500
+"""Values in one IN list."""
+
+LONGEST_TEXT = 3900
+"""Characters of a notification; names are as long as people write them."""
+
+REFUSALS_EVERY = timedelta(minutes=1)
+"""A refusal of one rule to one person is written into the log at most this often."""
+
+
+@dataclass(frozen=True)
+class Named:
+    """A stream of a lease, and the name under which the job sees its person."""
+
+    stream: Stream
+    pseudonym: str
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A lease that is in the log and committed, and not yet open."""
+
+    id: str
+    leaf_index: int
+
+
+def prove(custodian: Custodian, envelope: Envelope) -> tuple[LeaseRequest, Asker]:
+    """Whose request this is; takes its nonce, in a transaction of its own. Raises Problem."""
+    with custodian.database.transaction() as session:
+        statement, asker = auth.proved(session, envelope, LeaseRequest, custodian.now())
+    try:
+        roles.check(Permission.OPEN_LEASES, asker.roles, asker.kind)
+    except Problem as problem:
+        _refused(custodian, asker.person, problem, statement.request)
+        raise
+    return statement, asker
+
+
+def open_lease(custodian: Custodian, wanted: LeaseRequest, envelope: Envelope, asker: Asker) -> LeaseAnswer:
+    """Write the lease down, have it witnessed, open it. Raises Problem; without a quorum nothing opens."""
+    try:
+        with custodian.database.transaction() as session:
+            prepared = _write_down(session, custodian, wanted, envelope, asker)
+        checkpoint = witnesses.require_quorum(custodian, prepared.leaf_index)
+    except Problem as problem:
+        _refused(custodian, asker.person, problem, wanted.request)
+        raise
+    with custodian.database.transaction() as session:
+        row = session.get_one(LeaseRow, prepared.id)
+        row.state = "open"
+        named = _named(session, row)
+        _tell(session, custodian, row, named)
+        leaf = log.entry(session, prepared.leaf_index)
+        if leaf is None:
+            raise Problem(Code.INTERNAL, "the lease's entry is missing from the log")
+        return LeaseAnswer(
+            lease=Envelope.from_json(row.envelope),
+            streams=tuple(
+                LeasedStream(
+                    stream=one.stream.id, pseudonym=one.pseudonym, modality=Modality(one.stream.modality),
+                    day=one.stream.day,
+                )
+                for one in named
+            ),
+            salt=base64.b64encode(row.salt).decode(),
+            tickets=tuple(_tickets(custodian, row, [one.stream for one in named])),
+            leaf=base64.b64encode(leaf).decode(),
+            proof=log.proof(session, prepared.leaf_index, checkpoint).to_bytes().decode(),
+            dropped=_dropped(session, row, named),
+        )  # fmt: skip
+
+
+def _write_down(
+    session: Session, custodian: Custodian, wanted: LeaseRequest, envelope: Envelope, asker: Asker
+) -> Prepared:
+    """All checks of a lease, and its entry in the log. Nothing is opened here."""
+    now = custodian.now()
+    people.check_founded(session, now)
+    _not_halted(session)
+    until = _until(wanted, now)
+    try:
+        PublicKey(wanted.job_signing_key).load()
+        seal_release((), HybridPublicKey.from_text(wanted.job_receiving_key), bytes(32), bytes(32))  # can be sealed to
+    except KeyInvalid as error:
+        raise Problem(Code.MALFORMED, "a key of the job is not a key") from error
+    if wanted.job_signing_key == wanted.job_receiving_key or asker.drill:
+        raise Problem(Code.REFUSED, "this cannot have a lease", rule="not-a-job")
+    purpose: str | None = None
+    if wanted.own is not None and wanted.request is None:
+        streams, mode, subject = _own_streams(session, asker.person, wanted.own), "own", envelope.hash
+        actor = secrets.token_hex(32)
+    elif wanted.request is not None and wanted.own is None:
+        row, request = grants.granted_now(session, custodian, wanted.request, asker.person)
+        members = set(session.scalars(select(CohortMember.person).where(CohortMember.request == row.hash)))
+        wide = grants.streams_for(session, request, custodian.today())
+        streams = [stream for stream in wide if stream.person in members]
+        consent = ConsentNow(session, streams, grants.use_of(request), now)
+        streams = [stream for stream in streams if consent.why_not(stream) is None]
+        mode, subject, purpose = request.mode.value, row.hash, request.purpose
+        actor = log.actor_ref(session, asker.person)
+    else:
+        raise Problem(Code.MALFORMED, "name either a request or your own data", rule="malformed")
+    if not streams:
+        raise Problem(Code.NOT_AVAILABLE, "there is nothing to read", rule="nothing")
+    salt = secrets.token_bytes(16)
+    lease = Lease(
+        lease=new_id(), request=subject, mode=mode, purpose=purpose, job_signing_key=wanted.job_signing_key,  # type: ignore[arg-type]
+        job_receiving_key=wanted.job_receiving_key, streams=list_root(salt, (stream.id for stream in streams)),
+        opened=moment(now), until=moment(until),
+    )  # fmt: skip
+    signed = custodian.sign(lease)
+    index = log.append(
+        session,
+        Leaf(
+            type=LeafType.LEASE_OPENED, at=moment(now), actor=actor, auth=asker.kind, decision="allowed",
+            subject=signed.hash, request=subject, purpose=purpose, mode=mode, until=lease.until,
+            keys=(fingerprint(lease.job_signing_key), fingerprint(lease.job_receiving_key)),
+            roots={"streams": lease.streams},
+        ),
+    )  # fmt: skip
+    session.add(
+        LeaseRow(
+            id=lease.lease, request=subject, mode=mode, person=asker.person, credential=asker.credential,
+            purpose=purpose, job_signing_key=lease.job_signing_key, job_receiving_key=lease.job_receiving_key,
+            envelope=signed.to_json().decode(), hash=signed.hash, salt=salt, until=lease.until, leaf_index=index,
+            state="pending", released=0,
+        )
+    )  # fmt: skip
+    session.add_all(LeaseStream(lease=lease.lease, stream=stream.id) for stream in streams)
+    return Prepared(lease.lease, index)
+
+
+def _not_halted(session: Session) -> None:
+    reason = halted(session)
+    if reason is not None:
+        raise Problem(Code.CLOSED, f"the programme is halted: {reason}", rule="halted")
+
+
+def _until(wanted: LeaseRequest, now: datetime) -> datetime:
+    try:
+        until = parse_moment(wanted.until)
+    except ValueError as error:
+        raise Problem(Code.MALFORMED, "`until` is not a moment of the calendar", rule="malformed") from error
+    if not now < until <= now + timedelta(hours=limits.LEASE_HOURS, seconds=limits.SKEW_S):
+        raise Problem(Code.REFUSED, f"a lease ends within {limits.LEASE_HOURS} hours", rule="too-long")
+    return min(until, now + timedelta(hours=limits.LEASE_HOURS))
+
+
+def _own_streams(session: Session, person: str, own: OwnData) -> list[Stream]:
+    """One's own streams that still have their key; also closed ones."""
+    try:
+        parse_day(own.from_day), parse_day(own.to_day)
+    except ValueError as error:
+        raise Problem(Code.MALFORMED, "a day is not one of the calendar", rule="malformed") from error
+    return list(
+        session.scalars(
+            select(Stream).where(
+                Stream.person == person,
+                Stream.day >= own.from_day,
+                Stream.day <= own.to_day,
+                Stream.modality.in_([modality.value for modality in own.modalities]),
+                Stream.erased.is_(None),
+            )
+        )
+    )
+
+
+def _named(session: Session, row: LeaseRow) -> list[Named]:
+    """The lease's streams with their pseudonyms, in an order that says nothing."""
+    streams = session.scalars(
+        select(Stream).join(LeaseStream, LeaseStream.stream == Stream.id).where(LeaseStream.lease == row.id)
+    ).all()
+    if row.mode == "own":
+        return sorted((Named(stream, "you") for stream in streams), key=lambda one: one.stream.id)
+    members = {
+        member.person: member.pseudonym
+        for member in session.scalars(select(CohortMember).where(CohortMember.request == row.request))
+    }
+    return sorted((Named(stream, members[stream.person]) for stream in streams), key=lambda one: one.stream.id)
+
+
+def _tickets(custodian: Custodian, row: LeaseRow, streams: list[Stream]) -> list[Envelope]:
+    """Tickets by day, of a limited number of streams each; own data: one stream each."""
+    most = 1 if row.mode == "own" else limits.MAX_STREAMS_PER_TICKET
+    tickets = []
+    for day in sorted({stream.day for stream in streams}):
+        ids = sorted(stream.id for stream in streams if stream.day == day)
+        for at in range(0, len(ids), most):
+            ticket = Ticket(
+                ticket=new_id(), day=day, streams=tuple(ids[at : at + most]), job_signing_key=row.job_signing_key,
+                until=row.until,
+            )  # fmt: skip
+            tickets.append(custodian.sign(ticket))
+    return tickets
+
+
+def _dropped(session: Session, row: LeaseRow, named: list[Named]) -> int:
+    """How many streams the previous lease of this grant had and this one has not."""
+    if row.mode == "own":
+        return 0
+    before = session.scalars(
+        select(LeaseRow.id)
+        .where(LeaseRow.request == row.request, LeaseRow.leaf_index < row.leaf_index, LeaseRow.state != "pending")
+        .order_by(LeaseRow.leaf_index.desc())
+        .limit(1)
+    ).first()
+    if before is None:
+        return 0
+    had = set(session.scalars(select(LeaseStream.stream).where(LeaseStream.lease == before)))
+    return len(had - {one.stream.id for one in named})
+
+
+def _tell(session: Session, custodian: Custodian, row: LeaseRow, named: list[Named]) -> None:
+    """Write the notifications of everyone whose streams the lease names."""
+    concerned = sorted({one.stream.person for one in named})
+    if row.mode == "own":
+        text, approvals = "You opened your own recordings.", 0
+    else:
+        request = grants.read_request(grants.row_of(session, row.request))
+        approvers = [people.name_of(session, person) for person in grants.approvers(session, row.request)]
+        days = request.from_day if request.from_day == request.to_day else f"{request.from_day} to {request.to_day}"
+        what = ", ".join(modality.value for modality in request.modalities)
+        purpose = purposes.signed_purpose(session, request.purpose, request.purpose_version)
+        sentence = purpose.sentence if purpose else request.purpose
+        text = (
+            f"{people.name_of(session, row.person)} ({request.recipient}) opened recordings of yours ({what}; {days}) "
+            f"for this purpose: {sentence} Approved by {', '.join(approvers)}."
+        )
+        approvals = len(approvers)
+    text = textwrap.shorten(text, LONGEST_TEXT, placeholder=" …")
+    opening = notifications.Opening(row.request, row.purpose, text, approvals, row.leaf_index, own=row.mode == "own")
+    notifications.tell(session, concerned, custodian.today(), opening)
+
+
+def _refused(custodian: Custodian, person: str, problem: Problem, request: str | None) -> None:
+    """Write a refusal into the log, at most once a minute for a rule and a person.
+
+    A refusal of one's own data has a one-time actor, as its lease has: another would tell who takes part.
+    """
+    rule = str(problem.members.get("rule", problem.code.wire))[:32]
+    now = custodian.now()
+    with custodian.database.transaction() as session:
+        last = session.get(LeaseRefusal, (person, rule))
+        if last is not None and now - parse_moment(last.at) < REFUSALS_EVERY:
+            return
+        session.merge(LeaseRefusal(person=person, rule=rule, at=moment(now)))
+        actor = log.actor_ref(session, person) if request else secrets.token_hex(32)
+        leaf = Leaf(
+            type=LeafType.LEASE_REFUSED, at=moment(now), actor=actor, decision="refused", rule=rule, request=request,
+        )  # fmt: skip
+        log.append(session, leaf)
+
+
+@contextmanager
+def _refusals_written_down(custodian: Custodian, lease: str) -> Iterator[None]:
+    """A release that is refused as a whole, by a rule and after the job's signature held, stands in the log."""
+    try:
+        yield
+    except Problem as problem:
+        if "rule" in problem.members:
+            with custodian.database.reading() as session:
+                row = session.get_one(LeaseRow, lease)
+            _refused(custodian, row.person, problem, None if row.mode == "own" else row.request)
+        raise
+
+
+# --- release --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One pair of a batch. `header` is None when its bytes are not a header."""
+
+    segment: str
+    header_bytes: bytes
+    sealed_key: bytes
+    header: SegmentHeader | None
+
+    @property
+    def stream(self) -> str:
+        """The stream that the header names; empty when there is no header."""
+        return self.header.stream if self.header else ""
+
+
+def release(custodian: Custodian, body: ReleaseBody) -> ReleaseAnswer:
+    """Open sealed keys under a lease and seal the data keys to its job, in one message bound to lease and batch.
+
+    What may not open is listed with a reason, and the rest is answered. Raises Problem when nothing may.
+    """
+    statement = read_unverified(body.statement, ReleaseRequest)
+    try:
+        batch = base64.b64decode(body.batch, validate=True)
+    except binascii.Error as error:
+        raise Problem(Code.MALFORMED, "the batch is not base64") from error
+    if sha256_hex(batch) != statement.batch:
+        raise Problem(Code.BODY_MISMATCH, "the batch is not the one that was signed")
+    wanted = _parse(batch, statement.count)
+    refused: dict[str, RefusalReason] = {}
+    with _refusals_written_down(custodian, statement.lease), custodian.database.transaction() as session:
+        row = _live(session, custodian, body.statement, statement)
+        facts = _facts(session, custodian, row, {(one.header.stream, one.header.hour) for one in wanted if one.header})
+        permitted: list[Wanted] = []
+        for one in wanted:
+            reason = "damaged" if one.header is None else domain.why_not(one.header, facts.get(one.header.stream))
+            if reason is None:
+                permitted.append(one)
+            else:
+                refused[one.segment] = reason
+        door = vault.Vault(session, custodian.keks)
+        door.take(*sorted({one.stream for one in permitted}))
+        row.released += len(permitted)
+        lease_hash, receiving = bytes.fromhex(row.hash), HybridPublicKey.from_text(row.job_receiving_key)
+    opened: list[tuple[bytes, DataKey]] = []
+    for one in permitted:
+        try:
+            data_key = door.open_sealed(one.header_bytes, one.sealed_key, one.stream)
+        except SealingError:
+            refused[one.segment] = "damaged"
+            continue
+        opened.append((bytes.fromhex(one.segment), data_key))
+    sealed = seal_release(opened, receiving, lease_hash, hashlib.sha256(batch).digest()) if opened else b""
+    return ReleaseAnswer(
+        sealed=base64.b64encode(sealed).decode(),
+        refused=tuple(ReleaseRefusal(segment=segment, reason=reason) for segment, reason in refused.items()),
+    )
+
+
+def _parse(batch: bytes, count: int) -> list[Wanted]:
+    try:
+        pairs = unpack_batch(batch)
+    except BatchInvalid as error:
+        raise Problem(Code.MALFORMED, str(error)) from error
+    if len(pairs) != count:
+        raise Problem(Code.MALFORMED, f"the batch holds {len(pairs)} pairs, not {count} as was signed")
+    found: dict[str, Wanted] = {}
+    for header_bytes, sealed_key in pairs:
+        try:
+            header: SegmentHeader | None = parse_header(header_bytes)
+        except SealingError:
+            header = None
+        segment = header_hash(header_bytes).hex()
+        found[segment] = Wanted(segment, header_bytes, sealed_key, header)
+    return list(found.values())
+
+
+def _live(
+    session: Session, custodian: Custodian, envelope: Envelope, statement: ReleaseRequest | LeaseClosed
+) -> LeaseRow:
+    """The lease that this statement is about, if its job's key signed and it may release at this moment.
+
+    Its row is locked: two releases at once would each add to the count as it was before both, and a closure would
+    write down a count without what is being released.
+    """
+    row = session.get(LeaseRow, statement.lease, with_for_update=True)
+    if row is None:
+        raise Problem(Code.NOT_FOUND, "there is no such lease")
+    auth.verify(envelope, PublicKey(row.job_signing_key))
+    read(envelope, type(statement), PublicKey(row.job_signing_key))
+    if row.state != "open":
+        raise Problem(Code.REFUSED, f"this lease is not open (it is {row.state})", rule="lease-not-open")
+    if isinstance(statement, LeaseClosed):
+        return row
+    if custodian.now() >= parse_moment(row.until):
+        raise Problem(Code.REFUSED, "this lease has ended; open a new one", rule="lease-ended")
+    _not_halted(session)
+    if row.mode != "own":
+        grants.granted_now(session, custodian, row.request, row.person)
+    return row
+
+
+def _facts(
+    session: Session, custodian: Custodian, row: LeaseRow, wanted: set[tuple[str, str]]
+) -> dict[str, domain.StreamFacts]:
+    """What is true now of those of the wanted (stream, hour) pairs whose stream the lease names."""
+    ids = sorted({stream for stream, _ in wanted})
+    streams: list[Stream] = []
+    for start in range(0, len(ids), _BATCH):
+        streams += session.scalars(
+            select(Stream)
+            .join(LeaseStream, LeaseStream.stream == Stream.id)
+            .where(LeaseStream.lease == row.id, Stream.id.in_(ids[start : start + _BATCH]))
+        )
+    consent = None
+    if row.mode != "own":
+        use = grants.use_of(grants.read_request(grants.row_of(session, row.request)))
+        consent = ConsentNow(session, streams, use, custodian.now())
+    buried = erasure.buried_hours(session, ids)
+    alive = vault.alive(session, ids)
+    facts = {}
+    for stream in streams:
+        if consent is not None:
+            not_covered = consent.why_not(stream)
+        else:
+            not_covered = None if stream.person == row.person else "withdrawn"
+        hours = buried.get(stream.id, frozenset())
+        facts[stream.id] = domain.StreamFacts(
+            day=stream.day,
+            suite=stream.suite,
+            record_until=stream.record_until,
+            erased=stream.erased is not None or stream.id not in alive or hours is None,
+            erased_hours=hours or frozenset(),
+            not_covered=not_covered,
+        )
+    return facts
+
+
+def close(custodian: Custodian, session: Session, envelope: Envelope) -> str:
+    """End a lease; returns the statement's hash. Closing twice is closing once."""
+    statement = read_unverified(envelope, LeaseClosed)
+    row = session.get(LeaseRow, statement.lease, with_for_update=True)
+    if row is not None and row.state == "closed":
+        auth.verify(envelope, PublicKey(row.job_signing_key))
+        return envelope.hash
+    row = _live(session, custodian, envelope, statement)
+    row.state = "closed"
+    own = row.mode == "own"
+    log.append(
+        session,
+        Leaf(
+            type=LeafType.LEASE_CLOSED, at=custodian.moment(), auth="job", decision="allowed", subject=row.hash,
+            request=row.request, mode=row.mode, counts={} if own else {"released": row.released},
+        ),
+    )  # fmt: skip
+    return envelope.hash

@@ -1,0 +1,186 @@
+"""Appending to the log, in the transaction of the act that is written down; and signing heads that never contradict.
+
+A checkpoint is signed only of a committed head, after proving to ourselves that it continues the last one signed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterator
+from pathlib import Path
+
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.engine import CursorResult
+from sqlalchemy.orm import Session
+
+from assent.contracts.leaves import Leaf
+from assent.contracts.problems import Code, Problem
+from assent.transparency import merkle
+from assent.transparency.checkpoint import Checkpoint, sign_checkpoint
+from assent.transparency.errors import CheckpointInvalid, ProofInvalid
+from assent.transparency.note import Note, Signature, Signer
+from assent.transparency.proof import LogProof
+from assent.transparency.tiles import MAX_LEAF_BYTES
+from assent_custodian.files import write_file
+from assent_custodian.log.models import Cosignature, LogEntry, LogHead, LogNode, SignedHead
+from assent_custodian.people.models import PersonSalt
+
+HEAD = 1
+LOOK_BACK = 50
+"""Signed heads that are looked through for one that was witnessed."""
+
+
+class HeadMemory:
+    """The text of the last checkpoint signed, in a file beside the log key, fsynced before a new one leaves."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def last(self) -> Checkpoint | None:
+        """The last one, or None before the first. Raises Problem `closed` when the file is damaged."""
+        try:
+            return Checkpoint.from_text(self._path.read_text())
+        except FileNotFoundError:
+            return None
+        except (CheckpointInvalid, UnicodeDecodeError) as error:
+            raise Problem(
+                Code.CLOSED, f"{self._path.name} is damaged: nothing is signed until it is restored"
+            ) from error
+
+    def remember(self, checkpoint: Checkpoint) -> None:
+        """Replace the last one; on disk when this returns."""
+        write_file(self._path, checkpoint.to_text().encode())
+
+
+def actor_ref(session: Session, person: str) -> str:
+    """HMAC-SHA256(the person's salt, id): how a person stands in the log. Raises Problem when the salt was erased."""
+    salt = session.scalar(select(PersonSalt.salt).where(PersonSalt.person == person))
+    if salt is None:
+        raise Problem(Code.NOT_FOUND, "there is no such person any more")
+    return hmac.new(salt, person.encode(), hashlib.sha256).hexdigest()
+
+
+def append(session: Session, *leaves: Leaf) -> int:
+    """Append in order and return the index of the first. Committed, or rolled back, with everything else in `session`.
+
+    The head is locked until then, and moved by compare-and-swap.
+    """
+    entries = [leaf.to_bytes() for leaf in leaves]
+    if any(len(entry) > MAX_LEAF_BYTES for entry in entries):
+        raise Problem(Code.TOO_LARGE, "an entry of the log would be longer than 64 KiB")
+    old = session.execute(select(LogHead.size).where(LogHead.id == HEAD).with_for_update()).scalar_one()
+    if not entries:
+        return old
+    created = merkle.append(old, [merkle.leaf_hash(entry) for entry in entries], nodes(session))
+    session.execute(
+        insert(LogEntry),
+        [
+            {"index": old + offset, "type": leaf.type.value, "leaf": entry}
+            for offset, (leaf, entry) in enumerate(zip(leaves, entries, strict=True))
+        ],
+    )
+    session.execute(insert(LogNode), [{"level": n.level, "index": n.index, "hash": n.hash} for n in created])
+    moved = session.execute(
+        update(LogHead)
+        .where(LogHead.id == HEAD, LogHead.size == old)
+        .values(size=old + len(entries))
+        .execution_options(synchronize_session=False)
+    )
+    assert isinstance(moved, CursorResult)  # noqa: S101 - an UPDATE always gives one
+    if moved.rowcount != 1:
+        raise Problem(Code.INTERNAL, "the head of the log moved meanwhile; nothing was changed, ask again")
+    return old
+
+
+def size(session: Session) -> int:
+    """How many leaves there are."""
+    return session.execute(select(LogHead.size).where(LogHead.id == HEAD)).scalar_one()
+
+
+def nodes(session: Session) -> merkle.Nodes:
+    """Looks up the stored hashes of complete subtrees."""
+
+    def node(level: int, index: int) -> bytes:
+        found = session.scalar(select(LogNode.hash).where(LogNode.level == level, LogNode.index == index))
+        if found is None:
+            raise Problem(Code.INTERNAL, f"the log lacks a hash (level {level}, index {index})")
+        return found
+
+    return node
+
+
+def entries(session: Session, start: int, count: int) -> list[tuple[int, bytes]]:
+    """(index, exact leaf bytes) from `start` on, `count` of them at most, in order."""
+    rows = session.execute(
+        select(LogEntry.index, LogEntry.leaf)
+        .where(LogEntry.index >= start, LogEntry.index < start + count)
+        .order_by(LogEntry.index)
+    )
+    return [(index, leaf) for index, leaf in rows]
+
+
+def entry(session: Session, index: int) -> bytes | None:
+    """The exact bytes of one leaf, or None."""
+    return session.scalar(select(LogEntry.leaf).where(LogEntry.index == index))
+
+
+def sign_head(session: Session, signer: Signer, memory: HeadMemory) -> Note:
+    """The signed checkpoint of the committed head; signed once per size, then always the same bytes.
+
+    Before signing, the head is shown to continue the last one signed, which `memory` keeps outside the database: a
+    database that was restored from before signs nothing. Raises Problem `closed` then. Call it in a transaction that
+    appended nothing; the caller lets the note out only after committing.
+    """
+    now = session.execute(select(LogHead.size).where(LogHead.id == HEAD).with_for_update()).scalar_one()
+    stored = session.get(SignedHead, now)
+    if stored is not None:
+        return Note.from_bytes(stored.note.encode())
+    lookup = nodes(session)
+    root = merkle.root(now, lookup)
+    last = memory.last()
+    if last is not None:
+        if last.size > now:
+            raise Problem(Code.CLOSED, "the log is shorter than a head that was signed before: it must be restored")
+        try:
+            proof = merkle.consistency_proof(last.size, now, lookup)
+            merkle.verify_consistency(last.size, last.root, now, root, proof)
+        except ProofInvalid as error:
+            raise Problem(Code.CLOSED, "the log contradicts a head that was signed before") from error
+    checkpoint = Checkpoint(signer.verifier.name, now, root)
+    note = sign_checkpoint(checkpoint, signer)
+    memory.remember(checkpoint)
+    session.add(SignedHead(size=now, root=root, note=note.to_bytes().decode()))
+    session.flush()
+    return note
+
+
+def cosigned(session: Session, size_: int) -> Note | None:
+    """The signed checkpoint of this size with every cosignature that there is, or None."""
+    stored = session.get(SignedHead, size_)
+    if stored is None:
+        return None
+    lines = session.scalars(select(Cosignature.line).where(Cosignature.size == size_).order_by(Cosignature.witness))
+    return Note.from_bytes(stored.note.encode()).signed_also_by(
+        *(Signature.from_line(line.rstrip("\n")) for line in lines)
+    )
+
+
+def newest_first(session: Session, *, above: int = -1) -> Iterator[Note]:
+    """Signed checkpoints of more than `above` leaves, largest first, with their cosignatures."""
+    sizes = select(SignedHead.size).where(SignedHead.size > above).order_by(SignedHead.size.desc()).limit(LOOK_BACK)
+    for size_ in session.scalars(sizes).all():
+        note = cosigned(session, size_)
+        if note is not None:
+            yield note
+
+
+def newest_cosigned_size(session: Session) -> int:
+    """The size of the largest checkpoint that any witness countersigned; 0 when there is none."""
+    return session.scalar(select(func.max(Cosignature.size))) or 0
+
+
+def proof(session: Session, index: int, checkpoint: Note) -> LogProof:
+    """A proof file's content: leaf `index` stands under this signed checkpoint. Raises ValueError for a later leaf."""
+    size_ = Checkpoint.from_text(checkpoint.text).size
+    return LogProof(index, tuple(merkle.inclusion_proof(index, size_, nodes(session))), checkpoint)

@@ -1,0 +1,195 @@
+"""Asking witnesses to countersign (C2SP tlog-witness), and the quorum without which nothing opens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+import httpx2
+import structlog
+from sqlalchemy.orm import Session
+
+from assent.contracts.leaves import Leaf, LeafType
+from assent.contracts.limits import CLOCK_DOUBT_S
+from assent.contracts.problems import Code, Problem
+from assent.contracts.statements import WitnessEntry
+from assent.contracts.times import moment, parse_moment
+from assent.transparency import merkle
+from assent.transparency.checkpoint import Checkpoint
+from assent.transparency.errors import QuorumMissing, TransparencyError
+from assent.transparency.note import Note, Signature, VerifierKey
+from assent.transparency.witnessing import Submission, read_cosignatures, read_size
+from assent_custodian.context import Custodian
+from assent_custodian.log import service
+from assent_custodian.log.models import Cosignature, WitnessState
+
+COMPLAIN_EVERY = timedelta(hours=1)
+"""`witness.unreachable` is written down once per witness in this time: a witness that is gone must not fill the log."""
+
+_log = structlog.get_logger("assent.custodian.witnesses")
+
+ROUNDS = 3
+"""Heads that are submitted one after the other when other workers keep overtaking."""
+
+Outcome = Literal["cosigned", "unreachable", "overtaken", "ahead"]
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """What one witness did. `overtaken`: it has a newer head of this log already, which another worker submitted.
+    `ahead`: it has countersigned a larger log than ours, so ours was shortened.
+    """
+
+    witness: WitnessEntry
+    outcome: Outcome
+    signatures: tuple[Signature, ...] = ()
+
+
+def require_quorum(custodian: Custodian, index: int) -> Note:
+    """A checkpoint that covers leaf `index` and that enough witnesses countersigned, by the directory's policy.
+
+    Call it after the transaction that appended the leaf has committed, and outside any other. Raises Problem
+    `no-quorum` within a few time-outs, or `closed` when a witness's time or memory contradicts ours.
+    """
+    note = _witnessed(custodian, index)
+    if note is None:
+        submit_head(custodian)
+        note = _witnessed(custodian, index)
+    if note is None:
+        raise Problem(Code.NO_QUORUM, "too few witnesses answered; try again when they can be reached")
+    now = custodian.now().timestamp()
+    if any(abs(now - at) > CLOCK_DOUBT_S for at in custodian.directory.policy.check(note).cosigned_at.values()):
+        raise Problem(Code.CLOSED, "this clock and that of a witness are more than five minutes apart")
+    return note
+
+
+def _witnessed(custodian: Custodian, index: int) -> Note | None:
+    """The newest checkpoint over leaf `index` that has a quorum, whoever asked for it."""
+    with custodian.database.reading() as session:
+        for note in service.newest_first(session, above=index):
+            try:
+                custodian.directory.policy.check(note)
+                return note
+            except QuorumMissing:
+                continue
+    return None
+
+
+def submit_head(custodian: Custodian) -> Note:
+    """Sign the head, ask every witness of the directory at the same time, and return what came together.
+
+    When another worker has shown a newer head meanwhile, that one is submitted. Raises Problem `closed` when a witness
+    has seen a larger log than this one.
+    """
+    for _ in range(ROUNDS):
+        note, overtaken = _submit_once(custodian)
+        if not overtaken:
+            break
+    return note
+
+
+def _submit_once(custodian: Custodian) -> tuple[Note, bool]:
+    """One round; and whether it was overtaken by a newer head."""
+    with custodian.database.transaction() as session:
+        signed = service.sign_head(session, custodian.log_signer, custodian.head_memory)
+    checkpoint = Checkpoint.from_text(signed.text)
+    entries = custodian.directory.directory.witnesses
+    with custodian.database.reading() as session:
+        have = service.cosigned(session, checkpoint.size) or signed
+        known = {(line.name, line.key_id) for line in have.signatures}
+        missing = [
+            (entry, key) for entry in entries if ((key := VerifierKey.from_text(entry.vkey)).name, key.id) not in known
+        ]
+        olds = {entry.vkey: _last_size(session, entry.vkey) for entry, _ in missing}
+    if not missing:
+        return have, False
+
+    def ask(pair: tuple[WitnessEntry, VerifierKey]) -> Submitted:
+        entry, key = pair
+        return _ask(custodian, signed, entry, key, olds[entry.vkey])
+
+    with ThreadPoolExecutor(max_workers=len(missing)) as pool:
+        results = list(pool.map(ask, missing))
+    with custodian.database.transaction() as session:
+        _keep(session, custodian.now(), checkpoint.size, results)
+        everything = service.cosigned(session, checkpoint.size)
+    # One witness of several that claims so may lie; without it the quorum still has to be met.
+    behind = any(result.outcome == "ahead" for result in results)
+    if behind and not _met(custodian.directory.policy.check, everything or signed):
+        raise Problem(Code.CLOSED, "a witness has seen a longer log than this one: it was restored from before")
+    return everything or signed, any(result.outcome == "overtaken" for result in results)
+
+
+def _ask(custodian: Custodian, signed: Note, entry: WitnessEntry, key: VerifierKey, old: int) -> Submitted:
+    """One add-checkpoint, and a second one when the witness says that it remembers another size."""
+    size = Checkpoint.from_text(signed.text).size
+    try:
+        with httpx2.Client(timeout=custodian.settings.witness_timeout_s, trust_env=False) as client:
+            for _attempt in range(2):
+                with custodian.database.reading() as session:
+                    proof = merkle.consistency_proof(old, size, service.nodes(session))
+                body = Submission(old, tuple(proof), signed).to_bytes()
+                response = client.post(f"{entry.url.rstrip('/')}/add-checkpoint", content=body)
+                if response.status_code == 200:
+                    return Submitted(entry, "cosigned", read_cosignatures(response.content, signed, [key]))
+                if response.status_code != 409:
+                    break
+                old = read_size(response.content)
+                if old > size:
+                    with custodian.database.reading() as session:
+                        return Submitted(entry, "overtaken" if old <= service.size(session) else "ahead")
+    except (httpx2.HTTPError, TransparencyError, ValueError) as error:
+        _log.warning("witness", kind=type(error).__name__)
+    return Submitted(entry, "unreachable")
+
+
+def _last_size(session: Session, vkey: str) -> int:
+    state = session.get(WitnessState, vkey)
+    return state.size if state else 0
+
+
+def _keep(session: Session, now: datetime, size: int, results: list[Submitted]) -> None:
+    """Store cosignatures, and write down, at most hourly, who could not be reached."""
+    for result in results:
+        vkey = result.witness.vkey
+        state = session.get(WitnessState, vkey) or WitnessState(witness=vkey, size=0, complained=None)
+        session.add(state)
+        if result.outcome == "cosigned":
+            state.size = max(state.size, size)
+            for line in result.signatures:
+                session.merge(Cosignature(size=size, witness=vkey, line=line.to_line()))
+        elif result.outcome == "overtaken":
+            continue
+        elif state.complained is None or now - parse_moment(state.complained) >= COMPLAIN_EVERY:
+            state.complained = moment(now)
+            name = VerifierKey.from_text(vkey).name
+            leaf = Leaf(
+                type=LeafType.WITNESS_UNREACHABLE, at=moment(now), rule=result.outcome, detail={"witness": name}
+            )
+            service.append(session, leaf)
+
+
+def checkpoint(custodian: Custodian) -> Note:
+    """What `GET /v1/log/checkpoint` answers: the newest witnessed checkpoint, else the newest signed one."""
+    policy = custodian.directory.policy
+    with custodian.database.reading() as session:
+        newest: Note | None = None
+        for note in service.newest_first(session):
+            newest = newest or note
+            if _met(policy.check, note):
+                return note
+    if newest is not None:
+        return newest
+    with custodian.database.transaction() as session:
+        return service.sign_head(session, custodian.log_signer, custodian.head_memory)
+
+
+def _met(check: Callable[[Note], object], note: Note) -> bool:
+    try:
+        check(note)
+    except TransparencyError:
+        return False
+    return True

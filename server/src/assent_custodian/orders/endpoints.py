@@ -1,0 +1,33 @@
+"""Routes for the collector: fetching orders, and saying that they were carried out."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Response
+
+from assent.contracts.envelope import Envelope
+from assent.contracts.wire import Accepted, OrdersAnswer
+from assent_custodian.guards import ByCollector, CollectorStates, Running, Tx, takes
+from assent_custodian.orders import service
+from assent_custodian.roles import Permission
+from assent_custodian.web import answer
+
+router = APIRouter()
+
+
+@router.get("/v1/orders", response_model=OrdersAnswer, dependencies=[Depends(ByCollector(Permission.FETCH_ORDERS))])
+def orders(session: Tx, after: Annotated[int, Query(ge=0, lt=2**31)] = 0) -> Response:
+    """Orders with higher numbers than `after`, a few at a time."""
+    return answer(OrdersAnswer(orders=service.after(session, after)))
+
+
+@router.post("/v1/orders/done", response_model=Accepted, openapi_extra=takes(Envelope))
+def done(
+    custodian: Running,
+    session: Tx,
+    envelope: Annotated[Envelope, Depends(CollectorStates(Permission.ACKNOWLEDGE_ORDERS))],
+) -> Response:
+    """The collector's word that an order was carried out."""
+    service.acknowledge(session, custodian, envelope)
+    return answer(Accepted(hash=envelope.hash))

@@ -1,0 +1,109 @@
+"""Makes orders of what waits, hands them out, and notes that they were carried out."""
+
+from __future__ import annotations
+
+import json
+from typing import Literal
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from assent.contracts.envelope import Envelope, read_unverified
+from assent.contracts.ids import new_id
+from assent.contracts.problems import Code, Problem
+from assent.contracts.segment import FIRST_PREVIOUS
+from assent.contracts.statements import Order, OrderDone, OrderItem
+from assent_custodian.context import Custodian
+from assent_custodian.orders.models import OrderRow, QueuedItem
+from assent_custodian.plain import check_number
+
+MAX_ITEMS = 1000
+"""Items of one order. A night with more makes more orders."""
+
+ORDERS_PER_ANSWER = 10
+
+
+def queue(
+    session: Session,
+    action: Literal["revoke", "erase"],
+    stream: str,
+    evidence: Envelope,
+    hours: tuple[str, ...] = (),
+) -> None:
+    """Add an item to the next order. Its place there is random."""
+    session.add(
+        QueuedItem(
+            id=new_id(),
+            action=action,
+            stream=stream,
+            hours=json.dumps(hours),
+            evidence=evidence.to_json().decode(),
+        )
+    )
+
+
+def make_orders(session: Session, custodian: Custodian) -> list[int]:
+    """Turn everything that waits into orders, mixed over people, numbered and chained. Returns their numbers."""
+    session.flush()
+    waiting = list(session.scalars(select(QueuedItem).order_by(QueuedItem.id).with_for_update()))
+    numbers: list[int] = []
+    for start in range(0, len(waiting), MAX_ITEMS):
+        rows = waiting[start : start + MAX_ITEMS]
+        number, previous = _next(session)
+        items = tuple(
+            OrderItem.model_validate(
+                {
+                    "action": row.action,
+                    "stream": row.stream,
+                    "hours": tuple(json.loads(row.hours)),
+                    "evidence": Envelope.from_json(row.evidence),
+                }
+            )
+            for row in rows
+        )
+        envelope = custodian.sign(Order(number=number, previous=previous, day=custodian.today(), items=items))
+        session.add(
+            OrderRow(
+                number=number,
+                hash=envelope.hash,
+                envelope=envelope.to_json().decode(),
+                day=custodian.today(),
+                done=None,
+                acknowledgement=None,
+            )
+        )
+        for row in rows:
+            session.delete(row)
+        session.flush()
+        numbers.append(number)
+    return numbers
+
+
+def _next(session: Session) -> tuple[int, str]:
+    last = session.execute(select(OrderRow.number, OrderRow.hash).order_by(OrderRow.number.desc()).limit(1)).first()
+    return (last.number + 1, last.hash) if last else (1, FIRST_PREVIOUS)
+
+
+def after(session: Session, number: int) -> tuple[Envelope, ...]:
+    """Orders above `number`, in order, a few at a time."""
+    rows = select(OrderRow.envelope).where(OrderRow.number > number).order_by(OrderRow.number)
+    return tuple(Envelope.from_json(row) for row in session.scalars(rows.limit(ORDERS_PER_ANSWER)))
+
+
+def acknowledge(session: Session, custodian: Custodian, envelope: Envelope) -> None:
+    """Note the collector's signed word that an order was carried out. Twice is once. Raises Problem."""
+    done = read_unverified(envelope, OrderDone)
+    check_number(done.number)
+    row = session.get(OrderRow, done.number)
+    if row is None:
+        raise Problem(Code.NOT_FOUND, "there is no order of this number")
+    if row.hash != done.order:
+        raise Problem(Code.CONFLICT, "the order of this number is another one")
+    if row.done is None:
+        row.done = custodian.today()
+        row.acknowledgement = envelope.to_json().decode()
+
+
+def open_orders(session: Session) -> int:
+    """How many orders the collector has not acknowledged."""
+    return session.scalar(select(func.count()).select_from(OrderRow).where(OrderRow.done.is_(None))) or 0

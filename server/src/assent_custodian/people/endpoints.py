@@ -1,0 +1,89 @@
+"""Routes about people: joining, inviting, roles."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Response
+
+from assent.contracts.envelope import Envelope
+from assent.contracts.statements import Invitation, RoleCountersignature, RoleProposal
+from assent.contracts.wire import Accepted, EnrolmentAnswer, InvitationAnswer, Me, PeopleView, ProposalsView
+from assent_custodian.auth import Stated
+from assent_custodian.guards import Asked, ByAsk, ByStatement, Open, RawBody, Running, Tx, takes
+from assent_custodian.people import service
+from assent_custodian.roles import Permission
+from assent_custodian.web import answer
+
+router = APIRouter()
+
+
+@router.get("/v1/directory", response_model=Envelope, dependencies=[Depends(Open(Permission.SEE_DIRECTORY))])
+def directory(custodian: Running) -> Response:
+    """The directory in force, as the root key signed it."""
+    return answer(custodian.directory.envelope)
+
+
+@router.post(
+    "/v1/enrolments",
+    response_model=EnrolmentAnswer,
+    dependencies=[Depends(Open(Permission.ENROL))],
+    openapi_extra=takes(Envelope),
+)
+def enrol(custodian: Running, session: Tx, body: RawBody) -> Response:
+    """Join with a one-time code."""
+    enrolled = service.enrol(session, custodian, Envelope.from_json(body))
+    return answer(EnrolmentAnswer(enrolled=custodian.sign(enrolled), directory=custodian.directory.envelope))
+
+
+@router.get("/v1/me", response_model=Me)
+def me(session: Tx, asked: Annotated[Asked, Depends(ByAsk(Permission.SEE_OWN_ACCOUNT))]) -> Response:
+    """One's own account."""
+    return answer(service.me(session, asked.asker))
+
+
+@router.get("/v1/people", response_model=PeopleView, dependencies=[Depends(ByAsk(Permission.SEE_PEOPLE))])
+def people(custodian: Running, session: Tx) -> Response:
+    """Who has an account. Nothing says who takes part."""
+    return answer(PeopleView(people=service.people(session, custodian.now())))
+
+
+@router.post("/v1/invitations", response_model=InvitationAnswer, openapi_extra=takes(Envelope))
+def invite(
+    custodian: Running,
+    session: Tx,
+    stated: Annotated[Stated[Invitation], Depends(ByStatement(Permission.INVITE, Invitation))],
+) -> Response:
+    """Invite somebody; the secret never comes here."""
+    service.invite(session, custodian, stated.statement, stated.envelope, stated.asker)
+    return answer(InvitationAnswer(invitation=stated.envelope.hash, until=stated.statement.until))
+
+
+@router.get("/v1/roles", response_model=ProposalsView, dependencies=[Depends(ByAsk(Permission.SEE_ROLES))])
+def roles(session: Tx) -> Response:
+    """Role proposals and what became of them."""
+    return answer(ProposalsView(proposals=service.proposals(session)))
+
+
+@router.post("/v1/roles", response_model=Accepted, openapi_extra=takes(Envelope))
+def propose(
+    custodian: Running,
+    session: Tx,
+    stated: Annotated[Stated[RoleProposal], Depends(ByStatement(Permission.PROPOSE_ROLES, RoleProposal))],
+) -> Response:
+    """Propose to grant or revoke a role."""
+    service.propose(session, custodian, stated.statement, stated.envelope, stated.asker)
+    return answer(Accepted(hash=stated.envelope.hash))
+
+
+@router.post("/v1/roles/countersignatures", response_model=Accepted, openapi_extra=takes(Envelope))
+def countersign(
+    custodian: Running,
+    session: Tx,
+    stated: Annotated[
+        Stated[RoleCountersignature], Depends(ByStatement(Permission.COUNTERSIGN_ROLES, RoleCountersignature))
+    ],
+) -> Response:
+    """Agree to a role proposal."""
+    service.countersign(session, custodian, stated.statement, stated.envelope, stated.asker)
+    return answer(Accepted(hash=stated.envelope.hash))

@@ -1,0 +1,364 @@
+"""Joining, inviting, and changing roles. Every function works in the transaction it is given and writes the log in it.
+
+No function here can make anybody an existing person: an enrolment always makes a new one.
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from assent.contracts.codes import hash_of_secret
+from assent.contracts.envelope import Envelope, StatementInvalid, read, read_unverified
+from assent.contracts.ids import new_id
+from assent.contracts.keys import KeyInvalid, PublicKey
+from assent.contracts.leaves import Leaf, LeafType
+from assent.contracts.lists import person_leaf
+from assent.contracts.problems import Code, Problem
+from assent.contracts.statements import Enrolled, Enrolment, Invitation, Role, RoleCountersignature, RoleProposal
+from assent.contracts.times import day_of, moment, parse_moment
+from assent.contracts.wire import CredentialView, Me, PersonView, ProposalView
+from assent_custodian import replay
+from assent_custodian.auth import Asker
+from assent_custodian.context import Custodian
+from assent_custodian.log import service as log
+from assent_custodian.log.models import QueuedPersonLeaf
+from assent_custodian.people import domain
+from assent_custodian.people.models import (
+    Credential,
+    Person,
+    PersonName,
+    PersonSalt,
+    Proposal,
+    RoleHeld,
+)
+from assent_custodian.people.models import Invitation as InvitationRow
+from assent_custodian.plain import check_text
+
+
+def founded(session: Session, now: datetime) -> bool:
+    """Whether admin, council and dpo have all enrolled, and so signed the directory that they saw."""
+    held = session.scalars(select(RoleHeld.role).where(RoleHeld.effective <= moment(now)).distinct())
+    return {role.value for role in domain.FOUNDERS} <= set(held)
+
+
+def check_founded(session: Session, now: datetime) -> None:
+    """Raises Problem `closed` until the three founders have enrolled: no certificate, no lease."""
+    if not founded(session, now):
+        raise Problem(
+            Code.CLOSED, "admin, council and data-protection officer have not all enrolled yet: nothing starts before"
+        )
+
+
+def held_or_coming(session: Session, person: str) -> set[Role]:
+    """Roles that this person holds, or will hold when a delay is over."""
+    held = session.scalars(select(RoleHeld.role).where(RoleHeld.person == person, RoleHeld.ended.is_(None)))
+    return {Role(role) for role in held}
+
+
+# --- inviting and joining ---------------------------------------------------------------------------------------------
+
+
+def invite(
+    session: Session, custodian: Custodian, statement: Invitation, envelope: Envelope, asker: Asker
+) -> InvitationRow:
+    """Store an admin's invitation. A role in it is a proposal that needs a countersignature. Raises Problem."""
+    now = custodian.now()
+    check_text(statement.name)
+    until = _moment(statement.until)
+    if not now < until <= now + timedelta(days=custodian.settings.invitation_days):
+        days = custodian.settings.invitation_days
+        raise Problem(Code.MALFORMED, f"an invitation ends in the future and within {days} days")
+    return store_invitation(session, statement, envelope.hash, now, asker.person)
+
+
+def store_invitation(
+    session: Session, statement: Invitation, statement_hash: str, now: datetime, by: str | None
+) -> InvitationRow:
+    """Write an invitation whose signature was checked (`by` None: the root key's, for founders)."""
+    row = InvitationRow(
+        code=statement.code,
+        statement=statement_hash,
+        name=statement.name,
+        role=statement.role.value if statement.role else None,
+        by=by,
+        until=statement.until,
+        used=None,
+    )
+    try:
+        with session.begin_nested():
+            session.add(row)
+    except IntegrityError as error:
+        raise Problem(Code.CONFLICT, "this invitation, or one with the same code, exists already") from error
+    if statement.role is not None:
+        founder = by is None
+        session.add(
+            Proposal(
+                hash=statement_hash,
+                person=None,
+                role=statement.role.value,
+                action="grant",
+                proposed_by=by,
+                proposed=moment(now),
+                countersigned_by=None,
+                effective=moment(now) if founder else None,
+                evidence=None,
+            )
+        )
+        log.append(
+            session,
+            Leaf(
+                type=LeafType.ROLE_PROPOSED,
+                at=moment(now),
+                actor=log.actor_ref(session, by) if by else None,
+                auth="root" if founder else "opening",
+                decision="allowed",
+                subject=statement_hash,
+                detail={"role": statement.role.value, "action": "grant"},
+            ),
+        )
+    return row
+
+
+def enrol(session: Session, custodian: Custodian, envelope: Envelope) -> Enrolled:
+    """Make a person of the holder of a code. Raises Problem; then the code is as good as before.
+
+    Every key that is introduced must have signed; the directory named must be the one in force.
+    """
+    now = custodian.now()
+    unverified = read_unverified(envelope, Enrolment)
+    invitation = session.execute(
+        select(InvitationRow).where(InvitationRow.code == hash_of_secret(unverified.secret)).with_for_update()
+    ).scalar_one_or_none()
+    if invitation is None or invitation.used is not None or invitation.until < moment(now):
+        raise Problem(Code.CODE_INVALID, "ask for a new invitation: this code is unknown, expired or already used")
+    keys = [PublicKey(credential.key) for credential in unverified.credentials]
+    try:
+        enrolment = read(envelope, Enrolment, *keys)
+    except (StatementInvalid, KeyInvalid) as error:
+        raise Problem(Code.SIGNATURE_INVALID, "every key that an enrolment introduces must sign it") from error
+    kinds = [credential.kind for credential in enrolment.credentials]
+    if len(set(kinds)) != len(kinds) or len({key.id for key in keys}) != len(keys):
+        raise Problem(Code.MALFORMED, "an enrolment introduces at most one device key and one opening credential")
+    replay.check_time(enrolment.at, now)
+    if enrolment.directory != custodian.directory.hash:
+        raise Problem(Code.CONFLICT, "the directory has changed meanwhile; fetch it and enrol again with its hash")
+    person = _new_person(session, invitation.name or "", now)
+    for key, kind in zip(keys, kinds, strict=True):
+        try:
+            with session.begin_nested():
+                session.add(Credential(key_id=key.id, person=person, kind=kind, key=key.text, since=day_of(now)))
+        except IntegrityError as error:
+            raise Problem(Code.CONFLICT, "one of these keys is enrolled already; make a new one") from error
+    invitation.used, name, invitation.name = day_of(now), invitation.name or "", None
+    roles = _take_up_role(session, invitation, person, now)
+    queue_person_leaf(session, person_leaf(secrets.token_bytes(16), envelope.hash))
+    return Enrolled(person=person, name=name, credentials=tuple(key.id for key in keys), roles=roles)
+
+
+def _new_person(session: Session, name: str, now: datetime, *, drill: bool = False) -> str:
+    person = new_id()
+    session.add(Person(id=person, since=day_of(now), drill=drill))
+    session.add(PersonName(person=person, name=name))
+    session.add(PersonSalt(person=person, salt=secrets.token_bytes(32)))
+    session.flush()
+    return person
+
+
+def _take_up_role(session: Session, invitation: InvitationRow, person: str, now: datetime) -> tuple[Role, ...]:
+    """Bind the proposal in the invitation to the new person; return the roles that count at once."""
+    proposal = session.get(Proposal, invitation.statement)
+    if proposal is None:
+        return ()
+    proposal.person = person
+    if proposal.effective is None:
+        return ()
+    _begin_role(session, proposal, max(proposal.effective, moment(now)), now)
+    return (Role(proposal.role),) if proposal.effective <= moment(now) else ()
+
+
+def queue_person_leaf(session: Session, leaf: str) -> None:
+    """Hand a salted hash to the next night run. Its row id is random: order in the table says nothing."""
+    session.add(QueuedPersonLeaf(id=new_id(), leaf=leaf))
+
+
+# --- roles ------------------------------------------------------------------------------------------------------------
+
+
+def propose(session: Session, custodian: Custodian, statement: RoleProposal, envelope: Envelope, asker: Asker) -> None:
+    """Store an admin's proposal to grant or revoke a role. Raises Problem."""
+    now = custodian.now()
+    person = session.get(Person, statement.person)
+    if person is None:
+        raise Problem(Code.NOT_FOUND, "there is no such person")
+    if statement.action == "grant":
+        domain.check_exclusive(held_or_coming(session, statement.person), statement.role)
+    elif _held(session, statement.person, statement.role) is None:
+        raise Problem(Code.CONFLICT, f"this person does not hold the role {statement.role.value}")
+    session.add(
+        Proposal(
+            hash=envelope.hash,
+            person=statement.person,
+            role=statement.role.value,
+            action=statement.action,
+            proposed_by=asker.person,
+            proposed=moment(now),
+            countersigned_by=None,
+            effective=None,
+            evidence=None,
+        )
+    )
+    log.append(
+        session,
+        Leaf(
+            type=LeafType.ROLE_PROPOSED,
+            at=moment(now),
+            actor=log.actor_ref(session, asker.person),
+            auth=asker.kind,
+            decision="allowed",
+            subject=envelope.hash,
+            detail={"role": statement.role.value, "action": statement.action},
+        ),
+    )
+
+
+def countersign(
+    session: Session, custodian: Custodian, statement: RoleCountersignature, envelope: Envelope, asker: Asker
+) -> None:
+    """Council or dpo agrees. The state of the proposal is looked at now, in this transaction. Raises Problem."""
+    now = custodian.now()
+    proposal = session.execute(
+        select(Proposal).where(Proposal.hash == statement.proposal).with_for_update()
+    ).scalar_one_or_none()
+    if proposal is None:
+        raise Problem(Code.NOT_FOUND, "there is no such proposal")
+    if proposal.effective is not None:
+        raise Problem(Code.CONFLICT, "this proposal has been countersigned already")
+    domain.check_countersigner(asker.person, asker.roles, proposal.proposed_by, proposal.person)
+    when = domain.effective(proposal.action, now, custodian.settings.role_delay)
+    proposal.countersigned_by = asker.person
+    proposal.effective = moment(when)
+    proposal.evidence = envelope.to_json().decode()
+    if proposal.action == "revoke" and proposal.person is not None:
+        held = _held(session, proposal.person, Role(proposal.role))
+        if held is None:
+            raise Problem(Code.CONFLICT, "this role is not held any more")
+        held.ended = moment(now)
+    elif proposal.person is not None:
+        _begin_role(session, proposal, moment(when), now)
+    log.append(
+        session,
+        Leaf(
+            type=LeafType.ROLE_CHANGED,
+            at=moment(now),
+            actor=log.actor_ref(session, asker.person),
+            auth=asker.kind,
+            decision="allowed",
+            rule="role.countersigned",
+            subject=proposal.hash,
+            until=moment(when),
+            detail={"role": proposal.role, "action": proposal.action},
+        ),
+    )
+
+
+def _begin_role(session: Session, proposal: Proposal, effective: str, now: datetime) -> None:
+    assert proposal.person is not None  # noqa: S101 - callers bind the person first
+    # Two roles that exclude each other may be countersigned at the same time: each must see the other.
+    session.execute(select(Person.id).where(Person.id == proposal.person).with_for_update())
+    domain.check_exclusive(held_or_coming(session, proposal.person), Role(proposal.role))
+    session.add(
+        RoleHeld(proposal=proposal.hash, person=proposal.person, role=proposal.role, effective=effective, ended=None)
+    )
+    if proposal.countersigned_by is None:
+        log.append(
+            session,
+            Leaf(
+                type=LeafType.ROLE_CHANGED,
+                at=moment(now),
+                actor=log.actor_ref(session, proposal.person),
+                auth="root",
+                decision="allowed",
+                rule="role.founder",
+                subject=proposal.hash,
+                detail={"role": proposal.role, "action": "grant"},
+            ),
+        )
+
+
+def _held(session: Session, person: str, role: Role) -> RoleHeld | None:
+    return session.scalars(
+        select(RoleHeld).where(RoleHeld.person == person, RoleHeld.role == role.value, RoleHeld.ended.is_(None))
+    ).one_or_none()
+
+
+# --- views ------------------------------------------------------------------------------------------------------------
+
+
+def name_of(session: Session, person: str | None) -> str:
+    """The name of an account, or a dash when it was erased."""
+    if person is None:
+        return "—"
+    return session.scalar(select(PersonName.name).where(PersonName.person == person)) or "—"
+
+
+def me(session: Session, asker: Asker) -> Me:
+    credentials = session.scalars(
+        select(Credential).where(Credential.person == asker.person, Credential.revoked.is_(None))
+    )
+    views = tuple(
+        CredentialView.model_validate({"key_id": c.key_id, "kind": c.kind, "since": c.since})
+        for c in sorted(credentials, key=lambda c: (c.kind, c.key_id))
+    )
+    return Me(
+        person=asker.person,
+        name=name_of(session, asker.person),
+        roles=tuple(sorted(asker.roles)),
+        credentials=views,
+    )
+
+
+def people(session: Session, now: datetime) -> tuple[PersonView, ...]:
+    """Every account with its roles in effect. Nothing here says who takes part in recording."""
+    roles: dict[str, list[Role]] = {}
+    for person, role in session.execute(
+        select(RoleHeld.person, RoleHeld.role).where(RoleHeld.effective <= moment(now), RoleHeld.ended.is_(None))
+    ):
+        roles.setdefault(person, []).append(Role(role))
+    rows = session.execute(
+        select(Person.id, PersonName.name)
+        .join(PersonName, PersonName.person == Person.id)
+        .where(Person.drill.is_(False))
+        .order_by(PersonName.name, Person.id)
+    )
+    return tuple(PersonView(person=id_, name=name, roles=tuple(sorted(roles.get(id_, [])))) for id_, name in rows)
+
+
+def proposals(session: Session) -> tuple[ProposalView, ...]:
+    """Every role proposal, newest first. Founders' are shown as countersigned: the root key signed them."""
+    invited = {row.statement: row.name for row in session.execute(select(InvitationRow.statement, InvitationRow.name))}
+    return tuple(
+        ProposalView.model_validate(
+            {
+                "proposal": row.hash,
+                "person": row.person,
+                "name": name_of(session, row.person) if row.person else (invited.get(row.hash) or "—"),
+                "role": Role(row.role),
+                "action": row.action,
+                "countersigned": row.effective is not None,
+                "effective": row.effective,
+            }
+        )
+        for row in session.scalars(select(Proposal).order_by(Proposal.proposed.desc(), Proposal.hash))
+    )
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return parse_moment(text)
+    except ValueError as error:
+        raise Problem(Code.MALFORMED, "a moment in this statement is not one of the calendar") from error

@@ -1,0 +1,113 @@
+"""Drafting, signing and listing purposes. A purpose that the council has not signed does not exist for anybody else."""
+
+from __future__ import annotations
+
+from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from assent.contracts.envelope import Envelope, read_unverified
+from assent.contracts.leaves import Leaf, LeafType
+from assent.contracts.problems import Code, Problem
+from assent.contracts.statements import PurposeDraft, PurposeSignature
+from assent.contracts.times import day_of, moment
+from assent.contracts.wire import PurposeView
+from assent_custodian.auth import Asker
+from assent_custodian.context import Custodian
+from assent_custodian.log import service as log
+from assent_custodian.plain import check_number, check_text
+from assent_custodian.purposes.models import Purpose
+
+
+def draft(session: Session, custodian: Custodian, statement: PurposeDraft, envelope: Envelope, asker: Asker) -> None:
+    """Store a draft. Versions of one purpose only rise. Raises Problem."""
+    check_number(statement.version)
+    for words in (statement.iri, statement.sentence, *statement.recipients):
+        check_text(words)
+    newest = session.scalar(select(func.max(Purpose.version)).where(Purpose.iri == statement.iri)) or 0
+    if statement.version <= newest:
+        raise Problem(Code.CONFLICT, f"this purpose has version {newest} already; draft version {newest + 1}")
+    row = Purpose(
+        iri=statement.iri,
+        version=statement.version,
+        hash=envelope.hash,
+        drafted_by=asker.person,
+        draft=envelope.to_json().decode(),
+        signature=None,
+        signed=None,
+    )
+    try:
+        with session.begin_nested():
+            session.add(row)
+    except IntegrityError as error:
+        raise Problem(Code.CONFLICT, "this version was drafted meanwhile") from error
+    _write_down(session, custodian, LeafType.PURPOSE_DRAFTED, row, asker)
+
+
+def sign(session: Session, custodian: Custodian, statement: PurposeSignature, envelope: Envelope, asker: Asker) -> None:
+    """The council agrees to a draft; from now on people can be asked for it. Signing twice is once."""
+    row = session.execute(select(Purpose).where(Purpose.hash == statement.draft).with_for_update()).scalar_one_or_none()
+    if row is None:
+        raise Problem(Code.NOT_FOUND, "there is no such draft")
+    if row.signed is not None:
+        return
+    row.signature = envelope.to_json().decode()
+    row.signed = day_of(custodian.now())
+    _write_down(session, custodian, LeafType.PURPOSE_SIGNED, row, asker)
+
+
+def _write_down(session: Session, custodian: Custodian, type_: LeafType, row: Purpose, asker: Asker) -> None:
+    log.append(
+        session,
+        Leaf(
+            type=type_,
+            at=moment(custodian.now()),
+            actor=log.actor_ref(session, asker.person),
+            auth=asker.kind,
+            decision="allowed",
+            subject=row.hash,
+            purpose=row.iri,
+            counts={"version": row.version},
+        ),
+    )
+
+
+def views(session: Session) -> tuple[PurposeView, ...]:
+    """Every version of every purpose, drafts included."""
+    return tuple(_view(row) for row in session.scalars(select(Purpose).order_by(Purpose.iri, Purpose.version)))
+
+
+def current(session: Session) -> dict[str, PurposeDraft]:
+    """By IRI: the newest version that the council signed. Only these can be asked for."""
+    rows = session.scalars(select(Purpose).where(Purpose.signed.is_not(None)).order_by(Purpose.version))
+    return {row.iri: content(row) for row in rows}
+
+
+def offered(session: Session) -> tuple[PurposeView, ...]:
+    """The purposes that people are asked for now."""
+    wanted = {(iri, draft_.version) for iri, draft_ in current(session).items()}
+    return tuple(view for view in views(session) if (view.iri, view.version) in wanted)
+
+
+def signed_purpose(session: Session, iri: str, version: int) -> PurposeDraft | None:
+    """The content of a purpose that the council signed, or None."""
+    row = session.get(Purpose, (iri, version))
+    return content(row) if row is not None and row.signed is not None else None
+
+
+def content(row: Purpose) -> PurposeDraft:
+    """The draft as it was signed; its signature was checked when it came in."""
+    return read_unverified(Envelope.from_json(row.draft), PurposeDraft)
+
+
+def _view(row: Purpose) -> PurposeView:
+    drafted = content(row)
+    return PurposeView(
+        iri=row.iri,
+        version=row.version,
+        sentence=drafted.sentence,
+        recipients=drafted.recipients,
+        modes=drafted.modes,
+        draft=row.hash,
+        signed=row.signed is not None,
+    )

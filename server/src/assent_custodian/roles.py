@@ -1,0 +1,149 @@
+"""Who may do what at the custodian: one table, as data. What is not in it is denied.
+
+`table()` is what `assent-server roles` prints, and what a test holds every route against.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from assent.contracts.problems import Code, Problem
+from assent.contracts.statements import Role
+
+CredentialKind = Literal["device", "opening"]
+DEVICE: frozenset[CredentialKind] = frozenset({"device"})
+OPENING: frozenset[CredentialKind] = frozenset({"opening"})
+EITHER: frozenset[CredentialKind] = DEVICE | OPENING
+
+
+class Party(StrEnum):
+    """Who asks, besides the roles."""
+
+    ANYBODY = "anybody"
+    CODE_HOLDER = "holder of a code"
+    PERSON = "person"
+    COLLECTOR = "collector"
+    JOB = "job"
+
+
+class Permission(StrEnum):
+    """What can be permitted, one for each thing that is done."""
+
+    SEE_DIRECTORY = "see the directory"
+    SEE_CHECKPOINT = "see the newest checkpoint"
+    ENROL = "join with a code"
+    SEE_OWN_ACCOUNT = "see one's own account"
+    SEE_OFFER = "see what is offered"
+    GIVE_CONSENT = "give consent"
+    WITHDRAW = "withdraw consent"
+    GET_CERTIFICATES = "get permission to record"
+    HEAR_NEWS = "hear whether to stop, and of accesses"
+    SEE_OWN_RECEIPTS = "see one's own receipts"
+    SEE_OWN_ACCESSES = "see accesses to one's own data"
+    SEE_PEOPLE = "see who has an account"
+    INVITE = "invite people"
+    SEE_ROLES = "see role proposals"
+    PROPOSE_ROLES = "propose roles"
+    COUNTERSIGN_ROLES = "countersign roles"
+    SEE_PURPOSES = "see purposes"
+    DRAFT_PURPOSES = "draft purposes"
+    SIGN_PURPOSES = "sign purposes"
+    SEE_CATALOGUE = "see the catalogue"
+    SEE_REQUESTS = "see requests"
+    SIGN_REQUESTS = "sign requests"
+    DECIDE = "approve, refuse or revoke requests"
+    OPEN_LEASES = "open leases"
+    RELEASE = "have keys released to a job"
+    CLOSE_LEASES = "close leases"
+    READ_LOG = "read the log"
+    FETCH_ORDERS = "fetch orders"
+    ACKNOWLEDGE_ORDERS = "acknowledge orders"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`who` may do it, signing with a credential of a kind in `credentials` (empty: not a credential of a person)."""
+
+    permission: Permission
+    who: frozenset[Party | Role]
+    credentials: frozenset[CredentialKind]
+    routes: tuple[str, ...]
+
+
+def _rule(
+    permission: Permission,
+    who: set[Party | Role],
+    credentials: frozenset[CredentialKind],
+    *routes: str,
+) -> Rule:
+    return Rule(permission, frozenset(who), credentials, routes)
+
+
+_NO_CREDENTIAL: frozenset[CredentialKind] = frozenset()
+
+RULES: tuple[Rule, ...] = (
+    _rule(Permission.SEE_DIRECTORY, {Party.ANYBODY}, _NO_CREDENTIAL, "GET /v1/directory"),
+    _rule(Permission.SEE_CHECKPOINT, {Party.ANYBODY}, _NO_CREDENTIAL, "GET /v1/log/checkpoint"),
+    _rule(Permission.ENROL, {Party.CODE_HOLDER}, _NO_CREDENTIAL, "POST /v1/enrolments"),
+    _rule(Permission.SEE_OWN_ACCOUNT, {Party.PERSON}, EITHER, "GET /v1/me"),
+    _rule(Permission.SEE_OFFER, {Party.PERSON}, EITHER, "GET /v1/consent/offer"),
+    _rule(Permission.GIVE_CONSENT, {Party.PERSON}, DEVICE, "POST /v1/receipts"),
+    _rule(Permission.WITHDRAW, {Party.PERSON}, EITHER, "POST /v1/withdrawals"),
+    _rule(Permission.GET_CERTIFICATES, {Party.PERSON}, DEVICE, "POST /v1/certificates"),
+    _rule(Permission.HEAR_NEWS, {Party.PERSON}, DEVICE, "GET /v1/me/news"),
+    _rule(Permission.SEE_OWN_RECEIPTS, {Party.PERSON}, EITHER, "GET /v1/me/receipts"),
+    _rule(Permission.SEE_OWN_ACCESSES, {Party.PERSON}, EITHER, "GET /v1/me/accesses"),
+    _rule(Permission.SEE_PEOPLE, {Role.ADMIN}, OPENING, "GET /v1/people"),
+    _rule(Permission.INVITE, {Role.ADMIN}, OPENING, "POST /v1/invitations"),
+    _rule(Permission.SEE_ROLES, {Role.ADMIN, Role.COUNCIL, Role.DPO}, OPENING, "GET /v1/roles"),
+    _rule(Permission.PROPOSE_ROLES, {Role.ADMIN}, OPENING, "POST /v1/roles"),
+    _rule(Permission.COUNTERSIGN_ROLES, {Role.COUNCIL, Role.DPO}, OPENING, "POST /v1/roles/countersignatures"),
+    _rule(Permission.SEE_PURPOSES, {Party.PERSON}, EITHER, "GET /v1/purposes"),
+    _rule(Permission.DRAFT_PURPOSES, {Role.ADMIN}, OPENING, "POST /v1/purposes"),
+    _rule(Permission.SIGN_PURPOSES, {Role.COUNCIL}, OPENING, "POST /v1/purposes/signatures"),
+    _rule(Permission.SEE_CATALOGUE, {Role.REQUESTER}, OPENING, "GET /v1/catalogue"),
+    _rule(
+        Permission.SEE_REQUESTS,
+        {Role.REQUESTER, Role.STEWARD, Role.COUNCIL, Role.DPO},
+        OPENING,
+        "GET /v1/requests",
+        "GET /v1/requests/{hash}",
+    ),
+    _rule(Permission.SIGN_REQUESTS, {Role.REQUESTER}, OPENING, "POST /v1/requests"),
+    _rule(Permission.DECIDE, {Role.STEWARD, Role.COUNCIL, Role.DPO}, OPENING, "POST /v1/decisions"),
+    _rule(Permission.OPEN_LEASES, {Party.PERSON}, OPENING, "POST /v1/leases"),
+    _rule(Permission.RELEASE, {Party.JOB}, _NO_CREDENTIAL, "POST /v1/leases/releases"),
+    _rule(Permission.CLOSE_LEASES, {Party.JOB}, _NO_CREDENTIAL, "POST /v1/leases/closures"),
+    _rule(
+        Permission.READ_LOG,
+        {Role.AUDITOR, Role.COUNCIL},
+        OPENING,
+        "GET /v1/log/entries",
+        "GET /v1/log/tile/{path:path}",
+        "GET /v1/log/proof",
+    ),
+    _rule(Permission.FETCH_ORDERS, {Party.COLLECTOR}, _NO_CREDENTIAL, "GET /v1/orders"),
+    _rule(Permission.ACKNOWLEDGE_ORDERS, {Party.COLLECTOR}, _NO_CREDENTIAL, "POST /v1/orders/done"),
+)
+
+BY_PERMISSION: dict[Permission, Rule] = {rule.permission: rule for rule in RULES}
+
+
+def table() -> tuple[Rule, ...]:
+    """The whole table, in the order in which it is printed."""
+    return RULES
+
+
+def check(permission: Permission, roles: frozenset[Role], kind: CredentialKind) -> None:
+    """Return only if a person with these roles in effect, signing with this kind of credential, may. Else Problem.
+
+    A permission that is not in the table is denied.
+    """
+    rule = BY_PERMISSION.get(permission)
+    if rule is None or not (Party.PERSON in rule.who or rule.who & roles):
+        raise Problem(Code.FORBIDDEN, f"your role does not include: {permission.value}")
+    if kind not in rule.credentials:
+        wanted = " or ".join(sorted(rule.credentials))
+        raise Problem(Code.FORBIDDEN, f"sign this with your {wanted} credential")

@@ -1,0 +1,78 @@
+"""Settings of the custodian, read once, typed, passed in.
+
+From the environment (`ASSENT_CUSTODIAN_*`) and, below it, a TOML file. Nothing secret has a default, and nothing
+secret is a setting: keys are files of mode 0600 in folders of mode 0700.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from assent.contracts import limits
+from assent_service.settings import ServiceSettings
+
+
+class Settings(ServiceSettings):
+    """`data_dir` holds what has no place of its own. Durations are in the unit that their name says."""
+
+    model_config = SettingsConfigDict(env_prefix="ASSENT_CUSTODIAN_", extra="forbid", frozen=True)
+
+    data_dir: Path
+    database_url: Annotated[str, Field(repr=False)] = ""
+    """Empty: SQLite in `data_dir`. Otherwise for instance `postgresql+psycopg://…`."""
+    keys_dir: Path | None = None
+    """Statement key and log key."""
+    kek_dir: Path | None = None
+    """KEK generations, one file each. Belongs on a volume of its own, in no backup of the database."""
+    directory_file: Path | None = None
+    policy_file: Path | None = None
+    """What is offered to people: notice, application list, agreement."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 8401
+
+    role_delay_hours: Annotated[float, Field(ge=0)] = 24
+    certificate_hours: Annotated[int, Field(ge=1, le=limits.CERTIFICATE_HOURS)] = limits.CERTIFICATE_HOURS
+    upload_days: Annotated[int, Field(ge=1, le=60)] = limits.UPLOAD_DAYS
+    stream_byte_budget: Annotated[int, Field(gt=0)] = limits.STREAM_BYTE_BUDGET
+    erase_after_days: Annotated[int, Field(ge=0, le=7)] = 7
+    retention_days: Annotated[int, Field(ge=1)] = limits.RETENTION_DAYS
+    invitation_days: Annotated[int, Field(ge=1, le=30)] = 14
+    approvals_needed: Annotated[int, Field(ge=limits.APPROVALS_NEEDED)] = limits.APPROVALS_NEEDED
+    """Configurable upward only."""
+    catalogue_refresh_days: Annotated[float, Field(ge=0)] = 7
+    night_hour_utc: Annotated[int, Field(ge=0, le=23)] = 2
+    witness_timeout_s: Annotated[float, Field(gt=0, le=30)] = 3
+    witness_interval_s: Annotated[float, Field(gt=0)] = 30
+    """How often the background submits a head that has grown."""
+    background: bool = True
+    """Whether the service runs the night and submits checkpoints itself; otherwise a scheduler must."""
+
+    @property
+    def database(self) -> str:
+        return self.database_url or f"sqlite:///{self.data_dir / 'custodian.db'}"
+
+    @property
+    def keys(self) -> Path:
+        return self.keys_dir or self.data_dir / "keys"
+
+    @property
+    def keks(self) -> Path:
+        return self.kek_dir or self.data_dir / "kek"
+
+    @property
+    def directory(self) -> Path:
+        return self.directory_file or self.data_dir / "directory.json"
+
+    @property
+    def policy(self) -> Path:
+        return self.policy_file or self.data_dir / "policy.json"
+
+    @property
+    def role_delay(self) -> timedelta:
+        return timedelta(hours=self.role_delay_hours)

@@ -1,0 +1,33 @@
+"""Imports every module that defines tables, so that `Base.metadata` is whole. Add a feature's models here."""
+
+from __future__ import annotations
+
+from assent_custodian import halt, night, replay
+from assent_custodian.base import Base
+from assent_custodian.catalogue import models as catalogue
+from assent_custodian.consent import models as consent
+from assent_custodian.grants import models as grants
+from assent_custodian.keys import models as keys
+from assent_custodian.leases import models as leases
+from assent_custodian.log import models as log
+from assent_custodian.notifications import models as notifications
+from assent_custodian.orders import models as orders
+from assent_custodian.people import models as people
+from assent_custodian.purposes import models as purposes
+
+MODULES = (
+    catalogue,
+    consent,
+    grants,
+    halt,
+    keys,
+    leases,
+    log,
+    night,
+    notifications,
+    orders,
+    people,
+    purposes,
+    replay,
+)
+METADATA = Base.metadata

@@ -1,0 +1,508 @@
+"""`assent-server`: what operators type. Exit codes: 0 done, 1 refused or failed, 2 wrong usage."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
+
+from assent.client.directory import DirectoryRefused
+from assent.client.files import write_private
+from assent.contracts.statements import WitnessEntry
+from assent_collector import app as collector_app
+from assent_collector.settings import CollectorSettings
+from assent_custodian import app as custodian_app
+from assent_custodian import ceremony, halt, night, roles
+from assent_custodian.context import Custodian, open_custodian
+from assent_custodian.custody import assess
+from assent_custodian.files import NotReady
+from assent_custodian.settings import Settings as CustodianSettings
+from assent_server import collector_key, doctor, embedded, run_collector, run_custodian, run_witness, witnessing
+from assent_server.embedded import Layout
+from assent_server.failures import failures
+from assent_server.supervisor import NotStarted, Service, Supervisor
+from assent_service.hygiene import set_up_logging
+from assent_service.migrating import DatabaseUnusable, migrate
+from assent_service.web import new_app
+
+app = typer.Typer(
+    help="The Assent services: custodian, collector and witness.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+directory_app = typer.Typer(help="The root-signed list of current addresses and keys.", no_args_is_help=True)
+app.add_typer(directory_app, name="directory")
+
+DEFAULT_DATA = Path("assent-data")
+
+
+class ServiceName(StrEnum):
+    """The services with an HTTP description or a database."""
+
+    COLLECTOR = "collector"
+    CUSTODIAN = "custodian"
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Data = Annotated[Path, typer.Option("--data", help="Folder of an installation that `up` or `init` made.")]
+Config = Annotated[
+    Path | None, typer.Option("--config", help="TOML file; ASSENT_* in the environment wins.", dir_okay=False)
+]
+
+
+def main() -> None:
+    """Entry point of the command."""
+    set_up_logging()
+    app()
+
+
+# --- all together ---------------------------------------------------------------------------------
+
+
+@app.command()
+def up(
+    *,
+    data: Data = DEFAULT_DATA,
+    port_base: Annotated[
+        int | None, typer.Option(help="Custodian, collector and witness listen on the next three ports.", min=1024)
+    ] = None,
+    agreement: Annotated[str, typer.Option(help="Works-agreement reference people are shown.")] = embedded.NO_REFERENCE,
+    dpia: Annotated[str, typer.Option(help="Impact-assessment reference people are shown.")] = embedded.NO_REFERENCE,
+    organisation: Annotated[str, typer.Option(help="Name of the organisation.")] = embedded.ORGANISATION,
+    as_json: Json = False,
+) -> None:
+    """Run everything on this machine, on the loopback; found it first if the folder is new. Ends on SIGTERM or Ctrl-C.
+
+    With --json one line is printed when everything is ready.
+    """
+    with _failures():
+        layout = Layout(data)
+        codes: dict[str, str] = {}
+        if not layout.exists:
+            report = embedded.found(
+                layout,
+                host="127.0.0.1",
+                port_base=port_base or 8400,
+                organisation=organisation,
+                agreement=agreement,
+                dpia=dpia,
+            )
+            codes = {role.value: code for role, code in report.codes.items()}
+        elif port_base is not None and _port_of(layout) != port_base + 1:
+            raise NotReady(f"this installation was founded with --port-base {_port_of(layout) - 1}")
+        summary = _summary(layout, codes)
+        Supervisor(_services(layout, summary)).run(lambda: _print_up(summary, as_json))
+
+
+def _port_of(layout: Layout) -> int:
+    return CustodianSettings.load(layout.config("custodian")).port
+
+
+def _summary(layout: Layout, codes: dict[str, str]) -> dict[str, Any]:
+    opened = open_custodian(CustodianSettings.load(layout.config("custodian")))
+    try:
+        directory = opened.directory.directory
+        found = assess(opened.settings, directory)
+    finally:
+        opened.close()
+    root = CollectorSettings.load(layout.config("collector")).root_fingerprint
+    return {
+        "data": str(layout.data.resolve()),
+        "custodian_url": directory.custodian_url,
+        "collector_url": directory.collector_url,
+        "witness_urls": [witness.url for witness in directory.witnesses],
+        "root_fingerprint": root,
+        "custody_level": found.level,
+        "custody_sentence": found.sentence,
+        "notes": list(found.reasons),
+        "codes": codes,
+    }
+
+
+def _services(layout: Layout, summary: dict[str, Any]) -> list[Service]:
+    ready = {
+        "witness": f"{summary['witness_urls'][0]}/healthz",
+        "custodian": f"{summary['custodian_url']}/readyz",
+        "collector": f"{summary['collector_url']}/readyz",
+    }
+    return [
+        Service(
+            name=name,
+            command=[sys.executable, "-m", f"assent_server.run_{name}", str(layout.config(name))],
+            ready_url=url,
+        )
+        for name, url in ready.items()
+    ]
+
+
+def _print_up(summary: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(summary), flush=True)
+        return
+    print(f"custodian   {summary['custodian_url']}")
+    print(f"collector   {summary['collector_url']}")
+    for url in summary["witness_urls"]:
+        print(f"witness     {url}")
+    print(f"root key    {summary['root_fingerprint']}")
+    print(f"Custody level {summary['custody_level']}. {summary['custody_sentence']}")
+    for note in summary["notes"]:
+        print(f"  {note}")
+    _print_codes(summary["codes"], Path(summary["data"]) / embedded.FOUNDERS_FILE)
+    print("Ready. Ctrl-C stops everything.", flush=True)
+
+
+def _print_codes(codes: dict[str, str], file: Path) -> None:
+    if not codes:
+        return
+    print("Founders join with `assent login CODE`; each code works once. They compare the root key's fingerprint.")
+    for role, code in codes.items():
+        print(f"  {role}: {code}")
+    print(f"  (also in {file}, mode 0600; remove it when they have joined)")
+
+
+# --- each alone -----------------------------------------------------------------------------------
+
+
+@app.command()
+def collector(
+    config: Config = None,
+    key: Annotated[bool, typer.Option("--key", help="Print the public key (made if new) and end.")] = False,
+) -> None:
+    """Run the collector, after bringing its database up to date."""
+    if not key:
+        run_collector.run(config)
+        return
+    with _failures():
+        print(collector_key.ensure(CollectorSettings.load(config).key))
+
+
+@app.command()
+def custodian(config: Config = None) -> None:
+    """Run the custodian, after bringing its database up to date."""
+    run_custodian.run(config)
+
+
+@app.command()
+def witness(
+    config: Config = None,
+    key: Annotated[bool, typer.Option("--key", help="Print the verifier key (made if new) and end.")] = False,
+) -> None:
+    """Run a witness. It learns the log's key from the directory, under ASSENT_ROOT_FINGERPRINT."""
+    if not key:
+        run_witness.run(config)
+        return
+    with _failures():
+        loaded = witnessing.load(config)
+        print(witnessing.ensure_key(loaded.key_path, loaded.name))
+
+
+# --- the ceremony ---------------------------------------------------------------------------------
+
+
+@app.command()
+def init(
+    *,
+    config: Config = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Found everything on one host, in this folder.")] = None,
+    organisation: Annotated[str, typer.Option(help="Name of the organisation.")] = embedded.ORGANISATION,
+    agreement: Annotated[str, typer.Option(help="Reference of the works agreement.")] = "",
+    dpia: Annotated[str, typer.Option(help="Reference of the impact assessment.")] = "",
+    custodian_url: Annotated[str, typer.Option(help="Where people and services find the custodian.")] = "",
+    collector_url: Annotated[str, typer.Option(help="Where agents and jobs find the collector.")] = "",
+    collector_public: Annotated[
+        str, typer.Option("--collector-key", help="What `collector --key` printed on the collector's host.")
+    ] = "",
+    witness_entries: Annotated[
+        list[str] | None, typer.Option("--witness", help="URL=VKEY of a witness; repeat for each.")
+    ] = None,
+    quorum: Annotated[int | None, typer.Option(help="How many witnesses are needed; all, if not given.")] = None,
+    custody_level: Annotated[int, typer.Option(min=0, max=4, help="What is claimed; never printed higher.")] = 0,
+    passphrase_file: Annotated[Path | None, typer.Option(help="Encrypts the root key.", dir_okay=False)] = None,
+    port_base: Annotated[int, typer.Option(min=1024, help="With --data: ports of the services.")] = 8400,
+    as_json: Json = False,
+) -> None:
+    """Found an installation: make keys and database, sign the first directory, invite admin, council and dpo.
+
+    With --collector-key (or --config) a custodian of its own is founded; otherwise everything on one host, in --data.
+    """
+    with _failures():
+        if config is None and not collector_public:
+            layout = Layout(data or DEFAULT_DATA)
+            report = embedded.found(
+                layout,
+                host="127.0.0.1",
+                port_base=port_base,
+                organisation=organisation,
+                agreement=agreement or embedded.NO_REFERENCE,
+                dpia=dpia or embedded.NO_REFERENCE,
+            )
+            codes_file = layout.data / embedded.FOUNDERS_FILE
+        else:
+            settings = CustodianSettings.load(config)
+            report = ceremony.init(
+                settings,
+                organisation=organisation,
+                custodian_url=custodian_url,
+                collector_url=collector_url,
+                collector_key=collector_public,
+                witnesses=_witnesses(witness_entries or []),
+                quorum=quorum,
+                agreement=agreement,
+                dpia=dpia,
+                custody_level=custody_level,
+                root_passphrase=_passphrase(passphrase_file),
+            )
+            codes_file = settings.data_dir / embedded.FOUNDERS_FILE
+            write_private(codes_file, embedded.founders_text(report.codes).encode())
+        codes = {role.value: code for role, code in report.codes.items()}
+        if as_json:
+            _print_json(
+                {
+                    "root_fingerprint": report.root_fingerprint,
+                    "statement_fingerprint": report.statement_fingerprint,
+                    "collector_fingerprint": report.collector_fingerprint,
+                    "log_vkey": report.log_vkey,
+                    "directory_hash": report.directory_hash,
+                    "root_key_file": str(report.root_key_file),
+                    "custody_level": report.custody.level,
+                    "custody_sentence": report.custody.sentence,
+                    "codes": codes,
+                }
+            )
+            return
+        print("Compare these aloud, each from its own screen:")
+        print(f"  root key       {report.root_fingerprint}")
+        print(f"  statement key  {report.statement_fingerprint}")
+        print(f"  collector key  {report.collector_fingerprint}")
+        print(f"  log key        {report.log_vkey}")
+        print(f"  directory 1    {report.directory_hash}")
+        print(
+            f"The root key is in {report.root_key_file}: take it off this machine; it is needed for directories only."
+        )
+        print(f"Custody level {report.custody.level}. {report.custody.sentence}")
+        _print_codes(codes, codes_file)
+
+
+@directory_app.command("sign")
+def directory_sign(
+    *,
+    root_key: Annotated[Path, typer.Option(help="The root key file, brought for this.", exists=True, dir_okay=False)],
+    config: Config = None,
+    data: Data = DEFAULT_DATA,
+    custodian_url: Annotated[str | None, typer.Option(help="New address of the custodian.")] = None,
+    collector_url: Annotated[str | None, typer.Option(help="New address of the collector.")] = None,
+    collector_public: Annotated[str | None, typer.Option("--collector-key", help="New key of the collector.")] = None,
+    organisation: Annotated[str | None, typer.Option(help="New name of the organisation.")] = None,
+    custody_level: Annotated[int | None, typer.Option(min=0, max=4, help="New custody level.")] = None,
+    witness_entries: Annotated[
+        list[str] | None, typer.Option("--witness", help="URL=VKEY; replaces all witnesses; repeat for each.")
+    ] = None,
+    quorum: Annotated[int | None, typer.Option(help="How many of these witnesses are needed.")] = None,
+    passphrase_file: Annotated[Path | None, typer.Option(help="Of the root key.", dir_okay=False)] = None,
+    as_json: Json = False,
+) -> None:
+    """Sign and publish the next directory with what is changed; everything else stays as it is."""
+    with _failures():
+        config = _custodian_config(config, data)
+        settings = CustodianSettings.load(config)
+        given = {
+            "custodian_url": custodian_url,
+            "collector_url": collector_url,
+            "collector_key": collector_public,
+            "organisation": organisation,
+            "custody_level": custody_level,
+        }
+        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        if witness_entries:
+            witnesses = _witnesses(witness_entries)
+            with _opened(config) as opened:
+                log_vkey = opened.directory.directory.log_vkey
+            changes |= {"witnesses": witnesses, "policy": ceremony.policy_text(log_vkey, witnesses, quorum)}
+        signed = ceremony.sign_directory(settings, root_key, changes, root_passphrase=_passphrase(passphrase_file))
+        if as_json:
+            _print_json({"version": signed.version, "changed": sorted(changes)})
+        else:
+            print(f"directory {signed.version} is in force; changed: {', '.join(sorted(changes)) or 'nothing'}")
+
+
+def _witnesses(entries: list[str]) -> tuple[WitnessEntry, ...]:
+    made = []
+    for entry in entries:
+        url, _, vkey = entry.partition("=")
+        try:
+            made.append(WitnessEntry(url=url, vkey=vkey))
+        except ValidationError as error:
+            raise typer.BadParameter("a witness is given as URL=VKEY", param_hint="--witness") from error
+    return tuple(made)
+
+
+def _passphrase(file: Path | None) -> bytes | None:
+    return file.read_bytes().rstrip(b"\r\n") if file is not None else None
+
+
+# --- operating ------------------------------------------------------------------------------------
+
+
+@app.command("migrate")
+def migrate_(service: ServiceName, config: Config = None, as_json: Json = False) -> None:
+    """Bring a service's database up to date. Doing it again changes nothing."""
+    with _failures():
+        if service is ServiceName.COLLECTOR:
+            settings = CollectorSettings.load(config)
+            settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            migrate("collector", settings.database)
+        else:
+            migrate("custodian", CustodianSettings.load(config).database)
+        _report({"service": service.value, "migrated": True}, f"{service.value}: up to date", as_json)
+
+
+@app.command()
+def rotate(config: Config = None, data: Data = DEFAULT_DATA, as_json: Json = False) -> None:
+    """Run the custodian's night now: expiry, erasure, a new KEK generation, the order to the collector."""
+    with _failures(), _opened(_custodian_config(config, data)) as opened:
+        done = night.run_night(opened)
+        text = "\n".join(f"{name}: {value}" for name, value in done.items())
+        _report(done, text, as_json)
+        if not done["ran"]:
+            raise typer.Exit(1)
+
+
+@app.command("halt")
+def halt_(
+    reason: Annotated[str, typer.Option(help="Everybody is shown it.")],
+    config: Config = None,
+    data: Data = DEFAULT_DATA,
+    as_json: Json = False,
+) -> None:
+    """Stop the whole programme: no recording, no lease, until `resume`."""
+    with _failures(), _opened(_custodian_config(config, data)) as opened:
+        with opened.database.transaction() as session:
+            halt.halt(session, opened.moment(), reason)
+        _report({"halted": True}, "halted: agents stop within five minutes and show the reason", as_json)
+
+
+@app.command("resume")
+def resume_(config: Config = None, data: Data = DEFAULT_DATA, as_json: Json = False) -> None:
+    """Let a halted programme run again."""
+    with _failures(), _opened(_custodian_config(config, data)) as opened:
+        with opened.database.transaction() as session:
+            halt.resume(session, opened.moment())
+        _report({"halted": False}, "the programme runs", as_json)
+
+
+@app.command("doctor")
+def doctor_(
+    *,
+    data: Data = DEFAULT_DATA,
+    custodian_config: Annotated[Path | None, typer.Option(help="The custodian's TOML file.", dir_okay=False)] = None,
+    collector_config: Annotated[Path | None, typer.Option(help="The collector's TOML file.", dir_okay=False)] = None,
+    witness_config: Annotated[Path | None, typer.Option(help="The witness's TOML file.", dir_okay=False)] = None,
+    as_json: Json = False,
+) -> None:
+    """Say who could open recordings today, and what is wrong with the configuration. Ends with 1 if something is."""
+    given = (custodian_config, collector_config, witness_config)
+    with _failures():
+        if not any(given):
+            layout = Layout(data)
+            if not layout.exists:
+                raise NotReady(f"there is no installation in {data}; name it with --data, or configuration files")
+            given = (layout.config("custodian"), layout.config("collector"), layout.config("witness"))
+        findings = doctor.examine(*given)
+        if as_json:
+            _print_json(findings.as_dict())
+        else:
+            if findings.custody_sentence is not None:
+                print(f"Custody level {findings.custody_level}. {findings.custody_sentence}")
+            for note in findings.notes:
+                print(f"  {note}")
+            for name, values in findings.configuration.items():
+                print(f"{name}: {json.dumps(values)}")
+            for fault in findings.faults:
+                print(f"FAULT {fault}")
+            print("no faults" if not findings.faults else f"{len(findings.faults)} fault(s)")
+        if findings.faults:
+            raise typer.Exit(1)
+
+
+@app.command()
+def openapi(service: ServiceName) -> None:
+    """Print the description of a service's HTTP interface (OpenAPI, JSON)."""
+    with _failures():
+        described = collector_app.openapi() if service is ServiceName.COLLECTOR else _custodian_openapi()
+        _print_json(described)
+
+
+def _custodian_openapi() -> dict[str, Any]:
+    bare = new_app("Assent custodian", lambda: None, lambda _path: 0)
+    for router in custodian_app.ROUTERS:
+        bare.include_router(router)
+    return custodian_app.describe(bare)
+
+
+@app.command("roles")
+def roles_(as_json: Json = False) -> None:
+    """Print who may do what."""
+    rules = roles.table()
+    rows = [
+        {
+            "permission": rule.permission.value,
+            "who": sorted(str(who.value) for who in rule.who),
+            "credentials": sorted(rule.credentials),
+            "routes": list(rule.routes),
+        }
+        for rule in rules
+    ]
+    if as_json:
+        _print_json(rows)
+        return
+    for rule in rules:
+        who = ", ".join(sorted(str(entry.value) for entry in rule.who))
+        signed = f" (signed by: {' or '.join(sorted(rule.credentials))})" if rule.credentials else ""
+        print(f"{rule.permission.value:45} {who}{signed}")
+
+
+# --- helpers --------------------------------------------------------------------------------------
+
+
+def _custodian_config(config: Path | None, data: Path) -> Path | None:
+    """The file that was named, else that of the installation in `data`; None leaves it to the environment."""
+    layout = Layout(data)
+    return layout.config("custodian") if config is None and layout.exists else config
+
+
+@contextmanager
+def _opened(config: Path | None) -> Iterator[Custodian]:
+    opened = open_custodian(CustodianSettings.load(config))
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    with failures(NotReady, collector_app.NotReady, DirectoryRefused, NotStarted, DatabaseUnusable):
+        try:
+            yield
+        except SQLAlchemyError as error:
+            raise DatabaseUnusable.because(error) from error
+
+
+def _report(values: dict[str, Any], text: str, as_json: bool) -> None:
+    if as_json:
+        _print_json(values)
+    else:
+        print(text)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, default=str))

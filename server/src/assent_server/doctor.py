@@ -1,0 +1,118 @@
+"""What is wrong with an installation, in sentences, and who could open recordings today."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import make_url, text
+
+from assent.client.directory import DirectoryRefused, TrustedDirectory
+from assent_collector.app import NotReady as CollectorNotReady
+from assent_collector.app import read_key
+from assent_collector.settings import CollectorSettings
+from assent_custodian import custody
+from assent_custodian.context import open_custodian
+from assent_custodian.files import NotReady
+from assent_custodian.settings import Settings as CustodianSettings
+from assent_server import witnessing
+from assent_service.database import Database
+
+
+@dataclass
+class Findings:
+    """What was looked at, what is wrong, and what is in force. Configurations are redacted."""
+
+    faults: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    configuration: dict[str, dict[str, Any]] = field(default_factory=dict)
+    custody_level: int | None = None
+    custody_sentence: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "ok": not self.faults,
+            "faults": self.faults,
+            "notes": self.notes,
+            "custody_level": self.custody_level,
+            "custody_sentence": self.custody_sentence,
+            "configuration": self.configuration,
+        }
+
+
+def examine(custodian: Path | None, collector: Path | None, witness: Path | None) -> Findings:
+    """Look at the services whose configuration files are given. Changes nothing and asks nobody over the network."""
+    findings = Findings()
+    looks: list[tuple[str, Path | None, Callable[[Findings, Path], None]]] = [
+        ("custodian", custodian, _custodian),
+        ("collector", collector, _collector),
+        ("witness", witness, _witness),
+    ]
+    for name, config, look in looks:
+        if config is None:
+            continue
+        try:
+            look(findings, config)
+        except ValidationError as error:
+            places = ", ".join(".".join(str(p) for p in e["loc"]) for e in error.errors())
+            findings.faults.append(f"{name}: the configuration is missing or wrong in: {places}")
+        except (NotReady, CollectorNotReady, DirectoryRefused, OSError) as error:
+            findings.faults.append(f"{name}: {error}")
+    return findings
+
+
+def redacted(values: dict[str, Any]) -> dict[str, Any]:
+    """Settings as they may be shown: without passwords in addresses of databases."""
+    shown = {name: value if isinstance(value, int | float) else str(value) for name, value in values.items()}
+    if shown.get("database_url"):
+        shown["database_url"] = make_url(str(shown["database_url"])).render_as_string(hide_password=True)
+    return shown
+
+
+def _custodian(findings: Findings, config: Path) -> None:
+    settings = CustodianSettings.load(config)
+    findings.configuration["custodian"] = redacted(settings.model_dump())
+    opened = open_custodian(settings)
+    try:
+        _reach(findings, "custodian", opened.database)
+        found = custody.assess(settings, opened.directory.directory)
+    finally:
+        opened.close()
+    findings.custody_level = found.level
+    findings.custody_sentence = found.sentence
+    findings.notes += [f"custody level {found.level}: {reason}" for reason in found.reasons]
+
+
+def _collector(findings: Findings, config: Path) -> None:
+    settings = CollectorSettings.load(config)
+    findings.configuration["collector"] = redacted(settings.model_dump())
+    key = read_key(settings.key)
+    book = TrustedDirectory(settings.root_fingerprint, settings.directory)
+    if not book.known:
+        findings.notes.append("collector: it has never fetched a directory")
+    elif book.current.collector_key != key.public.text:
+        findings.faults.append("collector: the directory names another collector key; sign a new directory")
+    database = Database(settings.database)
+    try:
+        _reach(findings, "collector", database)
+    finally:
+        database.close()
+
+
+def _witness(findings: Findings, config: Path) -> None:
+    loaded = witnessing.load(config)
+    findings.configuration["witness"] = redacted(loaded.model_dump())
+    if not loaded.key_path.exists():
+        findings.faults.append(f"witness: the key file {loaded.key_path.name} is missing")
+
+
+def _reach(findings: Findings, name: str, database: Database) -> None:
+    try:
+        with database.reading() as session:
+            session.execute(text("SELECT 1 FROM alembic_version"))
+    except Exception as error:
+        reason = type(error).__name__
+        findings.faults.append(f"{name}: the database cannot be used ({reason}); run `assent-server migrate {name}`")

@@ -1,0 +1,173 @@
+"""One way to talk to databases: synchronous SQLAlchemy, from worker threads.
+
+SQLite runs in WAL mode with full fsync and one writer at a time (a lock between the threads of a process, `BEGIN
+IMMEDIATE` between processes); PostgreSQL runs at `READ COMMITTED` with explicit locks where the code needs them. A
+session commits before the answer leaves: FastAPI dependencies that use `transaction` must be declared with
+`scope="function"`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.orm import Session, sessionmaker
+
+BUSY_TIMEOUT_MS = 30_000
+
+
+def open_engine(url: str) -> Engine:
+    """An engine for `sqlite:///FILE` or `postgresql+psycopg://…`. Opens no connection yet."""
+    if url.startswith("sqlite"):
+        engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000})
+
+        @event.listens_for(engine, "connect")
+        def _prepare(connection: sqlite3.Connection, _record: object) -> None:
+            connection.isolation_level = None  # SQLAlchemy's `begin` event below says BEGIN itself
+            cursor = connection.cursor()
+            cursor.execute("PRAGMA journal_mode=WAL")
+            cursor.execute("PRAGMA synchronous=FULL")
+            cursor.execute("PRAGMA foreign_keys=ON")
+            cursor.execute("PRAGMA secure_delete=ON")
+            cursor.close()
+
+        @event.listens_for(engine, "begin")
+        def _begin(connection: object) -> None:
+            read_only = connection.get_execution_options().get("assent_read_only", False)  # type: ignore[attr-defined]
+            connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")  # type: ignore[attr-defined]
+
+        return engine
+    return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=10)
+
+
+class WriterBusy(Exception):
+    """Another transaction of this process held SQLite's one writer for too long; nothing was changed."""
+
+
+T = TypeVar("T")
+
+
+class _Job(Generic[T]):
+    """Work that waits to share a transaction, and what became of it."""
+
+    def __init__(self, work: Callable[[Session], T]) -> None:
+        self.work = work
+        self.done = threading.Event()
+        self.result: T | None = None
+        self.error: BaseException | None = None
+
+    def run(self, session: Session) -> None:
+        try:
+            with session.begin_nested():
+                self.result = self.work(session)
+        except Exception as error:
+            self.error = error
+
+    def outcome(self) -> T:
+        if self.error is not None:
+            raise self.error
+        return self.result  # type: ignore[return-value]
+
+
+class Database:
+    """Sessions of one database. `transaction` commits at its end or rolls everything back. Transactions do not nest."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = open_engine(url)
+        self._one_writer = threading.Lock()
+        self._waiting: deque[_Job[Any]] = deque()
+        self._writing = sessionmaker(self.engine, expire_on_commit=False)
+        self._reading = sessionmaker(
+            self.engine.execution_options(assent_read_only=True), expire_on_commit=False, autoflush=False
+        )
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.engine.dialect.name == "sqlite"
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """One transaction: committed when the block ends, rolled back when it raises. Raises WriterBusy.
+
+        On SQLite threads queue here, since SQLite itself would make them sleep and try again.
+        """
+        if not self.is_sqlite:
+            with self._writing() as session, session.begin():
+                yield session
+            return
+        if not self._one_writer.acquire(timeout=BUSY_TIMEOUT_MS / 1000):
+            raise WriterBusy("another transaction of this process does not end")
+        try:
+            with self._writing() as session, session.begin():
+                yield session
+        finally:
+            self._one_writer.release()
+
+    def together(self, work: Callable[[Session], T]) -> T:
+        """Run `work` in a transaction and return its result once that is committed, as `transaction` does.
+
+        On SQLite, works that wait at the same time share one transaction, and so one fsync. Each has a savepoint: what
+        one raises undoes that one only. A commit that fails fails for all of them.
+        """
+        if not self.is_sqlite:
+            with self.transaction() as session:
+                return work(session)
+        job = _Job(work)
+        self._waiting.append(job)
+        if not self._one_writer.acquire(timeout=BUSY_TIMEOUT_MS / 1000):
+            with suppress(ValueError):
+                self._waiting.remove(job)
+                raise WriterBusy("another transaction of this process does not end")
+            job.done.wait()  # somebody took it along just now
+            return job.outcome()
+        try:
+            if not job.done.is_set():
+                self._commit_waiting()
+        finally:
+            self._one_writer.release()
+        return job.outcome()
+
+    def _commit_waiting(self) -> None:
+        """Run and commit everything that waits. Called by who holds the writer."""
+        jobs: list[_Job[Any]] = []
+        while self._waiting:
+            jobs.append(self._waiting.popleft())
+        try:
+            with self._writing() as session, session.begin():
+                if len(jobs) == 1:  # nobody to protect from it: no savepoint
+                    jobs[0].result = jobs[0].work(session)
+                else:
+                    for job in jobs:
+                        job.run(session)
+        except Exception as error:
+            for job in jobs:
+                job.error = job.error or error
+        finally:
+            for job in jobs:
+                job.done.set()
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A session that only reads; on SQLite it does not wait for the writer."""
+        with self._reading() as session:
+            yield session
+
+    def empty_write_ahead_log(self) -> None:
+        """On SQLite, move what was committed into the main file, so that removed rows do not stay readable beside it.
+
+        Does what it can while others read; on PostgreSQL nothing.
+        """
+        if self.is_sqlite:
+            connection = self.engine.raw_connection()
+            try:
+                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                connection.close()
+
+    def close(self) -> None:
+        self.engine.dispose()

@@ -1,0 +1,75 @@
+"""The last cosigned head of each log: one file per log, replaced whole, under a lock that holds across processes."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+
+from assent.transparency.checkpoint import Checkpoint
+from assent.transparency.errors import CheckpointInvalid, NoteInvalid
+from assent.transparency.merkle import EMPTY_ROOT
+from assent.transparency.note import Note
+
+
+class HeadDamaged(Exception):
+    """A state file is not what this witness wrote. It cosigns nothing more for that log until a human has looked."""
+
+
+class Head:
+    """The head of one log, held under its lock by whoever has this object."""
+
+    def __init__(self, origin: str, path: Path) -> None:
+        self._origin = origin
+        self._path = path
+
+    def read(self) -> Checkpoint:
+        """The last cosigned checkpoint; one of size 0 if there is none. Raises HeadDamaged."""
+        try:
+            checkpoint = Checkpoint.from_text(Note.from_bytes(self._path.read_bytes()).text)
+        except FileNotFoundError:
+            return Checkpoint(self._origin, 0, EMPTY_ROOT)
+        except (NoteInvalid, CheckpointInvalid) as error:
+            raise HeadDamaged(f"{self._path} is damaged") from error
+        if checkpoint.origin != self._origin:
+            raise HeadDamaged(f"{self._path} belongs to another log")
+        return checkpoint
+
+    def replace(self, cosigned: Note) -> None:
+        """Return once the new head survives a power cut. After an error, either the old or the new head is in place."""
+        new = self._path.with_suffix(".new")
+        with new.open("wb") as file:
+            file.write(cosigned.to_bytes())
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(self._path)
+        sync_folder(self._path.parent)
+
+
+class Heads:
+    """All heads in one folder, which belongs to this witness alone."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        sync_folder(folder.parent)
+        self._folder = folder
+
+    @contextmanager
+    def locked(self, origin: str) -> Iterator[Head]:
+        """Hold the head of one log. Threads and other processes wait; the lock of a killed process is free."""
+        name = sha256(origin.encode()).hexdigest()
+        with (self._folder / f"{name}.lock").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield Head(origin, self._folder / f"{name}.checkpoint")
+
+
+def sync_folder(folder: Path) -> None:
+    """Return once the folder's list of names is on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""The `assent` command: for requesters, stewards, auditors, admins, council, dpo, and everybody's own data."""

@@ -1,0 +1,162 @@
+"""The command line. Exit codes: 0 done, 1 refused or failed, 2 wrong usage."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import typer
+
+from assent.cli import audit, data, me, people, purposes
+from assent.cli.output import Output, plain
+from assent.cli.shell import AsJson, Failed, Shell, shell_of
+from assent.client.credentials import Credential, CredentialInvalid, CredentialMissing, lock
+from assent.client.joining import join, look_up
+from assent.client.transport import ClientError
+from assent.contracts.codes import CodeInvalid, InvitationCode
+from assent.contracts.keys import SigningKey, fingerprint
+from assent.contracts.statements import Directory
+from assent.reader.auditing import CopyInvalid
+from assent.transparency.errors import TransparencyError
+
+app = typer.Typer(
+    name="assent",
+    help="Consented recordings: ask for them, approve, read, audit; and see and take back your own.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+app.add_typer(data.app, name="data", help="Requests, approvals and reading.")
+app.add_typer(me.app, name="me", help="Your own data: who read it, your receipts, your recordings, taking it back.")
+app.add_typer(audit.app, name="audit", help="The log: list, export, verify.")
+app.add_typer(people.app, name="people", help="Invitations and roles.")
+app.add_typer(purposes.app, name="purposes", help="Draft, sign and list purposes.")
+
+KNOWN_ERRORS = (
+    ClientError,
+    CredentialInvalid,
+    CredentialMissing,
+    CodeInvalid,
+    CopyInvalid,
+    Failed,
+    TransparencyError,
+    OSError,
+)
+
+
+@app.callback()
+def _start(context: typer.Context) -> None:
+    if context.obj is None:
+        context.obj = Shell.default()
+
+
+def directory_facts(directory: Directory) -> list[tuple[str, str]]:
+    """Everything that people compare aloud."""
+    facts = [
+        ("organisation", directory.organisation),
+        ("custodian", directory.custodian_url),
+        ("collector", directory.collector_url),
+        ("root key", fingerprint(directory.root_key)),
+        ("statement key", fingerprint(directory.statement_key)),
+        ("collector key", fingerprint(directory.collector_key)),
+        ("log key", directory.log_vkey),
+    ]
+    facts += [("witness", f"{witness.url}  {witness.vkey}") for witness in directory.witnesses]
+    level = directory.custody_level
+    return [*facts, ("custody level", f"{level}{' (all on one host: a demo)' if level == 0 else ''}")]
+
+
+@app.command()
+def login(
+    context: typer.Context,
+    code: str = typer.Argument(help="The invitation code, the whole line."),
+    replace: bool = typer.Option(False, help="Replace the credential that is on this computer."),
+    as_json: AsJson = False,
+) -> None:
+    """Join with an invitation code and make your key. The code works once.
+
+    The passphrase is asked for twice, or read from the file that ASSENT_PASSPHRASE_FILE names.
+    """
+    shell = shell_of(context)
+    if shell.store.exists() and not replace:
+        raise Failed("You are logged in on this computer already. 'assent login --replace CODE' replaces that key.")
+    invitation = InvitationCode.from_text(code)
+    seen = look_up(invitation, transport=shell.transport)
+    if not as_json:
+        shell.output.say("The custodian's directory has the root key that your code names. Fingerprints:")
+        shell.output.facts(directory_facts(seen.current))
+        shell.output.say()
+    passphrase = shell.new_passphrase()
+    key = SigningKey.generate()
+    locked = lock(key, passphrase)
+    membership = join(code, {"opening"}, keys={"opening": key}, clock=shell.clock, transport=shell.transport)
+    shell.store.directory_path.unlink(missing_ok=True)
+    shell.store.save(
+        Credential(
+            membership.person,
+            membership.name,
+            membership.directory.custodian_url,
+            membership.root_fingerprint,
+            key.public.id,
+            locked,
+        )
+    )
+    shell.directory()
+    facts = {
+        "person": membership.person,
+        "name": membership.name,
+        "roles": list(membership.roles),
+        "key_id": key.public.id,
+        "root_fingerprint": membership.root_fingerprint,
+    }
+    if as_json:
+        shell.output.json(facts)
+        return
+    roles = ", ".join(membership.roles) or "none; you can see and take back your own data"
+    shell.output.say(
+        f"Welcome, {plain(membership.name)}. Your key is on this computer, under your passphrase.", "green"
+    )
+    shell.output.facts([("person", membership.person), ("roles", roles), ("key", key.public.id)])
+
+
+@app.command()
+def whoami(context: typer.Context, as_json: AsJson = False) -> None:
+    """Who you are at the custodian, and with which keys."""
+    shell = shell_of(context)
+    with shell.custodian() as custodian:
+        me_view = custodian.me()
+    current = shell.directory().current
+    if as_json:
+        shell.output.json(
+            {
+                **json.loads(me_view.to_json()),
+                "organisation": current.organisation,
+                "custodian": current.custodian_url,
+                "root_fingerprint": fingerprint(current.root_key),
+                "directory_version": current.version,
+            }
+        )
+        return
+    shell.output.facts(
+        [
+            ("name", me_view.name),
+            ("person", me_view.person),
+            ("roles", ", ".join(me_view.roles) or "none"),
+            ("organisation", current.organisation),
+            ("custodian", current.custodian_url),
+            ("root key", fingerprint(current.root_key)),
+            ("directory", f"version {current.version}"),
+        ]
+    )
+
+
+def main(arguments: Sequence[str] | None = None, shell: Shell | None = None) -> NoReturn:
+    """Entry point of the `assent` command; ends the process with its exit code."""
+    try:
+        app(arguments, obj=shell)
+    except KNOWN_ERRORS as error:
+        (shell.output if shell is not None else Output()).error(error)
+    sys.exit(1)

@@ -1,0 +1,311 @@
+"""`assent me`: one's own data. Who read it, what one agreed to, what was recorded, and taking it back."""
+
+from __future__ import annotations
+
+import io
+import json
+import secrets
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from PIL import Image
+
+from assent.cli.data import account_json, lease_json, reading
+from assent.cli.output import plain
+from assent.cli.shell import SHORT, AsJson, Failed, Shell, day_option, shell_of
+from assent.client.custodian import from_base64, to_base64
+from assent.client.files import write_private
+from assent.client.receipts import ReceiptFile, ReceiptInvalid, check_receipt
+from assent.client.transport import Refused
+from assent.contracts.envelope import read_unverified, sign
+from assent.contracts.events import DisplaysChanged, Rect
+from assent.contracts.ids import Modality
+from assent.contracts.problems import Code
+from assent.contracts.statements import OwnData, Receipt, Withdrawal
+from assent.contracts.times import day_of
+from assent.contracts.wire import Access
+from assent.reader.contact_sheet import Pixels, contact_sheet, hatched
+from assent.reader.sessions import Data, Session
+from assent.transparency.errors import TransparencyError
+from assent.transparency.proof import LogProof
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+
+PICTURES = 48
+"""Most pictures on a contact sheet; of more, every second, fourth, … is taken."""
+
+THUMBNAIL = 800
+
+
+@app.command()
+def accesses(
+    context: typer.Context,
+    save: Annotated[Path | None, typer.Option(help="Write the proof files into this folder.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Every access to your data: who, what for, which approvals, and whether the witnessed log proves it."""
+    shell = shell_of(context)
+    with shell.custodian() as custodian:
+        view = custodian.accesses()
+    shown, found = [], []
+    for access in view.accesses:
+        proved = _proved(shell, access)
+        note = access.notification
+        if save is not None and access.proof is not None and access.leaf is not None:
+            write_private(save / f"{note.id}.tlog-proof", access.proof.encode())
+            write_private(save / f"{note.id}.leaf", from_base64(access.leaf))
+        found.append({**note.model_dump(mode="json"), "proved": proved})
+        shown.append((note, proved))
+    if as_json:
+        shell.output.json({"accesses": found})
+        return
+    if not shown:
+        shell.output.say("Nobody has read your data.")
+    for note, proved in shown:
+        entry = "" if note.leaf_index is None else f", entry {note.leaf_index} of the log"
+        shell.output.say(f"{note.day}  {plain(note.text)}")
+        shell.output.say(f"            {proved}{entry}", "red" if proved.startswith("WRONG") else "dim")
+    if save is not None:
+        shell.output.say(
+            f"The proof files are in {save}; 'assent audit verify --proof FILE' checks one against the log."
+        )
+
+
+def _proved(shell: Shell, access: Access) -> str:
+    if access.leaf is None or access.proof is None:
+        return "not yet"
+    try:
+        proof = LogProof.from_bytes(access.proof.encode())
+        proof.verify(from_base64(access.leaf), shell.directory().policy)
+    except TransparencyError as error:
+        return f"WRONG: {error}"
+    if proof.index != access.notification.leaf_index:
+        return "WRONG: of another entry"
+    return "in the witnessed log"
+
+
+@app.command()
+def receipts(
+    context: typer.Context,
+    verify: Annotated[Path | None, typer.Option(help="Check a receipt file, without a network.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Write your receipts into this folder.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What you agreed to, and its state."""
+    shell = shell_of(context)
+    if verify is not None:
+        _verify_receipt(shell, verify, as_json)
+        return
+    with shell.custodian() as custodian:
+        view = custodian.receipts()
+    if save is not None:
+        for entry in view.receipts:
+            write_private(save / f"{entry.record}.receipt.json", ReceiptFile(receipt=entry.receipt).to_json())
+    statements = [(entry, read_unverified(entry.receipt, Receipt)) for entry in view.receipts]
+    if as_json:
+        found = [{"state": entry.state, **statement.model_dump(mode="json")} for entry, statement in statements]
+        shell.output.json({"receipts": found})
+        return
+    rows = [
+        (
+            entry.record[:SHORT],
+            entry.state,
+            ", ".join(dict.fromkeys(choice.modality for choice in statement.choices)),
+            ", ".join(dict.fromkeys(choice.purpose for choice in statement.choices)),
+            f"{statement.valid_from[:10]} to {statement.valid_until[:10]}",
+        )
+        for entry, statement in statements
+    ]
+    columns = ("record", "state", "modalities", "purposes", "valid")
+    shell.output.table("Your receipts", columns, rows, "You have not agreed to anything; nothing is recorded.")
+
+
+def _verify_receipt(shell: Shell, path: Path, as_json: bool) -> None:
+    credential, directory = shell.credential(), shell.known_directory()
+    try:
+        checked = check_receipt(ReceiptFile.read(path.read_bytes()), directory.statement_key, credential.person)
+    except ReceiptInvalid as error:
+        raise Failed(f"This receipt does not hold: {error}.") from error
+    statement = checked.statement
+    if as_json:
+        shell.output.json(
+            {
+                "valid": True,
+                "hash": checked.hash,
+                "device_key_checked": checked.device_key_checked,
+                "receipt": statement.model_dump(mode="json"),
+            }
+        )
+        return
+    shell.output.say("This receipt holds: the custodian counter-signed exactly this text, for you.", "green")
+    shell.output.facts(
+        [
+            ("record", statement.record),
+            ("hash", checked.hash),
+            ("given", statement.at),
+            ("valid", f"{statement.valid_from} to {statement.valid_until}"),
+            ("keyboard", statement.keyboard_mode),
+            ("notice", f"{statement.notice.version} ({statement.notice.locale}), SHA-256 {statement.notice.sha256}"),
+            ("recipients", ", ".join(statement.recipients)),
+            ("your signature", "checked" if checked.device_key_checked else "made by device key " + checked.device_key),
+        ]
+    )
+    rows = [(choice.modality, f"{choice.purpose}, version {choice.purpose_version}") for choice in statement.choices]
+    shell.output.table("Agreed to", ("modality", "purpose"), rows, "")
+
+
+@app.command()
+def withdraw(
+    context: typer.Context,
+    *,
+    record: Annotated[str | None, typer.Option(help="Only this receipt; default: all of them.")] = None,
+    modality: Annotated[list[Modality] | None, typer.Option(help="Only this modality; may be repeated.")] = None,
+    purpose: Annotated[list[str] | None, typer.Option(help="Only this purpose; may be repeated.")] = None,
+    now: Annotated[bool, typer.Option("--now", help="Erase at once, not after 7 days.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take back what you agreed to. No reason is needed; nobody has to approve it."""
+    shell = shell_of(context)
+    credential = shell.credential()
+    with shell.custodian() as custodian:
+        if record is not None:
+            found = [entry.record for entry in custodian.receipts().receipts if entry.record.startswith(record)]
+            if len(found) != 1:
+                raise Failed("You have no single receipt like that; 'assent me receipts' lists them.")
+            record = found[0]
+        shell.confirm("Withdraw" + (", and erase at once?" if now else "? It is erased after 7 days."), yes)
+        envelope = sign(
+            Withdrawal(
+                person=credential.person,
+                record=record,
+                modalities=tuple(modality or ()),
+                purposes=tuple(purpose or ()),
+                erase="now" if now else "after-7-days",
+                at=custodian.now(),
+            ),
+            shell.signer(),
+        )
+        salt = secrets.token_bytes(32)
+        kept = shell.store.folder / "withdrawals" / f"{envelope.hash[:16]}.json"
+        write_private(kept, json.dumps({"statement": json.loads(envelope.to_json()), "salt": to_base64(salt)}).encode())
+        confirmed = custodian.deliver_withdrawal(envelope, salt)
+    if as_json:
+        shell.output.json(confirmed.model_dump(mode="json"))
+        return
+    shell.output.say("Confirmed by the custodian: from this moment it opens for nobody but you.", "green")
+    shell.output.say(f"{confirmed.streams} streams are closed; they are erased from {confirmed.erased_from} on.")
+    shell.output.say(f"The signed statement is kept in {kept}.")
+
+
+@app.command()
+def devices(context: typer.Context, as_json: AsJson = False) -> None:
+    """Your credentials: which keys may record, and which may open."""
+    shell = shell_of(context)
+    own = shell.credential().key_id
+    with shell.custodian() as custodian:
+        me_view = custodian.me()
+    if as_json:
+        shell.output.json([{**entry.model_dump(), "here": entry.key_id == own} for entry in me_view.credentials])
+        return
+    kinds = {"device": "records, consents, withdraws", "opening": "reads, requests, approves"}
+    rows = [
+        (entry.key_id, entry.kind, kinds[entry.kind], entry.since, "this computer" if entry.key_id == own else "")
+        for entry in me_view.credentials
+    ]
+    shell.output.table("Your keys", ("key", "kind", "may", "since", ""), rows, "There are none.")
+
+
+@app.command()
+def recordings(
+    context: typer.Context,
+    day: Annotated[str | None, typer.Option(callback=day_option, help="Which day (UTC); default: today.")] = None,
+    to: Annotated[Path, typer.Option(help="Where to write the picture.")] = Path("my-recordings.png"),
+    as_json: AsJson = False,
+) -> None:
+    """Open your own recordings of a day and write their pictures onto one page.
+
+    They are opened through the same door as everybody's, and the log says so. The file is for you only (mode 0600):
+    it is plain, so delete it when you have looked.
+    """
+    shell = shell_of(context)
+    chosen = day or day_of(shell.now)
+    own = OwnData(from_day=chosen, to_day=chosen, modalities=tuple(Modality))
+    events: dict[str, int] = {}
+    count = 0
+    pictures: list[tuple[str, Pixels]] = []
+    try:
+        with reading(shell, own=own, hours=1.0) as data:
+            for session in data.sessions():
+                count += 1
+                for content in session.segments():
+                    events[content.modality] = events.get(content.modality, 0) + len(content.events)
+                pictures += _thinned(_captioned(session))
+    except Refused as refused:
+        if refused.code is Code.NOT_AVAILABLE:
+            raise Failed(f"Nothing of yours of {chosen} is stored.") from refused
+        raise
+    pictures = _thinned(iter(pictures))
+    page = io.BytesIO()
+    contact_sheet(pictures).save(page, "PNG")
+    write_private(to, page.getvalue())
+    facts: dict[str, Any] = {
+        "day": chosen,
+        "sessions": count,
+        "events": events,
+        "pictures_shown": len(pictures),
+        "file": str(to),
+        "lease": lease_json(shell, data),
+        **account_json(data),
+    }
+    if as_json:
+        shell.output.json(facts)
+        return
+    _show_own(shell, data, facts)
+
+
+def _show_own(shell: Shell, data: Data, facts: dict[str, Any]) -> None:
+    out = shell.output
+    rows = [(modality, count) for modality, count in sorted(facts["events"].items())]
+    if rows:
+        out.table(f"Your recordings of {facts['day']}", ("modality", "events"), rows, "")
+    for dropped in data.dropped:
+        out.say(f"Not shown: a stream of {dropped.stream.modality}: {plain(dropped.reason)}.", "yellow")
+    if data.missing:
+        out.say(f"{len(data.missing)} of your streams are not at the collector (not sent yet, or erased).")
+    count = facts["pictures_shown"]
+    out.say(f"{count} {'picture is' if count == 1 else 'pictures are'} in {facts['file']}.")
+    out.say("That file is plain: delete it when you have looked.")
+
+
+def _captioned(session: Session) -> Iterator[tuple[str, Pixels]]:
+    """Pictures with the time as caption, masked parts hatched, small enough to hold many."""
+    displays: dict[int, Rect] = {}
+    if Modality.CONTEXT in session.modalities:
+        for recorded in session.events(Modality.CONTEXT):
+            if isinstance(recorded.event, DisplaysChanged):
+                displays.update({display.id: display.rect for display in recorded.event.displays})
+    for picture in session.frames():
+        rect = displays.get(picture.event.display)
+        origin = (rect.x, rect.y) if rect is not None else (0, 0)
+        image = Image.fromarray(hatched(picture.pixels, picture.event.masked, origin))
+        image.thumbnail((THUMBNAIL, THUMBNAIL))
+        at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=picture.at_ns // 1000)
+        yield f"{at:%H:%M:%S} UTC, {picture.event.binding}", np.asarray(image)
+
+
+def _thinned(pictures: Iterator[tuple[str, Pixels]]) -> list[tuple[str, Pixels]]:
+    """At most `PICTURES`, evenly spread: when there are more, every second is let go, again and again."""
+    kept: list[tuple[str, Pixels]] = []
+    step = 1
+    for number, picture in enumerate(pictures):
+        if number % step == 0:
+            kept.append(picture)
+            if len(kept) > PICTURES:
+                kept = kept[::2]
+                step *= 2
+    return kept

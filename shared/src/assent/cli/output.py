@@ -1,0 +1,116 @@
+"""What is printed: plain and kind words, tables, JSON; and nothing from outside that could drive a terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from assent.client.transport import AnswerInvalid, Refused, Stale, Unreachable
+from assent.contracts.problems import Code
+
+ADVICE: dict[Code, str] = {
+    Code.MALFORMED: "This is a fault of the program: update it, and report this line if it stays.",
+    Code.NOT_SIGNED_IN: "Log in with 'assent login CODE'; an admin gives out codes.",
+    Code.SIGNATURE_INVALID: "Log in again with a new code; this computer's key is not known any more.",
+    Code.STALE: "Set this computer's clock, then try again.",
+    Code.FORBIDDEN: "'assent whoami' shows your roles; an admin can propose another one.",
+    Code.REFUSED: "'assent data view HASH' shows what is permitted, and until when.",
+    Code.REVOKED: "Nothing more can be done with it.",
+    Code.TICKET_INVALID: "Open a new lease: run the command again.",
+    Code.CODE_INVALID: "Ask whoever invited you for a new code; each works once.",
+    Code.NOT_FOUND: "Look it up with the matching list command; perhaps it is not yours to see.",
+    Code.CONFLICT: "Look at its present state first.",
+    Code.NOT_AVAILABLE: "Too few people take part for this to be shared. Ask for more days or fewer modalities.",
+    Code.TOO_MANY: "Wait a minute, then try again.",
+    Code.INTERNAL: "Nothing was changed. Try again, and tell the operator the reference if it stays.",
+    Code.CLOSED: "The door is shut for now. Try again later; the operator knows why.",
+    Code.NO_QUORUM: "Nothing was opened. Try again when the witnesses can be reached.",
+    Code.STORAGE_FULL: "The operator has to make room.",
+}
+
+
+PIPED_WIDTH = 160
+"""Columns of a table that goes into a file or a pipe."""
+
+
+def plain(text: object) -> str:
+    """Text from anywhere on one line: without control characters, which could drive a terminal."""
+    return "".join(character if character.isprintable() else "·" for character in str(text))
+
+
+class Output:
+    """Standard output for results, standard error for everything else."""
+
+    def __init__(self) -> None:
+        self.out = Console(highlight=False, soft_wrap=True)
+        if not self.out.is_terminal:
+            self.out = Console(highlight=False, soft_wrap=True, width=PIPED_WIDTH)
+        self.err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def say(self, text: str = "", style: str = "") -> None:
+        self.out.print(Text(_lines(text), style=style))
+
+    def note(self, text: str, style: str = "") -> None:
+        """On standard error, so that results can be piped."""
+        self.err.print(Text(_lines(text), style=style))
+
+    def json(self, value: Any, *, aside: bool = False) -> None:
+        """`aside`: on standard error, when standard output belongs to something else."""
+        console = self.err if aside else self.out
+        console.print(json.dumps(value, indent=2, ensure_ascii=False), markup=False, emoji=False)
+
+    def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> None:
+        """A table, or a sentence when there is nothing to show."""
+        cells = [[plain("" if cell is None else cell) for cell in row] for row in rows]
+        if not cells:
+            self.say(empty)
+            return
+        self.say(title, "bold")
+        table = Table(show_edge=False, pad_edge=False)
+        for column in columns:
+            table.add_column(column, overflow="fold")
+        for row in cells:
+            table.add_row(*(Text(cell) for cell in row))
+        self.out.print(table, soft_wrap=False)
+
+    def facts(self, rows: Iterable[tuple[str, object]]) -> None:
+        """Names and values, one pair a line."""
+        shown = [(name, plain(value)) for name, value in rows]
+        width = max((len(name) for name, _ in shown), default=0)
+        for name, value in shown:
+            self.out.print(Text.assemble((f"{name:<{width}}  ", "dim"), value))
+
+    def error(self, error: Exception) -> None:
+        """What happened, and what to do."""
+        text = plain(error)
+        self.err.print(Text.assemble(("Not done. ", "bold red"), text[:1].upper() + text[1:]))
+        advice = advice_for(error)
+        if advice:
+            self.err.print(Text(advice))
+
+
+def _lines(text: str) -> str:
+    return "\n".join(plain(line) for line in text.split("\n"))
+
+
+def advice_for(error: Exception) -> str:
+    """What somebody can do about it; empty when the message says so itself."""
+    match error:
+        case Stale(skew_s=float(skew)) if abs(skew) >= 1:
+            direction = "behind" if skew > 0 else "ahead of"
+            return (
+                f"This computer's clock is {abs(skew):.0f} seconds {direction} the custodian's: set it, then try again."
+            )
+        case Refused():
+            return ADVICE.get(error.code, "")
+        case Unreachable():
+            return "Nothing is lost. Check the network, then try again."
+        case AnswerInvalid():
+            return "Nothing of that answer was used. If it stays, tell the security staff."
+        case _:
+            return ""

@@ -1,0 +1,123 @@
+"""Who is where, with which keys: believed only when the one pinned root signed it, and never an older one again.
+
+The fingerprint of the root key comes with the invitation code. A directory with another root key, without its
+signature, with a lower version, or with the same version and another content is refused, and the one that was known
+before stays. The last accepted one is kept in a file, so that a restart does not forget how far the version had risen.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from assent.client.files import write_private
+from assent.client.transport import AnswerInvalid, Transport
+from assent.contracts.envelope import Envelope, StatementInvalid, read, read_unverified
+from assent.contracts.keys import KeyInvalid, PublicKey, fingerprint
+from assent.contracts.statements import Directory
+from assent.transparency.errors import PolicyInvalid, VerifierKeyInvalid
+from assent.transparency.note import VerifierKey
+from assent.transparency.policy import Policy
+
+
+class DirectoryRefused(AnswerInvalid):
+    """This directory is not the organisation's, or is an older one. Ask the person who invited you; do not go on."""
+
+
+def verify_directory(envelope: Envelope, root_fingerprint: str) -> Directory:
+    """Return the directory if the root key with this fingerprint signed it. Raises DirectoryRefused."""
+    try:
+        claimed = read_unverified(envelope, Directory)
+        if fingerprint(claimed.root_key) != root_fingerprint:
+            raise DirectoryRefused("the directory names another root key than the invitation code")
+        directory = read(envelope, Directory, PublicKey(claimed.root_key))
+        PublicKey(directory.statement_key).load()
+        PublicKey(directory.collector_key).load()
+        policy_of(directory)
+    except (StatementInvalid, KeyInvalid) as error:
+        raise DirectoryRefused(f"the directory is not valid: {error}") from error
+    return directory
+
+
+def policy_of(directory: Directory) -> Policy:
+    """The witness policy that the directory prescribes, for its own log only. Raises DirectoryRefused."""
+    try:
+        policy = Policy.from_bytes(directory.policy.encode())
+        log_key = VerifierKey.from_text(directory.log_vkey)
+    except (PolicyInvalid, VerifierKeyInvalid) as error:
+        raise DirectoryRefused(f"the directory's witness policy cannot be read: {error}") from error
+    if [log.key for log in policy.logs] != [log_key]:
+        raise DirectoryRefused("the directory's witness policy is about another log")
+    return policy
+
+
+class TrustedDirectory:
+    """The newest directory under one root. Keeps its promise over restarts if it is given a file."""
+
+    def __init__(self, root_fingerprint: str, path: Path | None = None) -> None:
+        """Load what `path` holds, if it exists. Raises DirectoryRefused when that is not of this root."""
+        self.root_fingerprint = root_fingerprint
+        self._path = path
+        self._envelope: Envelope | None = None
+        self._current: Directory | None = None
+        if path is not None and path.exists():
+            try:
+                envelope = Envelope.from_json(path.read_bytes())
+            except StatementInvalid as error:
+                raise DirectoryRefused(f"{path.name} is damaged; remove it to fetch the directory again") from error
+            self._current = verify_directory(envelope, root_fingerprint)
+            self._envelope = envelope
+
+    @property
+    def known(self) -> bool:
+        return self._current is not None
+
+    @property
+    def current(self) -> Directory:
+        """The newest accepted directory. Raises DirectoryRefused when there is none yet: call `refresh` first."""
+        if self._current is None:
+            raise DirectoryRefused("no directory is known yet")
+        return self._current
+
+    @property
+    def envelope(self) -> Envelope:
+        """The same, as it was signed."""
+        if self._envelope is None:
+            raise DirectoryRefused("no directory is known yet")
+        return self._envelope
+
+    @property
+    def statement_key(self) -> PublicKey:
+        return PublicKey(self.current.statement_key)
+
+    @property
+    def collector_key(self) -> PublicKey:
+        return PublicKey(self.current.collector_key)
+
+    @property
+    def policy(self) -> Policy:
+        return policy_of(self.current)
+
+    def accept(self, envelope: Envelope) -> Directory:
+        """Take a directory if it is valid and not older; write it down first. Raises DirectoryRefused."""
+        directory = verify_directory(envelope, self.root_fingerprint)
+        if self._current is not None and self._envelope is not None:
+            if directory.version < self._current.version:
+                raise DirectoryRefused(
+                    f"directory {directory.version} is older than directory {self._current.version}, which is known"
+                )
+            if directory.version == self._current.version:
+                if envelope.hash != self._envelope.hash:
+                    raise DirectoryRefused(f"there are two directories with version {directory.version}")
+                return self._current
+        if self._path is not None:
+            write_private(self._path, envelope.to_json())
+        self._envelope, self._current = envelope, directory
+        return directory
+
+    def refresh(self, custodian: Transport) -> Directory:
+        """Ask `GET /v1/directory` and accept the answer. Raises as `Transport.request`, and DirectoryRefused."""
+        try:
+            envelope = Envelope.from_json(custodian.request("GET", "/v1/directory"))
+        except StatementInvalid as error:
+            raise AnswerInvalid("the answer is not a directory") from error
+        return self.accept(envelope)

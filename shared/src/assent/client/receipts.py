@@ -1,0 +1,68 @@
+"""A receipt as a file, and what it proves without a network.
+
+The file holds the counter-signed receipt and, if known, the public device key that signed it. Whatever else a device
+keeps in it (the salt that hides the receipt in the log, the application list that was shown) is not looked at here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import ConfigDict
+
+from assent.contracts.envelope import Envelope, Signed, StatementInvalid, read
+from assent.contracts.keys import KeyInvalid, KeyText, PublicKey
+from assent.contracts.statements import Receipt
+
+
+class ReceiptInvalid(Exception):
+    """The receipt is damaged, not counter-signed by the custodian, or not this person's."""
+
+
+class ReceiptFile(Signed):
+    """What is read of a receipt file."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+    receipt: Envelope
+    device_key: KeyText | None = None
+
+    @classmethod
+    def read(cls, data: bytes) -> ReceiptFile:
+        """Read a receipt file, or a bare envelope. Raises ReceiptInvalid."""
+        try:
+            return cls.parse(data)
+        except StatementInvalid:
+            try:
+                return cls(receipt=Envelope.from_json(data))
+            except StatementInvalid as error:
+                raise ReceiptInvalid("this is not a receipt file") from error
+
+
+@dataclass(frozen=True)
+class CheckedReceipt:
+    """`device_key`: id of the key that signed; `device_key_checked`: whether its signature could be checked, too."""
+
+    statement: Receipt
+    hash: str
+    device_key: str
+    device_key_checked: bool
+
+
+def check_receipt(file: ReceiptFile, statement_key: PublicKey, person: str) -> CheckedReceipt:
+    """Check the counter-signature, the person, and the device key's signature where the file names the key.
+
+    Raises ReceiptInvalid.
+    """
+    keys = [statement_key]
+    if file.device_key is not None:
+        keys.append(PublicKey(file.device_key))
+    try:
+        statement = read(file.receipt, Receipt, *keys)
+    except (StatementInvalid, KeyInvalid) as error:
+        raise ReceiptInvalid(str(error)) from error
+    if statement.person != person:
+        raise ReceiptInvalid("it is another person's")
+    signers = [signature.keyid for signature in file.receipt.signatures if signature.keyid != statement_key.id]
+    if not signers:
+        raise ReceiptInvalid("only the custodian signed it; a receipt is signed by its person first")
+    return CheckedReceipt(statement, file.receipt.hash, signers[0], file.device_key is not None)

@@ -1,0 +1,69 @@
+"""Entries of the log: exact JSON bytes, written once. No content, no names; persons concerned only as salted roots."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from assent.contracts.ids import Hash
+
+
+class LeafType(StrEnum):
+    PERSON = "person"
+    REQUEST_SIGNED = "request.signed"
+    GRANT_APPROVED = "grant.approved"
+    GRANT_REFUSED = "grant.refused"
+    GRANT_REVOKED = "grant.revoked"
+    GRANT_EXPIRED = "grant.expired"
+    LEASE_OPENED = "lease.opened"
+    LEASE_CLOSED = "lease.closed"
+    LEASE_REFUSED = "lease.refused"
+    ROLE_PROPOSED = "role.proposed"
+    ROLE_CHANGED = "role.changed"
+    PURPOSE_DRAFTED = "purpose.drafted"
+    PURPOSE_SIGNED = "purpose.signed"
+    CONFIG_CHANGED = "config.changed"
+    DIRECTORY_CHANGED = "directory.changed"
+    AUDIT_VIEWED = "audit.viewed"
+    AUDIT_EXPORTED = "audit.exported"
+    GENERATION_DESTROYED = "generation.destroyed"
+    WITNESS_UNREACHABLE = "witness.unreachable"
+    PROGRAMME_HALTED = "programme.halted"
+    PROGRAMME_RESUMED = "programme.resumed"
+    BOOT = "boot"
+    COLLECTOR_REPORT = "collector.report"
+
+
+class Leaf(BaseModel):
+    """One entry.
+
+    `at`: a moment, for `person` entries only the day. `actor`: HMAC(salt, id), whose salt can be erased. `auth`: how
+    the actor was authenticated (`opening`, `device`, `root`, `operator`, `collector`, `job`). `rule`: which rule
+    allowed or refused. `subject`: the hash of the statement or lease that the entry is about. `roots`: salted lists.
+    """
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    v: Literal[1] = 1
+    type: LeafType
+    at: str
+    actor: Hash | None = None
+    auth: str | None = None
+    decision: Literal["allowed", "refused"] | None = None
+    rule: str | None = None
+    subject: Hash | None = None
+    request: Hash | None = None
+    purpose: str | None = None
+    mode: str | None = None
+    until: str | None = None
+    counts: dict[str, int] = {}
+    keys: tuple[str, ...] = ()
+    roots: dict[str, Hash] = {}
+    detail: dict[str, str] = {}
+
+    def to_bytes(self) -> bytes:
+        """The exact bytes of the entry (fewer than 64 KiB)."""
+        kept = {k: v for k, v in self.model_dump(mode="json", exclude_none=True).items() if v not in ({}, [])}
+        return json.dumps(kept, separators=(",", ":"), ensure_ascii=False).encode()

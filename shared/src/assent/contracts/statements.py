@@ -1,0 +1,513 @@
+"""Every signed statement of Assent, each with who signs it and what stops it from being used twice.
+
+The class docstring names the signer and the replay rule. A statement that is not listed here does not exist.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from assent.contracts import limits
+from assent.contracts.envelope import Envelope, Statement
+from assent.contracts.events import KeyboardMode
+from assent.contracts.ids import Hash, Modality, RandomId, StreamId
+from assent.contracts.keys import KeyId, KeyText, VaultKeyText
+from assent.contracts.segment import FIRST_PREVIOUS
+from assent.contracts.times import Day, Hour, Moment
+
+Line = Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True)]
+Text = Annotated[str, StringConstraints(max_length=4000)]
+Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+(/[^\s]*)?$", max_length=300)]
+Iri = Annotated[str, StringConstraints(pattern=r"^(https?|urn):[^\s]+$", max_length=300)]
+
+
+class Role(StrEnum):
+    """What somebody may do at the custodian besides being a person. The six exclude each other."""
+
+    REQUESTER = "requester"
+    STEWARD = "steward"
+    AUDITOR = "auditor"
+    ADMIN = "admin"
+    COUNCIL = "council"
+    DPO = "dpo"
+
+
+class Mode(StrEnum):
+    READER = "reader"
+    EXPORT = "export"
+
+
+class Part(BaseModel):
+    """Base of what stands inside statements."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+# --- the directory, and joining -------------------------------------------------------------------------------------
+
+
+class WitnessEntry(Part):
+    url: Url
+    vkey: Line
+    """Verifier key of the witness (C2SP signed-note, type 0x04)."""
+
+
+class Directory(Statement):
+    """Where everybody is, and their current keys. Signed by the root key; the version only rises."""
+
+    TYPE: ClassVar[str] = "directory"
+    version: Annotated[int, Field(ge=1)]
+    issued: Moment
+    organisation: Line
+    root_key: KeyText
+    custodian_url: Url
+    collector_url: Url
+    statement_key: KeyText
+    collector_key: KeyText
+    log_vkey: Line
+    witnesses: tuple[WitnessEntry, ...]
+    policy: Text
+    """tlog-policy text: which cosignatures make a checkpoint good enough."""
+    custody_level: Annotated[int, Field(ge=0, le=4)]
+
+
+class NewCredential(Part):
+    """`device` records, consents, withdraws, erases; `opening` reads, requests, approves and adds others."""
+
+    kind: Literal["device", "opening"]
+    key: KeyText
+
+
+class Invitation(Statement):
+    """Signed by an admin's opening credential (founders: by the root key). The code works once, until `until`.
+
+    `code` is `hash_of_secret`; the secret itself is made on the inviting side and handed over by the inviter.
+    `role` proposes a role for the invited person, under the same rules as a role proposal.
+    """
+
+    TYPE: ClassVar[str] = "invitation"
+    code: Hash
+    name: Line
+    role: Role | None = None
+    at: Moment
+    until: Moment
+
+
+class Enrolment(Statement):
+    """Signed by every key it introduces. `secret` proves the invitation; the directory hash says what was seen."""
+
+    TYPE: ClassVar[str] = "enrolment"
+    secret: RandomId
+    credentials: Annotated[tuple[NewCredential, ...], Field(min_length=1, max_length=2)]
+    directory: Hash
+    at: Moment
+
+
+class Enrolled(Statement):
+    """The custodian's answer to an enrolment. Signed by the statement key."""
+
+    TYPE: ClassVar[str] = "enrolled"
+    person: RandomId
+    name: Line
+    credentials: tuple[KeyId, ...]
+    roles: tuple[Role, ...]
+
+
+class RoleProposal(Statement):
+    """Signed by an admin's opening credential; known by its hash. Takes effect after a countersignature and a delay."""
+
+    TYPE: ClassVar[str] = "role-proposal"
+    person: RandomId
+    role: Role
+    action: Literal["grant", "revoke"]
+    nonce: RandomId
+    at: Moment
+
+
+class RoleCountersignature(Statement):
+    """Signed by council or dpo. `proposal` is the hash of a role proposal, or of an invitation that names a role."""
+
+    TYPE: ClassVar[str] = "role-countersignature"
+    proposal: Hash
+    at: Moment
+
+
+# --- purposes -------------------------------------------------------------------------------------
+
+
+class PurposeDraft(Statement):
+    """Signed by an admin. A purpose is (iri, version); a change is a new version, and asks everybody anew."""
+
+    TYPE: ClassVar[str] = "purpose-draft"
+    iri: Iri
+    version: Annotated[int, Field(ge=1)]
+    sentence: Line
+    """The purpose in one plain sentence, as people are shown it."""
+    recipients: Annotated[tuple[Line, ...], Field(min_length=1)]
+    """Recipient classes."""
+    modes: Annotated[tuple[Mode, ...], Field(min_length=1)]
+    at: Moment
+
+
+class PurposeSignature(Statement):
+    """Signed by the council. `draft` is the hash of the draft; from now on consent can be asked for it."""
+
+    TYPE: ClassVar[str] = "purpose-signature"
+    draft: Hash
+    at: Moment
+
+
+# --- consent --------------------------------------------------------------------------------------
+
+
+class Choice(Part):
+    """One thing agreed to: this modality for this purpose."""
+
+    modality: Modality
+    purpose: Iri
+    purpose_version: Annotated[int, Field(ge=1)]
+
+
+class Notice(Part):
+    """Which text was shown: its version, locale and SHA-256 of its UTF-8 bytes."""
+
+    version: Line
+    locale: Line
+    sha256: Hash
+
+
+class Receipt(Statement):
+    """A person's consent. Signed by the device key, counter-signed by the custodian's statement key.
+
+    `previous` is the hash of this credential's previous receipt (64 zeros for the first): a receipt that names
+    another predecessor is refused. Giving again is a new receipt with a new `record`.
+    """
+
+    TYPE: ClassVar[str] = "receipt"
+    record: RandomId
+    person: RandomId
+    previous: Hash = FIRST_PREVIOUS
+    at: Moment
+    notice: Notice
+    choices: Annotated[tuple[Choice, ...], Field(min_length=1)]
+    keyboard_mode: KeyboardMode = KeyboardMode.SHAPE
+    recipients: Annotated[tuple[Line, ...], Field(min_length=1)]
+    modes: Annotated[tuple[Mode, ...], Field(min_length=1)]
+    application_list: Line
+    """Version of the employer's application list that was shown."""
+    redaction_profile: Line
+    agreement: Line
+    """Reference of the works agreement."""
+    dpia: Line
+    """Reference of the data-protection impact assessment."""
+    statements: tuple[Line, ...]
+    """Sentences shown: third parties did not consent, models cannot unlearn, recognisable by content, no detriment."""
+    valid_from: Moment
+    valid_until: Moment
+
+
+class Withdrawal(Statement):
+    """Signed by a device key or an opening credential of the person. It names no predecessor, is always accepted,
+    and wins.
+
+    `record` None means every receipt of the person. Empty `modalities` and `purposes` mean all of them.
+    """
+
+    TYPE: ClassVar[str] = "withdrawal"
+    person: RandomId
+    record: RandomId | None = None
+    modalities: tuple[Modality, ...] = ()
+    purposes: tuple[Iri, ...] = ()
+    erase: Literal["after-7-days", "now"] = "after-7-days"
+    at: Moment
+
+
+class WithdrawalConfirmed(Statement):
+    """The custodian's answer, signed by the statement key: only this lets the agent say "confirmed"."""
+
+    TYPE: ClassVar[str] = "withdrawal-confirmed"
+    withdrawal: Hash
+    streams: int
+    """How many streams the withdrawal closed."""
+    erased_from: Day
+
+
+# --- permission to record ---------------------------------------------------------------------------------------------
+
+
+class StreamWanted(Part):
+    """Either a new stream (`stream_key`, `modality`, `day`), or the extension of one (`stream` as well)."""
+
+    stream_key: KeyText
+    modality: Modality
+    day: Day
+    stream: StreamId | None = None
+
+
+class CertificateRequest(Statement):
+    """Signed by the device key. Replay: nonce, 120 s."""
+
+    TYPE: ClassVar[str] = "certificate-request"
+    nonce: RandomId
+    at: Moment
+    streams: Annotated[tuple[StreamWanted, ...], Field(min_length=1, max_length=limits.MAX_STREAMS_PER_ASK)]
+
+
+class StreamCertificate(Statement):
+    """The permission to record at all, signed by the statement key. Nothing in it says whose stream it is.
+
+    Recording must have ended when the hour `record_until` begins (24 h after the certificate was made at most).
+    Segments are accepted through the day `upload_until`, and up to `byte_budget` bytes of bodies.
+    """
+
+    TYPE: ClassVar[str] = "stream-certificate"
+    stream: StreamId
+    stream_key: KeyText
+    modality: Modality
+    day: Day
+    suite: Literal["A1-XW"] = "A1-XW"
+    vault_key: VaultKeyText
+    record_until: Hour
+    upload_until: Day
+    byte_budget: Annotated[int, Field(gt=0)]
+
+
+class CertificateAnswer(Statement):
+    """Signed by the statement key, bound to the request's nonce: the custodian's time, and why something was refused.
+
+    The time is here and not in the certificate, so that certificates of one person cannot be joined by it.
+    `certificates` are the statement hashes of the certificates handed out with it, in the order asked for;
+    None for those refused, and `refusal` says why.
+    """
+
+    TYPE: ClassVar[str] = "certificate-answer"
+    nonce: RandomId
+    now: Moment
+    certificates: tuple[Hash | None, ...]
+    refusal: Line | None = None
+
+
+class Revocation(Statement):
+    """Signed by the statement key: this stream is closed for good. The agent believes "revoked" only with this."""
+
+    TYPE: ClassVar[str] = "revocation"
+    stream: StreamId
+
+
+class Tombstone(Statement):
+    """Signed by the statement key: the stream, or the hours listed, never opens again."""
+
+    TYPE: ClassVar[str] = "tombstone"
+    stream: StreamId
+    hours: tuple[Hour, ...] = ()
+
+
+# --- custodian and collector ------------------------------------------------------------------------------------------
+
+
+class OrderItem(Part):
+    """`revoke`: accept nothing more. `erase`: delete, all or the hours listed.
+
+    `evidence` is the Revocation or Tombstone.
+    """
+
+    action: Literal["revoke", "erase"]
+    stream: StreamId
+    hours: tuple[Hour, ...] = ()
+    evidence: Envelope
+
+
+class Order(Statement):
+    """Signed by the statement key, numbered from 1, each with the hash of the one before. Twice is once."""
+
+    TYPE: ClassVar[str] = "order"
+    number: Annotated[int, Field(ge=1)]
+    previous: Hash
+    day: Day
+    items: tuple[OrderItem, ...]
+
+
+class OrderDone(Statement):
+    """Signed by the collector key: this order was carried out."""
+
+    TYPE: ClassVar[str] = "order-done"
+    number: Annotated[int, Field(ge=1)]
+    order: Hash
+
+
+class Stored(Statement):
+    """Signed by the collector key, over the segment's id or the record's hash.
+
+    The agent deletes on this and on nothing else.
+    """
+
+    TYPE: ClassVar[str] = "stored"
+    stream: StreamId
+    kind: Literal["segment", "skip", "end"]
+    hash: Hash
+
+
+# --- requests -------------------------------------------------------------------------------------
+
+
+class DataRequest(Statement):
+    """Signed by a requester's opening credential, and known by its hash from then on. No person can be named in it.
+
+    `people` None means everybody whose consent covers it; otherwise a random choice of that many.
+    """
+
+    TYPE: ClassVar[str] = "data-request"
+    purpose: Iri
+    purpose_version: Annotated[int, Field(ge=1)]
+    modalities: Annotated[tuple[Modality, ...], Field(min_length=1)]
+    from_day: Day
+    to_day: Day
+    mode: Mode
+    recipient: Line
+    people: Annotated[int, Field(ge=1)] | None = None
+    storage: Line | None = None
+    destroy_by: Day | None = None
+    why: Line
+    nonce: RandomId
+    at: Moment
+    expires: Moment
+
+
+class Decision(Statement):
+    """Signed by a steward (revocation: also council or dpo) over the request's hash. A refusal needs a reason."""
+
+    TYPE: ClassVar[str] = "decision"
+    request: Hash
+    decision: Literal["approve", "refuse", "revoke"]
+    reason: Text = ""
+    at: Moment
+
+
+class OwnData(Part):
+    """The wish to read one's own recordings."""
+
+    from_day: Day
+    to_day: Day
+    modalities: Annotated[tuple[Modality, ...], Field(min_length=1)]
+
+
+class LeaseRequest(Statement):
+    """Signed by the opening credential of the requester (or of the person, for own data). Replay: nonce, 120 s.
+
+    Exactly one of `request` (the hash of a granted request) and `own` is given.
+    """
+
+    TYPE: ClassVar[str] = "lease-request"
+    request: Hash | None = None
+    own: OwnData | None = None
+    job_signing_key: KeyText
+    job_receiving_key: VaultKeyText
+    nonce: RandomId
+    at: Moment
+    until: Moment
+
+
+class Lease(Statement):
+    """One job's right to read, signed by the statement key after witnesses signed. Its hash binds releases."""
+
+    TYPE: ClassVar[str] = "lease"
+    lease: RandomId
+    request: Hash
+    """The request's hash; for own data the hash of the lease request itself."""
+    mode: Literal["reader", "export", "own"]
+    purpose: Iri | None = None
+    job_signing_key: KeyText
+    job_receiving_key: VaultKeyText
+    streams: Hash
+    """`list_root(salt, streams)`, as in the log leaf."""
+    opened: Moment
+    until: Moment
+
+
+class Ticket(Statement):
+    """Signed by the statement key: this job may fetch these streams of one day. Carries no lease, request or person."""
+
+    TYPE: ClassVar[str] = "ticket"
+    ticket: RandomId
+    day: Day
+    streams: Annotated[tuple[StreamId, ...], Field(min_length=1, max_length=limits.MAX_STREAMS_PER_TICKET)]
+    job_signing_key: KeyText
+    until: Moment
+
+
+class FetchRequest(Statement):
+    """Signed by the job's signing key. What it brings is ciphertext, so a replay brings ciphertext.
+
+    Without `segments`: list the streams. With: send these bodies (all of streams in the ticket).
+    """
+
+    TYPE: ClassVar[str] = "fetch-request"
+    ticket: RandomId
+    streams: tuple[StreamId, ...] = ()
+    segments: Annotated[tuple[Hash, ...], Field(max_length=limits.MAX_SEGMENTS_PER_FETCH)] = ()
+    at: Moment
+
+
+class ReleaseRequest(Statement):
+    """Signed by the job's signing key. `batch`: SHA-256 of the batch bytes (`lists.pack_batch`)."""
+
+    TYPE: ClassVar[str] = "release-request"
+    lease: RandomId
+    batch: Hash
+    count: Annotated[int, Field(ge=1, le=limits.MAX_RELEASE_BATCH)]
+
+
+class LeaseClosed(Statement):
+    """Signed by the job's signing key: done, after opening `opened` segments.
+
+    A lease without it counts as read in full.
+    """
+
+    TYPE: ClassVar[str] = "lease-closed"
+    lease: RandomId
+    opened: Annotated[int, Field(ge=0)]
+
+
+# --- asking ---------------------------------------------------------------------------------------
+
+
+class Ask(Statement):
+    """A question to the custodian that changes nothing (or only marks as read). Signed by a credential of the asker
+    (the collector's key for orders). Replay: nonce, 120 s. `target` is path and query.
+    """
+
+    TYPE: ClassVar[str] = "ask"
+    method: Literal["GET", "POST"]
+    target: Annotated[str, StringConstraints(max_length=1000)]
+    nonce: RandomId
+    at: Moment
+
+
+class Notification(Part):
+    """An access to one's own data. `purpose` is None for one's own opening."""
+
+    id: RandomId
+    day: Day
+    kind: Literal["lease", "digest", "own"]
+    text: Text
+    request: Hash | None = None
+    purpose: Iri | None = None
+    approvals: Annotated[int, Field(ge=0)] = 0
+    leaf_index: Annotated[int, Field(ge=0)] | None = None
+
+
+class News(Statement):
+    """Signed by the statement key, bound to the ask's nonce: what the agent must know every 5 minutes.
+
+    `live` are the records of the person's receipts that allow recording now. A `halted` reason stops every agent.
+    """
+
+    TYPE: ClassVar[str] = "news"
+    nonce: RandomId
+    now: Moment
+    halted: Text | None = None
+    live: tuple[RandomId, ...]
+    notifications: tuple[Notification, ...]

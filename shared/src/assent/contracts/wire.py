@@ -1,0 +1,327 @@
+"""Bodies of HTTP requests and answers that are not statements themselves, shared by services and clients."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from assent.contracts.envelope import Envelope, Signed
+from assent.contracts.ids import Hash, Modality, RandomId, StreamId
+from assent.contracts.keys import KeyId
+from assent.contracts.statements import Mode, Notification, Role
+from assent.contracts.times import Day, Moment
+
+AUTHORIZATION_SCHEME = "Assent"
+"""`Authorization: Assent <base64url of the envelope JSON>`: an Ask, wherever the body is no statement itself."""
+
+HEADER_FIELD = "Assent-Header"
+SEALED_KEY_FIELD = "Assent-Sealed-Key"
+SIGNATURE_FIELD = "Assent-Signature"
+BODY_SHA256_FIELD = "Assent-Body-SHA256"
+"""The preamble of a segment travels in HTTP fields (base64url; digest in hexadecimal), so that it is checked before a
+byte of the body is read."""
+
+Base64 = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/]*={0,2}$")]
+GONE = 2**64 - 1
+"""In a stream of bodies: the length that says the body is no longer there."""
+
+
+# --- custodian ------------------------------------------------------------------------------------
+
+
+class StatementWithLeaf(Signed):
+    """A receipt or withdrawal, and the salted hash that the log gets of it (`lists.person_leaf`)."""
+
+    statement: Envelope
+    leaf: Hash
+
+
+class EnrolmentAnswer(Signed):
+    enrolled: Envelope
+    directory: Envelope
+
+
+class CredentialView(Signed):
+    key_id: KeyId
+    kind: Literal["device", "opening"]
+    since: Day
+
+
+class Me(Signed):
+    person: RandomId
+    name: str
+    roles: tuple[Role, ...]
+    credentials: tuple[CredentialView, ...]
+
+
+class PurposeView(Signed):
+    iri: str
+    version: int
+    sentence: str
+    recipients: tuple[str, ...]
+    modes: tuple[Mode, ...]
+    draft: Hash
+    signed: bool
+
+
+class PurposesView(Signed):
+    purposes: tuple[PurposeView, ...]
+
+
+class ApplicationList(Signed):
+    """The employer's list: window classes (lower case). Deny wins over allow; an empty allow list allows nothing."""
+
+    version: str
+    allow: tuple[str, ...]
+    deny: tuple[str, ...]
+
+
+class Offer(Signed):
+    """Everything that a person is shown before consent; the receipt pins it."""
+
+    notice_version: str
+    locale: str
+    notice: str
+    purposes: tuple[PurposeView, ...]
+    application_list: ApplicationList
+    redaction_profile: str
+    agreement: str
+    dpia: str
+    statements: tuple[str, ...]
+    valid_days: int
+
+
+class ReceiptAnswer(Signed):
+    """The receipt with the custodian's counter-signature."""
+
+    receipt: Envelope
+
+
+class WithdrawalAnswer(Signed):
+    confirmation: Envelope
+
+
+ReceiptState = Literal["given", "withdrawn", "expired", "terminated", "invalidated"]
+
+
+class ReceiptView(Signed):
+    record: RandomId
+    state: ReceiptState
+    receipt: Envelope
+
+
+class ReceiptsView(Signed):
+    receipts: tuple[ReceiptView, ...]
+
+
+class CertificatesAnswer(Signed):
+    """`answer`: a CertificateAnswer. `certificates`: in the order asked for, None where refused."""
+
+    answer: Envelope
+    certificates: tuple[Envelope | None, ...]
+
+
+class InvitationAnswer(Signed):
+    invitation: Hash
+    until: Moment
+
+
+class PersonView(Signed):
+    """For admins: who has an account. Nothing here says who takes part."""
+
+    person: RandomId
+    name: str
+    roles: tuple[Role, ...]
+
+
+class PeopleView(Signed):
+    people: tuple[PersonView, ...]
+
+
+class ProposalView(Signed):
+    proposal: Hash
+    person: RandomId | None = None
+    name: str
+    role: Role
+    action: Literal["grant", "revoke"]
+    countersigned: bool
+    effective: Moment | None = None
+
+
+class ProposalsView(Signed):
+    proposals: tuple[ProposalView, ...]
+
+
+class CatalogueEntry(Signed):
+    """`people` is 0 below ten, otherwise rounded down to tens, and refreshed weekly."""
+
+    purpose: str
+    version: int
+    sentence: str
+    recipients: tuple[str, ...]
+    modes: tuple[Mode, ...]
+    modality: Modality
+    people: int
+    from_day: Day | None = None
+    to_day: Day | None = None
+
+
+class CatalogueView(Signed):
+    counted: Day
+    entries: tuple[CatalogueEntry, ...]
+
+
+RequestState = Literal["open", "granted", "refused", "revoked", "expired", "not-available"]
+
+
+class DecisionView(Signed):
+    """Who decided, as the people concerned may see it: the name of the account."""
+
+    name: str
+    decision: Literal["approve", "refuse", "revoke"]
+    reason: str
+    day: Day
+
+
+class RequestView(Signed):
+    hash: Hash
+    state: RequestState
+    requester: str
+    approvals: int
+    approvals_needed: int
+    statement: Envelope
+    decisions: tuple[DecisionView, ...]
+
+
+class RequestsView(Signed):
+    requests: tuple[RequestView, ...]
+
+
+class LeasedStream(Signed):
+    """`pseudonym` names one person within this grant and nowhere else."""
+
+    stream: StreamId
+    pseudonym: str
+    modality: Modality
+    day: Day
+
+
+class LeaseAnswer(Signed):
+    """`leaf` and `proof`: the `lease.opened` entry (base64), its witnessed tlog-proof. `salt` opens `lease.streams`."""
+
+    lease: Envelope
+    streams: tuple[LeasedStream, ...]
+    salt: Base64
+    tickets: tuple[Envelope, ...]
+    leaf: Base64
+    proof: str
+    dropped: int = 0
+    """Streams that an earlier lease of this grant had and this one has not; no reason is given."""
+
+
+class ReleaseBody(Signed):
+    """A ReleaseRequest and the batch it names (`lists.pack_batch`, base64)."""
+
+    statement: Envelope
+    batch: Base64
+
+
+RefusalReason = Literal["not-leased", "erased", "withdrawn", "expired", "suite", "damaged", "too-early"]
+
+
+class ReleaseRefusal(Signed):
+    segment: Hash
+    reason: RefusalReason
+
+
+class ReleaseAnswer(Signed):
+    """`sealed`: one HPKE message to the job, of (segment id ‖ data key)* in the order asked, without those refused."""
+
+    sealed: Base64
+    refused: tuple[ReleaseRefusal, ...]
+
+
+class Access(Signed):
+    """`proof`: tlog-proof of the entry, with the entry itself."""
+
+    notification: Notification
+    leaf: Base64 | None = None
+    proof: str | None = None
+
+
+class AccessesView(Signed):
+    accesses: tuple[Access, ...]
+
+
+class LogEntry(Signed):
+    index: Annotated[int, Field(ge=0)]
+    leaf: Base64
+    actor_name: str | None = None
+
+
+class LogEntries(Signed):
+    size: int
+    entries: tuple[LogEntry, ...]
+
+
+class OrdersAnswer(Signed):
+    orders: tuple[Envelope, ...]
+
+
+class Accepted(Signed):
+    """A statement was accepted under this hash."""
+
+    hash: Hash
+
+
+# --- collector ------------------------------------------------------------------------------------
+
+
+class StreamState(Signed):
+    """Where the collector is in a stream: what comes next, and the hash it must name."""
+
+    next_sequence: int
+    previous: Hash
+    ended: bool
+
+
+class RecordBody(Signed):
+    """A skip or end record (exact bytes) and the stream key's signature, both base64."""
+
+    record: Base64
+    signature: Base64
+
+
+class FetchBody(Signed):
+    ticket: Envelope
+    request: Envelope
+
+
+class FetchedSegment(Signed):
+    kind: Literal["segment"] = "segment"
+    header: Base64
+    sealed_key: Base64
+    body_sha256: Hash
+    body_length: int
+    signature: Base64
+
+
+class FetchedRecord(Signed):
+    kind: Literal["record"] = "record"
+    record: Base64
+    signature: Base64
+
+
+class FetchedStream(Signed):
+    """Everything but the bodies, in order of sequence. `certificates`: the first and its extensions."""
+
+    stream: StreamId
+    certificates: tuple[Envelope, ...]
+    items: tuple[Annotated[FetchedSegment | FetchedRecord, Field(discriminator="kind")], ...]
+
+
+class FetchAnswer(Signed):
+    """Streams that the collector does not have are simply absent."""
+
+    streams: tuple[FetchedStream, ...]

@@ -1,0 +1,126 @@
+"""The documents promise what the tests try, and nothing else; and they use no word that says more than is true."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+THREATS = (ROOT / "docs" / "threat-model.md").read_text()
+PROMISE = (
+    "No account, role, database, bucket or backup of the server can reveal a recording. "
+    "It opens only for a purpose its author agreed to, only after named people signed, "
+    "only after an independent witness recorded it, and its author is told each time."
+)
+NOT_CLAIMED = re.compile(
+    r"end[- ]to[- ]end|zero[- ]knowledge|\banonym(?:ous|ously|ity|ised|ized)\b|deleted instantly|instantly deleted"
+    r"|\bunbreakable\b|\b100 ?% (?:safe|secure)\b|military[- ]grade",
+    re.IGNORECASE,
+)
+ROWS = range(1, 33)
+
+
+def named_tests() -> dict[str, str]:
+    """Every test of a row: its name and its file."""
+    return {
+        node.name: path.name
+        for path in sorted(Path(__file__).parent.glob("test_*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_row_")
+    }
+
+
+def rows() -> dict[int, str]:
+    """The paragraphs of the threat model by number."""
+    parts = re.split(r"^\*\*(\d+)\. ", THREATS, flags=re.MULTILINE)
+    return {int(number): " ".join(text.split()) for number, text in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def shipped_text() -> list[Path]:
+    """README, documents, and every source file whose words people may be shown."""
+    sources = [path for top in ("shared", "agent", "server") for path in (ROOT / top / "src").rglob("*.py")]
+    pages = [path for top in ("agent", "server") for path in (ROOT / top / "src").rglob("*.html")]
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(sources), *sorted(pages)]
+
+
+def test_every_row_is_in_the_threat_model() -> None:
+    assert sorted(rows()) == list(ROWS)
+
+
+@pytest.mark.parametrize("number", ROWS)
+def test_each_row_names_a_test_that_exists_or_says_that_there_is_none_yet(number: int) -> None:
+    text = rows()[number]
+    named = re.search(r"Tested by `(test_\w+\.py)`, `(test_row_(\d\d)_\w+)`", text)
+    of_this_row = {name for name in named_tests() if name.startswith(f"test_row_{number:02}_")}
+    if named is None:
+        assert "Not tested in this version." in text
+        assert not of_this_row, "there are tests: say so"
+        return
+    assert "Not tested in this version." not in text
+    file, name, row = named.groups()
+    assert named_tests().get(name) == file
+    assert int(row) == number
+
+
+def test_every_test_of_a_row_has_its_row_in_the_threat_model() -> None:
+    for name in named_tests():
+        assert int(name.split("_")[2]) in rows()
+
+
+def test_a_test_name_stands_for_one_test() -> None:
+    names = [
+        node.name
+        for path in Path(__file__).parent.glob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_row_")
+    ]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/threat-model.md", "docs/privacy.md"])
+def test_the_promise_stands_word_for_word_and_beside_its_condition(document: str) -> None:
+    text = " ".join((ROOT / document).read_text().replace("> ", "").split())
+    assert PROMISE in text
+    before = text[max(0, text.index(PROMISE) - 400) : text.index(PROMISE)]
+    assert re.search(r"level 1", before), "it holds from custody level 1 on, and that is said before it"
+
+
+def test_no_word_claims_more_than_is_true() -> None:
+    for path in shipped_text():
+        text = path.read_text()
+        if path.name == "threat-model.md":
+            text = text.partition("## Words that we do not use")[0]
+        for found in NOT_CLAIMED.finditer(text):
+            line = text.count("\n", 0, found.start()) + 1
+            pytest.fail(f"{path.relative_to(ROOT)}:{line} says {found.group()!r}")
+
+
+def test_positive_control_the_search_for_such_words_finds_them() -> None:
+    for word in ("End-to-end encrypted", "zero knowledge", "your anonymous data", "deleted instantly everywhere"):
+        assert NOT_CLAIMED.search(word)
+    assert not NOT_CLAIMED.search("under pseudonyms, from one end of the day to the other")
+
+
+def test_the_threat_model_says_the_unflattering_parts() -> None:
+    text = " ".join(THREATS.replace("*", "").split())
+    for fact in (
+        "root on that host can open every recording without a trace",
+        "ctime",
+        "when its person works, can be read from traffic",
+        "determined copier in reader mode",
+        "come from one address one after the other, which links them",
+        "A trained model cannot unlearn",
+        "The custodian is trusted for what is alive",
+        "Nobody can prove that a recording is true",
+    ):
+        assert fact in text, fact
+
+
+def test_the_privacy_page_is_short_and_says_what_people_can_do() -> None:
+    text = (ROOT / "docs" / "privacy.md").read_text()
+    assert len(text.split()) < 1300
+    for word in ("Refuse", "Pause", "forget", "Withdraw", "See", "Open", "keep", "Complain"):
+        assert f"**{word}**" in text

@@ -1,0 +1,534 @@
+"""Rows 1 to 3: every route of both services, against everybody who may not use it, and against the things of others.
+
+The cases are made from the applications' routes and the table of roles: a route that is added is attacked from its
+first day, and fails here until somebody says how it is called.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+import pytest
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from httpx2 import Response
+from tests.exposure.world import Populated
+from tests.simulators.custodian import Member, with_leaf
+
+from assent.client.transport import Refused
+from assent.contracts.envelope import Envelope, Statement, sign
+from assent.contracts.ids import Modality, new_id
+from assent.contracts.keys import SigningKey, b64url
+from assent.contracts.lists import pack_batch
+from assent.contracts.problems import Code
+from assent.contracts.segment import FIRST_PREVIOUS
+from assent.contracts.statements import (
+    CertificateAnswer,
+    Decision,
+    Enrolment,
+    FetchRequest,
+    LeaseClosed,
+    LeaseRequest,
+    Mode,
+    NewCredential,
+    OrderDone,
+    OwnData,
+    PurposeDraft,
+    PurposeSignature,
+    ReleaseRequest,
+    Role,
+    RoleCountersignature,
+    RoleProposal,
+    StreamWanted,
+    Ticket,
+    Withdrawal,
+)
+from assent.contracts.times import moment
+from assent.contracts.wire import (
+    BODY_SHA256_FIELD,
+    HEADER_FIELD,
+    SEALED_KEY_FIELD,
+    SIGNATURE_FIELD,
+    FetchBody,
+    RecordBody,
+    ReleaseBody,
+)
+from assent.sealing.hpke import HybridPrivateKey
+from assent_collector.app import openapi as collector_openapi
+from assent_custodian.app import ROUTERS, describe
+from assent_custodian.guards import guard_of
+from assent_custodian.roles import RULES, Party
+
+ROUTES = {
+    f"{method} {route.path}": route
+    for router in ROUTERS
+    for route in router.routes
+    if isinstance(route, APIRoute)
+    for method in sorted(route.methods or ())
+}
+"""Every route of the custodian."""
+
+OPEN = {"GET /v1/directory", "GET /v1/log/checkpoint"}
+"""All that a network client without a credential may have."""
+
+ASKERS = ("stranger", "collector", "device", "person", *(role.value for role in Role))
+
+
+def _b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Who tries: a key, and the person whom the statement speaks of."""
+
+    name: str
+    key: SigningKey
+    person: str
+
+
+def asker(populated: Populated, name: str) -> Asker:
+    world, staff = populated.world, populated.staff
+    if name == "stranger":
+        return Asker(name, SigningKey.generate(), new_id())
+    if name == "collector":
+        return Asker(name, world.collector_key, new_id())
+    members = {
+        "requester": staff.requester, "steward": staff.steward, "auditor": staff.auditor,
+        "admin": world.admin, "council": world.council, "dpo": world.dpo,
+    }  # fmt: skip
+    member = members.get(name, populated.people[0])
+    return Asker(name, member.device if name == "device" else member.opening, member.person)
+
+
+def may(name: str, route: APIRoute) -> bool:
+    """What the table of roles says."""
+    guard = guard_of(route)
+    assert guard is not None
+    rule = guard.rule
+    if Party.ANYBODY in rule.who:
+        return True
+    if name == "collector":
+        return Party.COLLECTOR in rule.who
+    if name == "stranger":
+        return False
+    kind = "device" if name == "device" else "opening"
+    if kind not in rule.credentials:
+        return False
+    return Party.PERSON in rule.who or (name in {role.value for role in Role} and Role(name) in rule.who)
+
+
+# --- how each route is called -----------------------------------------------------------------------------------------
+
+
+def _statement(route: str, populated: Populated, by: Asker) -> bytes:
+    """A well-formed body for a POST route, signed by the asker, about existing things."""
+    world, inst = populated.world, populated.installation
+    now, day = world.now, world.now[:10]
+    soon = moment(world.clock() + timedelta(hours=1))
+    member = Member(world, by.person, by.name, by.key, by.key)
+    certificates, _ = member.certificate_request(modalities=(Modality.POINTER,))
+    sealed = populated.recordings[0].sealed[0]
+    batch = pack_batch([(sealed.header, sealed.sealed_key)])
+    plain: dict[str, Callable[[], Statement]] = {
+        "/v1/certificates": lambda: certificates,
+        "/v1/invitations": lambda: world.invitation("Somebody")[1],
+        "/v1/roles": lambda: RoleProposal(
+            person=populated.people[1].person, role=Role.STEWARD, action="grant", nonce=new_id(), at=now
+        ),
+        "/v1/roles/countersignatures": lambda: RoleCountersignature(proposal="ab" * 32, at=now),
+        "/v1/purposes": lambda: PurposeDraft(
+            iri=f"urn:purpose:{new_id()}", version=1, sentence="x", recipients=("x",), modes=(Mode.READER,), at=now
+        ),
+        "/v1/purposes/signatures": lambda: PurposeSignature(draft="ab" * 32, at=now),
+        "/v1/requests": inst.request,
+        "/v1/decisions": lambda: Decision(request="ab" * 32, decision="approve", at=now),
+        "/v1/leases": lambda: LeaseRequest(
+            own=OwnData(from_day=day, to_day=day, modalities=tuple(Modality)),
+            job_signing_key=SigningKey.generate().public.text,
+            job_receiving_key=HybridPrivateKey.generate().public_key.to_text(),
+            nonce=new_id(), at=now, until=soon,
+        ),
+        "/v1/leases/closures": lambda: LeaseClosed(lease=populated.job.lease.lease, opened=0),
+        "/v1/orders/done": lambda: OrderDone(number=1, order="ab" * 32),
+        "/v1/enrolments": lambda: Enrolment(
+            secret=new_id(), credentials=(NewCredential(kind="device", key=by.key.public.text),),
+            directory=world.custodian.directory.hash, at=now,
+        ),
+    }  # fmt: skip
+    path = route.partition(" ")[2]
+    if path == "/v1/receipts":
+        return with_leaf(sign(populated.people[0].receipt(person=by.person, previous=FIRST_PREVIOUS), by.key))
+    if path == "/v1/withdrawals":
+        return with_leaf(sign(Withdrawal(person=by.person, record=new_id(), at=now), by.key))
+    if path == "/v1/leases/releases":
+        statement = ReleaseRequest(lease=populated.job.lease.lease, batch=_sha256(batch), count=1)
+        return ReleaseBody(statement=sign(statement, by.key), batch=_b64(batch)).to_json()
+    return sign(plain[path](), by.key).to_json()
+
+
+def _target(route: str, populated: Populated) -> str:
+    path = route.partition(" ")[2]
+    path = path.replace("{hash}", populated.request).replace("{path:path}", "0/000.p/1")
+    return path + {"/v1/log/proof": "?index=0", "/v1/orders": "?after=0"}.get(path, "")
+
+
+def call(route: str, populated: Populated, by: Asker) -> Response:
+    method = route.partition(" ")[0]
+    if method == "GET":
+        return populated.world.ask(by.key, "GET", _target(route, populated))
+    return populated.world.post(_target(route, populated), _statement(route, populated, by))
+
+
+def assert_refused(response: Response) -> None:
+    """401, 403 or 404, as a problem document of a known type, and nothing else in it."""
+    assert response.status_code in (401, 403, 404), response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["type"] in {code.type for code in Code}
+
+
+@pytest.mark.parametrize("name", ASKERS)
+@pytest.mark.parametrize("route", ROUTES)
+def test_row_02_every_route_refuses_every_role_that_the_table_does_not_name(
+    route: str, name: str, populated: Populated
+) -> None:
+    response = call(route, populated, asker(populated, name))
+    if may(name, ROUTES[route]):
+        assert response.status_code != 401, response.text
+        assert response.status_code < 500
+        if response.status_code >= 400:
+            assert response.json()["type"] != Code.FORBIDDEN.type, response.text
+    else:
+        assert_refused(response)
+
+
+def test_row_02_the_table_lets_somebody_in_everywhere(populated: Populated) -> None:
+    """The positive control: for each GET route somebody gets an answer, so that refusals above mean something."""
+    for route, described in ROUTES.items():
+        if route.startswith("GET "):
+            names = [name for name in ASKERS if may(name, described)]
+            assert any(call(route, populated, asker(populated, name)).status_code == 200 for name in names), route
+
+
+# --- the things of others ---------------------------------------------------------------------------------------------
+
+
+def test_row_02_nobody_gives_or_withdraws_consent_for_another(populated: Populated) -> None:
+    mine, other = populated.people[:2]
+    assert_refused(mine.send_receipt(mine.receipt(person=other.person)))
+    withdrawal = Withdrawal(person=other.person, at=populated.world.now)
+    assert_refused(populated.world.post_with_leaf("/v1/withdrawals", withdrawal, mine.device))
+    naming_their_record = Withdrawal(
+        person=mine.person, record=other.receipts[0].record, at=populated.world.now
+    )  # fmt: skip
+    answer = populated.world.post_with_leaf("/v1/withdrawals", naming_their_record, mine.device)
+    assert answer.status_code == 200, "a withdrawal of one's own is always accepted"
+    states = [row["state"] for row in other.get("/v1/me/receipts").json()["receipts"]]
+    assert states == ["given"], "and touches nothing of another person"
+
+
+def test_row_02_nobody_extends_or_probes_the_stream_of_another(populated: Populated) -> None:
+    mine, other = populated.people[:2]
+    theirs = next(recording for recording in populated.recordings if recording.member is other)
+    wanted = [
+        StreamWanted(
+            stream=stream, stream_key=theirs.key.public.text, modality=theirs.modality, day=theirs.certificate.day
+        )
+        for stream in (theirs.stream, new_id())
+    ]
+    answers = []
+    for want in wanted:
+        request, _ = mine.certificate_request(streams=[want])
+        answer = mine.post("/v1/certificates", request, key=mine.device).json()
+        assert answer["certificates"] == [None]
+        summary = populated.world.read(Envelope.model_validate_json(_json(answer["answer"])), CertificateAnswer)
+        answers.append(summary.refusal)
+    assert answers[0] == answers[1], "a stream of another answers like one that does not exist"
+
+
+def test_row_02_own_data_is_own_data(populated: Populated) -> None:
+    mine = populated.people[0]
+    job = populated.installation.own_job(mine)
+    named = {leased.stream for leased in job.streams}
+    assert named.issuperset(one.stream for one in populated.recordings if one.member is mine)
+    assert named.isdisjoint(one.stream for one in populated.recordings if one.member is not mine)
+    other = next(recording for recording in populated.recordings if recording.member is not mine)
+    with populated.installation.custodian_as(None) as custodian:
+        sealed = other.sealed[0]
+        answer, _ = custodian.release(job.lease.lease, job.signing_key, [(sealed.header, sealed.sealed_key)])
+    assert answer.sealed == ""
+    assert [refusal.reason for refusal in answer.refused] == ["not-leased"]
+
+
+def test_row_02_unknown_and_others_requests_look_the_same(populated: Populated) -> None:
+    other = populated.world.add_person("Other Requester", Role.REQUESTER)
+    theirs = other.get(f"/v1/requests/{populated.request}")
+    unknown = other.get(f"/v1/requests/{'ab' * 32}")
+    assert_refused(theirs)
+    assert theirs.status_code == unknown.status_code == 404
+    assert theirs.json() == unknown.json()
+    assert other.get("/v1/requests").json()["requests"] == []
+    with pytest.raises(Refused) as refused:
+        populated.installation.job(other, populated.request)
+    assert refused.value.code is Code.NOT_FOUND
+
+
+def test_row_02_an_ask_serves_one_question_once_and_soon(populated: Populated) -> None:
+    world, mine = populated.world, populated.people[0]
+    authorization = world.authorization(mine.opening, "GET", "/v1/me")
+    ask = {"Authorization": authorization}
+    assert world.client.get("/v1/me", headers=ask).status_code == 200
+    assert_refused(world.client.get("/v1/me", headers=ask))
+    other = {"Authorization": world.authorization(mine.opening, "GET", "/v1/me")}
+    assert_refused(world.client.get("/v1/me/receipts", headers=other))
+    late = moment(world.clock() - timedelta(seconds=121))
+    old = {"Authorization": world.authorization(mine.opening, "GET", "/v1/me", at=late)}
+    assert_refused(world.client.get("/v1/me", headers=old))
+
+
+def test_row_02_the_statement_of_one_person_under_the_name_of_another_is_refused(populated: Populated) -> None:
+    mine, other = populated.people[:2]
+    envelope = sign(Withdrawal(person=other.person, at=populated.world.now), mine.device)
+    forged = envelope.model_copy(
+        update={"signatures": (envelope.signatures[0].model_copy(update={"keyid": other.device.public.id}),)}
+    )
+    assert_refused(populated.world.post("/v1/withdrawals", with_leaf(forged)))
+
+
+# --- no credential at all ---------------------------------------------------------------------------------------------
+
+BODIES = {
+    "nothing": b"",
+    "an empty object": b"{}",
+    "null": b"null",
+    "a deep nest": b"[" * 50_000,
+    "noise": os.urandom(500),
+    "an envelope without signatures": b'{"payloadType":"application/vnd.assent.ask+json","payload":"","signatures":[]}',
+    "an envelope of garbage": (
+        b'{"payloadType":"application/vnd.assent.ask+json","payload":"A","signatures":[{"keyid":"'
+        + b"a" * 32
+        + b'","sig":"!"}]}'
+    ),
+    "too much": b"x" * 5_000_000,
+}
+
+
+def test_row_01_without_a_credential_there_is_the_directory_and_the_checkpoint(populated: Populated) -> None:
+    for route in ROUTES:
+        method, target = route.partition(" ")[0], _target(route, populated)
+        answer = populated.world.client.request(method, target)
+        if route in OPEN:
+            assert answer.status_code == 200
+        else:
+            assert answer.status_code in (400, 401, 403, 404), (route, answer.text)
+            assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_row_01_no_route_of_the_custodian_opens_or_breaks_on_rubbish(body: str, populated: Populated) -> None:
+    headers = [{}, {"Authorization": "Assent !!"}, {"Authorization": f"Assent {b64url(BODIES[body][:5000])}"}]
+    for route in ROUTES.keys() - OPEN:
+        method, target = route.partition(" ")[0], _target(route, populated)
+        for fields in headers:
+            answer = populated.world.client.request(method, target, content=BODIES[body], headers=fields)
+            assert 400 <= answer.status_code < 500, (route, answer.status_code, answer.text)
+            assert answer.headers["content-type"] == "application/problem+json"
+
+
+NONSENSE = {
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ": ("2026-99-99T99:99:99Z", "0000-00-00T00:00:00Z", "9999-12-31T23:59:59Z"),
+    r"\d{4}-\d\d-\d\d": ("2026-02-30", "0000-00-00", "9999-12-31"),
+    r"[0-9a-f]{64}": ("0" * 64, "f" * 64),
+    r"[0-9a-f]{32}": ("0" * 32, "f" * 32),
+    r"ed25519:.*": ("ed25519:" + "A" * 43, "ed25519:" + "_" * 43, "p256:" + "A" * 44),
+    r"a1-xw:.*": ("a1-xw:" + "A" * 1622, "a1-xw:" + "_" * 1622),
+    r"(urn|https?):.*": ("urn:\u0000", "urn:" + "x" * 290),
+}
+"""Values that have the right form and make no sense: days that do not exist, keys that are none."""
+
+
+def _nonsense(value: object) -> list[object]:
+    """The same statement with one place changed, once for each place and each kind of nonsense."""
+    if isinstance(value, dict):
+        return [
+            {**value, name: changed} for name, inner in value.items() if name != "v" for changed in _nonsense(inner)
+        ]
+    if isinstance(value, list):
+        changed_lists: list[object] = [value + value, []]
+        return changed_lists + [
+            [*value[:n], changed, *value[n + 1 :]] for n, inner in enumerate(value) for changed in _nonsense(inner)
+        ]
+    if isinstance(value, str):
+        return [bad for form, others in NONSENSE.items() if re.fullmatch(form, value) for bad in others]
+    return [2**63, -1, 0] if isinstance(value, int) else []
+
+
+def _resigned(envelope: Envelope, payload: object, key: SigningKey) -> Envelope:
+    data = json.dumps(payload).encode()
+    unsigned = envelope.model_copy(update={"payload": _b64(data), "signatures": ()})
+    return unsigned.signed_also_by(key)
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if route.startswith("POST ")])
+def test_row_01_signed_nonsense_is_refused_and_breaks_nothing(route: str, populated: Populated) -> None:
+    """Everything signed by somebody who may, fresh, of the right form, and senseless in one place."""
+    name = next((name for name in ("device", *ASKERS) if may(name, ROUTES[route])), "person")
+    by = asker(populated, name)
+    path = route.partition(" ")[2]
+    if path in ("/v1/leases/releases", "/v1/leases/closures"):
+        by = Asker("job", populated.job.signing_key, "")
+    body = json.loads(_statement(route, populated, by))
+    inner = Envelope.from_json(json.dumps(body.get("statement", body)))
+    payload = json.loads(inner.payload_bytes)
+    tried = _nonsense(payload)
+    assert tried
+    for changed in tried:
+        if isinstance(changed, dict) and changed.get("nonce") == payload.get("nonce", ""):
+            changed = {**changed, "nonce": new_id()}
+        envelope = json.loads(_resigned(inner, changed, by.key).to_json())
+        outer = {**body, "statement": envelope} if "statement" in body else envelope
+        if path == "/v1/leases/closures" and isinstance(changed, dict) and changed["lease"] == payload["lease"]:
+            continue  # this would close the lease that others read under
+        answer = populated.world.post(path, json.dumps(outer).encode())
+        assert answer.status_code < 500, (route, changed, answer.text)
+
+
+@pytest.mark.parametrize("batch", ["A", "AA", "AAAA", "A===", "=", _b64(b"\xff\xff"), _b64(b"\0\0\0\0")])
+def test_row_01_a_batch_that_is_none_is_refused_and_breaks_nothing(batch: str, populated: Populated) -> None:
+    try:
+        data = base64.b64decode(batch)
+    except ValueError:
+        data = b""
+    statement = ReleaseRequest(lease=populated.job.lease.lease, batch=_sha256(data), count=1)
+    body = {"statement": json.loads(sign(statement, populated.job.signing_key).to_json()), "batch": batch}
+    answer = populated.world.post("/v1/leases/releases", json.dumps(body).encode())
+    assert 200 <= answer.status_code < 500 and (answer.status_code >= 400 or answer.json()["sealed"] == ""), answer.text
+
+
+def test_row_01_a_job_whose_key_nothing_can_be_sealed_to_gets_no_lease(populated: Populated) -> None:
+    world, member = populated.world, populated.people[0]
+    day = world.now[:10]
+    request = LeaseRequest(
+        own=OwnData(from_day=day, to_day=day, modalities=tuple(Modality)),
+        job_signing_key=SigningKey.generate().public.text, job_receiving_key="a1-xw:" + "A" * 1622, nonce=new_id(),
+        at=world.now, until=moment(world.clock() + timedelta(hours=1)),
+    )  # fmt: skip
+    assert member.post("/v1/leases", request).status_code == 400
+
+
+COLLECTOR_ROUTES = [
+    (method.upper(), path)
+    for path, operations in collector_openapi()["paths"].items()
+    for method in operations
+    if path.startswith("/v1/")
+]
+
+
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize(("method", "path"), COLLECTOR_ROUTES)
+def test_row_01_no_route_of_the_collector_opens_or_breaks_on_rubbish(
+    method: str, path: str, body: str, populated: Populated
+) -> None:
+    known = populated.recordings[0]
+    for stream in (known.stream, new_id(), "../../etc/passwd", "0" * 31):
+        target = re.sub(r"\{stream\}", stream, path).replace("{sequence}", "0")
+        answer = populated.installation.collector_client.request(method, target, content=BODIES[body])
+        assert 400 <= answer.status_code < 500, (target, answer.status_code, answer.text)
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_row_01_the_collector_takes_and_gives_nothing_without_the_custodians_signature(populated: Populated) -> None:
+    """Everything well-formed and signed, by keys that nobody certified."""
+    inst, stranger = populated.installation, SigningKey.generate()
+    client, mine = inst.collector_client, populated.recordings[0]
+    sealed = mine.sealed[0]
+    forged = sign(mine.certificate.model_copy(update={"stream": new_id()}), stranger)
+    stream = mine.certificate.model_copy(update={"stream": new_id()}).stream
+    assert_refused(client.put(f"/v1/streams/{stream}", content=forged.to_json()))
+    fields = {
+        HEADER_FIELD: b64url(sealed.header), SEALED_KEY_FIELD: b64url(sealed.sealed_key),
+        BODY_SHA256_FIELD: sealed.body_sha256.hex(), SIGNATURE_FIELD: b64url(stranger.sign(b"x")),
+    }  # fmt: skip
+    assert_refused(client.put(f"/v1/streams/{mine.stream}/segments/0", content=sealed.body, headers=fields))
+    assert mine.end is not None
+    record = RecordBody(record=_b64(mine.end.record), signature=_b64(stranger.sign(b"x"))).to_json()
+    assert_refused(client.put(f"/v1/streams/{mine.stream}/records/1", content=record))
+    ticket = Ticket(
+        ticket=new_id(), day=mine.certificate.day, streams=(mine.stream,), job_signing_key=stranger.public.text,
+        until=moment(populated.world.clock() + timedelta(hours=1)),
+    )  # fmt: skip
+    request = FetchRequest(ticket=ticket.ticket, segments=(sealed.id,), at=populated.world.now)
+    for path in ("/v1/fetch/streams", "/v1/fetch/bodies"):
+        body = FetchBody(ticket=sign(ticket, stranger), request=sign(request, stranger)).to_json()
+        assert_refused(client.post(path, content=body))
+
+
+def test_row_01_a_ticket_serves_its_job_alone(populated: Populated) -> None:
+    """A stolen ticket without the job's key, and a ticket's job asking for what the ticket does not name."""
+    inst, job = populated.installation, populated.job
+    ticket = next(iter(job.tickets.values()))
+    named = Ticket.model_validate_json(ticket.payload_bytes)
+    assert (
+        inst.collector_client.post("/v1/fetch/streams", content=_fetch(populated, job.signing_key)).status_code == 200
+    )
+    assert_refused(inst.collector_client.post("/v1/fetch/streams", content=_fetch(populated, SigningKey.generate())))
+    outside = inst.record(populated.people[0], populated.marker, (Modality.POINTER,))[0]
+    assert outside.stream not in named.streams
+    for fields in ({"streams": (outside.stream,)}, {"segments": (outside.sealed[0].id,)}):
+        path = "/v1/fetch/bodies" if "segments" in fields else "/v1/fetch/streams"
+        assert_refused(inst.collector_client.post(path, content=_fetch(populated, job.signing_key, **fields)))
+
+
+def _fetch(populated: Populated, key: SigningKey, **fields: object) -> bytes:
+    ticket = next(iter(populated.job.tickets.values()))
+    name = Ticket.model_validate_json(ticket.payload_bytes).ticket
+    request = FetchRequest.model_validate({"ticket": name, "at": populated.world.now, **fields})
+    return FetchBody(ticket=ticket, request=sign(request, key)).to_json()
+
+
+# --- managers ---------------------------------------------------------------------------------------------------------
+
+
+def test_row_03_no_answer_of_any_service_has_a_place_for_activity_per_person() -> None:
+    """A manager is a person like others: no field anywhere joins a person with a count, a day or a stream of theirs."""
+    suspicious = re.compile(r"activit|score|coverage|minutes|hours_recorded|last_seen|participa|productiv|recorded_at")
+    permitted = {"PeopleView", "PersonView"}
+    app = _described_custodian()
+    schemas = describe(app)["components"]["schemas"] | collector_openapi()["components"]["schemas"]
+    for name, schema in schemas.items():
+        for field in schema.get("properties", {}):
+            assert not suspicious.search(field), f"{name}.{field}"
+    for name in permitted & schemas.keys():
+        assert set(schemas[name]["properties"]) <= {"people", "person", "name", "roles"}
+    assert not [rule for rule in RULES if suspicious.search(rule.permission.value)]
+
+
+def test_row_03_who_has_an_account_looks_the_same_whether_they_take_part_or_not(populated: Populated) -> None:
+    idle = populated.world.add_person("Idle Person")
+    people = populated.world.admin.get("/v1/people").json()["people"]
+    rows = {row["person"]: row for row in people}
+    shown = {key: value for key, value in rows[idle.person].items() if key not in ("person", "name")}
+    busy = {key: value for key, value in rows[populated.people[0].person].items() if key not in ("person", "name")}
+    assert shown == busy
+
+
+def _described_custodian() -> FastAPI:
+    app = FastAPI()
+    for router in ROUTERS:
+        app.include_router(router)
+    return app
+
+
+def _json(value: object) -> str:
+    return json.dumps(value)

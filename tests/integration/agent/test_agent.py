@@ -1,0 +1,638 @@
+"""A whole agent on a replay, against the real collector: records, holds, sends, and stops when it must."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.simulators.agents import (
+    Desk,
+    Surroundings,
+    captive_portal,
+    json_portal,
+    running,
+    wait_until,
+    write_replay,
+)
+from tests.simulators.collector import World, serving_collector
+from tests.simulators.disk import no_space
+
+from assent.codec.content import decode_content
+from assent.contracts.events import KeyEvent, PointerButton, PointerMoved
+from assent.contracts.ids import Modality
+from assent.contracts.keys import SigningKey
+from assent.contracts.wire import ReceiptState
+from assent.sealing.segments import open_body, open_sealed_key
+from assent_agent.core.consent import Why
+from assent_agent.runtime.agent import Agent
+from assent_agent.settings import AgentSettings
+from assent_agent.spool.disk import RealDisk
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World.new(tmp_path / "collector")
+    yield made
+    made.collector.close()
+
+
+@pytest.fixture
+def around(tmp_path: Path, world: World) -> Iterator[Surroundings]:
+    with serving_collector(world) as url:
+        yield Surroundings(tmp_path / "home", Desk(world.issuer, url))
+
+
+@pytest.fixture
+def replay(tmp_path: Path) -> Path:
+    return write_replay(tmp_path / "replay.jsonl", 60)
+
+
+def status(agent: Agent) -> dict[str, Any]:
+    answer = agent.ask({"do": "status"})
+    assert answer["ok"], answer
+    return answer
+
+
+def recording(agent: Agent) -> bool:
+    return bool(status(agent)["state"] == "recording" and status(agent)["arrived_s"].get("pointer") is not None)
+
+
+def say(agent: Agent, do: str, **more: Any) -> dict[str, Any]:
+    answer = agent.ask({"do": do, **more})
+    assert answer["ok"], answer
+    return answer
+
+
+def test_what_is_recorded_reaches_the_collector_and_opens_only_with_the_vault_key(
+    around: Surroundings, world: World, replay: Path
+) -> None:
+    around.give(Modality.POINTER, Modality.KEYBOARD, Modality.CONTEXT)
+    agent = around.agent(replay)
+    with running(agent):
+        wait_until(lambda: recording(agent), "recording")
+        wait_until(lambda: status(agent)["arrived_s"].get("keyboard") is not None, "keys")
+        say(agent, "pause")
+        assert status(agent)["state"] == "paused"
+        assert status(agent)["segments_waiting"] == 3
+        say(agent, "send")
+        wait_until(lambda: status(agent)["segments_waiting"] == 0, "everything sent")
+    assert len(world.kept()) == 3
+    contents = []
+    for stream, vault in around.desk.certificates.items():
+        for number, body in world_bodies(world, stream):
+            segment = body
+            key = open_sealed_key(segment["sealed_key"], segment["header"], vault)
+            content = decode_content(open_body(segment["header"], segment["body"], key))
+            assert (content.stream, content.sequence) == (stream, number)
+            contents.append(content)
+    events = [event for content in contents for event in content.events]
+    assert any(isinstance(event, PointerMoved) for event in events)
+    assert any(isinstance(event, KeyEvent) and event.key == "a" for event in events)
+    for content in contents:
+        assert [event.seq for event in content.events] == list(range(len(content.events)))
+        assert content.anchors
+
+
+def world_bodies(world: World, stream: str) -> Iterator[tuple[int, dict[str, bytes]]]:
+    """Segments as the collector hands them out to a job with a ticket."""
+    import base64
+
+    from assent.client.collector import CollectorClient
+    from assent.sealing.segments import body_size, parse_header
+
+    job = SigningKey.generate()
+    ticket = world.issuer.ticket(job, stream)
+    with serving_collector(world) as url:
+        client = CollectorClient(
+            url, world.issuer.collector_key.public, world.issuer.statement_key.public, clock=world.clock
+        )
+        with client:
+            for found in client.fetch_streams(ticket, job).streams:
+                for item in found.items:
+                    if item.kind != "segment":
+                        continue
+                    header = base64.b64decode(item.header)
+                    parsed = parse_header(header)
+                    from assent.contracts.segment import header_hash
+
+                    segment = header_hash(header).hex()
+                    ((_, body),) = client.fetch_bodies(ticket, job, [(segment, body_size(parsed.length))])
+                    assert body is not None
+                    yield (
+                        parsed.sequence,
+                        {"header": header, "sealed_key": base64.b64decode(item.sealed_key), "body": body},
+                    )
+
+
+def test_without_a_receipt_nothing_is_recorded(around: Surroundings, replay: Path) -> None:
+    agent = around.agent(replay)
+    with running(agent):
+        wait_until(lambda: "/v1/me/news" in around.desk.asked, "the custodian was asked")
+        assert status(agent)["why"] == Why.NO_RECEIPT
+    assert "/v1/certificates" not in around.desk.asked
+    assert list(around.home.spool.iterdir()) == []
+
+
+def test_without_the_switch_of_this_device_nothing_is_recorded(around: Surroundings, replay: Path) -> None:
+    around.give(on=False)
+    agent = around.agent(replay)
+    with running(agent):
+        wait_until(lambda: "/v1/me/news" in around.desk.asked, "the custodian was asked")
+        assert status(agent)["why"] == Why.SWITCHED_OFF
+
+
+def test_withdrawing_offline_stops_destroys_queues_and_is_confirmed_later(
+    around: Surroundings, world: World, replay: Path
+) -> None:
+    receipt = around.give(Modality.POINTER)
+    around.settings = AgentSettings(hold_s=900, reserve_bytes=0)
+    agent = around.agent(replay)
+    with running(agent):
+        wait_until(lambda: recording(agent), "recording")
+        say(agent, "pause")
+        say(agent, "resume")
+        assert status(agent)["segments_waiting"] == 1
+        around.desk.online = False
+        after = say(agent, "withdraw")
+        assert after["recording"] == []
+        assert after["segments_waiting"] == 0
+        assert [w["confirmed"] for w in after["withdrawals"]] == [False]
+        assert after["receipt"] is None
+    assert list(around.home.spool.iterdir()) == []
+    assert around.secrets.kept.keys() == {"device"}
+    assert around.home.receipt() is None
+    assert world.kept() == []
+    around.desk.online = True
+    again = around.agent(replay)
+    with running(again):
+        wait_until(lambda: status(again)["withdrawals"][0]["confirmed"], "confirmed")
+        assert status(again)["why"] == Why.NO_RECEIPT
+    assert [w.record for w in around.desk.withdrawals] == [receipt.record]
+
+
+def test_a_withdrawal_that_was_written_down_is_carried_out_at_the_next_start(
+    around: Surroundings, replay: Path
+) -> None:
+    """As after a crash between writing it down and destroying the spool."""
+    from assent_agent.runtime.home import withdrawal_of
+
+    receipt = around.give(Modality.POINTER)
+    around.settings = AgentSettings(hold_s=900, reserve_bytes=0)
+    agent = around.agent(replay)
+    with running(agent):
+        wait_until(lambda: recording(agent), "recording")
+    assert len(list(around.home.spool.iterdir())) == 1
+    around.desk.online = False
+    around.home.queue_withdrawal(
+        withdrawal_of(around.desk.person, receipt.record, frozenset(), frozenset(), around.clock.now()), around.device
+    )
+    again = around.agent(replay)
+    with running(again):
+        assert status(again)["why"] == Why.NO_RECEIPT
+    assert list(around.home.spool.iterdir()) == []
+    assert around.home.receipt() is None
+
+
+def test_withdrawing_one_modality_leaves_the_others_recording(around: Surroundings, replay: Path) -> None:
+    around.give(Modality.POINTER, Modality.KEYBOARD)
+    agent = around.agent(replay)
+    with running(agent):
+        wait_until(lambda: recording(agent), "recording")
+        after = say(agent, "withdraw", modalities=["keyboard"])
+        assert after["recording"] == ["pointer"]
+        wait_until(lambda: around.desk.withdrawals, "delivered")
+    assert around.desk.withdrawals[0].modalities == (Modality.KEYBOARD,)
+    held = around.home.held_receipt()
+    assert held is not None and held.modalities == {Modality.POINTER}
+
+
+@pytest.mark.parametrize("portal", [captive_portal, json_portal])
+def test_a_captive_portal_that_answers_200_gets_nothing_deleted(
+    around: Surroundings, world: World, replay: Path, portal: Any
+) -> None:
+    around.give(Modality.POINTER)
+    around.collector_transport = portal()
+    agent = around.agent(replay)
+    with running(agent):
+        wait_until(lambda: recording(agent), "recording")
+        say(agent, "pause")
+        say(agent, "send")
+        wait_until(lambda: status(agent)["upload_trouble"], "the failure is told")
+        assert status(agent)["segments_waiting"] == 1
+    around.collector_transport = None
+    again = around.agent(replay)
+    with running(again):
+        say(again, "send")
+        wait_until(lambda: status(again)["segments_waiting"] == 0, "sent after the portal")
+    assert len(world.kept()) == 1
+
+
+def test_a_custodian_behind_a_captive_portal_permits_nothing(around: Surroundings, replay: Path) -> None:
+    around.give(Modality.POINTER)
+    around.custodian_transport = captive_portal()
+    agent = around.agent(replay)
+    with running(agent):
+        wait_until(lambda: status(agent)["custodian_trouble"], "the failure is told")
+        assert status(agent)["recording"] == []
+        assert status(agent)["why"] == Why.CLOCK
+
+
+def test_a_halt_stops_recording_and_shows_its_reason(around: Surroundings, replay: Path) -> None:
+    around.give(Modality.POINTER)
+    around.settings = AgentSettings(hold_s=0, reserve_bytes=0, news_interval_s=1)
+    agent = around.agent(replay)
+    with running(agent):
+        wait_until(lambda: recording(agent), "recording")
+        around.desk.halted = "An incident is being looked into."
+        wait_until(lambda: status(agent)["why"] == Why.HALTED, "halted")
+        assert "An incident" in status(agent)["sentence"]
+        around.desk.halted = None
+        wait_until(lambda: status(agent)["recording"] == ["pointer"], "recording again")
+
+
+@pytest.mark.parametrize("state", ["withdrawn", "terminated", "invalidated"])
+def test_a_receipt_that_ended_elsewhere_destroys_what_is_here(
+    around: Surroundings, replay: Path, state: ReceiptState
+) -> None:
+    receipt = around.give(Modality.POINTER)
+    around.settings = AgentSettings(hold_s=900, reserve_bytes=0, news_interval_s=1)
+    agent = around.agent(replay)
+    with running(agent):
+        seal_one(agent)
+        around.desk.states[receipt.record] = state
+        around.desk.live.clear()
+        wait_until(lambda: status(agent)["why"] == Why.NO_RECEIPT, "stopped")
+        wait_until(lambda: status(agent)["segments_waiting"] == 0, "destroyed")
+        wait_until(lambda: around.home.receipt() is None, "dropped")
+
+
+def seal_one(agent: Agent) -> None:
+    wait_until(lambda: recording(agent), "recording")
+    say(agent, "pause")
+    say(agent, "resume")
+    assert status(agent)["segments_waiting"] == 1
+
+
+def asked_again(around: Surroundings, path: str) -> None:
+    """Wait for an answer that was asked for from now on (the one under way may be older), and its being heard."""
+    seen = around.desk.asked.count(path)
+    wait_until(lambda: around.desk.asked.count(path) >= seen + 2, f"asked {path}")
+
+
+def test_renewing_stops_recording_for_a_moment_and_destroys_nothing(around: Surroundings, replay: Path) -> None:
+    around.give(Modality.POINTER)
+    around.settings = AgentSettings(hold_s=900, reserve_bytes=0, news_interval_s=1)
+    agent = around.agent(replay)
+    with running(agent):
+        seal_one(agent)
+        newer = around.deliver(Modality.POINTER)
+        wait_until(lambda: status(agent)["why"] == Why.NO_RECEIPT, "news came before the receipt was saved here")
+        asked_again(around, "/v1/me/news")
+        assert "/v1/me/receipts" in around.desk.asked
+        waiting = status(agent)["segments_waiting"]
+        assert waiting >= 1
+        receipt = around.keep(newer)
+        say(agent, "given")
+        wait_until(lambda: recording(agent), "recording under the newer one")
+        assert status(agent)["receipt"] == receipt.record
+        assert status(agent)["segments_waiting"] >= waiting
+    assert around.home.receipt() is not None
+
+
+def test_a_receipt_that_was_saved_meanwhile_is_adopted_and_not_dropped(around: Surroundings, replay: Path) -> None:
+    older = around.give(Modality.POINTER)
+    around.settings = AgentSettings(hold_s=900, reserve_bytes=0, news_interval_s=1)
+    agent = around.agent(replay)
+    with running(agent):
+        seal_one(agent)
+        around.desk.states[older.record] = "withdrawn"
+        newer = around.give(Modality.POINTER)
+        wait_until(lambda: status(agent)["receipt"] == newer.record, "adopted without being told")
+        wait_until(lambda: recording(agent), "recording")
+        assert status(agent)["segments_waiting"] >= 1
+
+
+def test_what_is_sealed_stays_while_nobody_says_what_became_of_its_receipt(around: Surroundings, replay: Path) -> None:
+    around.give(Modality.POINTER)
+    around.settings = AgentSettings(hold_s=900, reserve_bytes=0, news_interval_s=1)
+    agent = around.agent(replay)
+    with running(agent):
+        seal_one(agent)
+        around.desk.receipts.clear()
+        around.desk.live.clear()
+        wait_until(lambda: status(agent)["why"] == Why.NO_RECEIPT, "stopped")
+        wait_until(lambda: "/v1/me/receipts" in around.desk.asked, "asked")
+        asked_again(around, "/v1/me/news")
+        assert status(agent)["segments_waiting"] >= 1
+        say(agent, "withdraw")
+        assert status(agent)["segments_waiting"] == 0
+        wait_until(lambda: around.desk.withdrawals, "delivered")
+
+
+def test_withdrawing_names_a_receipt_that_was_saved_a_moment_ago_as_well(around: Surroundings, replay: Path) -> None:
+    older = around.give(Modality.POINTER)
+    agent = around.agent(replay)
+    with running(agent):
+        wait_until(lambda: recording(agent), "recording")
+        newer = around.give(Modality.POINTER)
+        say(agent, "withdraw")
+        wait_until(lambda: len(around.desk.withdrawals) == 2, "delivered")
+        assert {one.record for one in around.desk.withdrawals} == {older.record, newer.record}
+        assert around.home.receipt() is None
+
+
+@pytest.mark.parametrize("minutes", [-60, 10])
+def test_a_wall_clock_that_jumps_stops_recording_until_the_custodian_agrees_again(
+    around: Surroundings, replay: Path, minutes: int
+) -> None:
+    around.give(Modality.POINTER)
+    agent = around.agent(replay)
+    desk_now = around.desk.now
+    with running(agent):
+        wait_until(lambda: recording(agent), "recording")
+        offset = minutes
+        around.clock.step(minutes=minutes)
+        from datetime import timedelta
+
+        around.desk.now = lambda: desk_now() - timedelta(minutes=offset)
+        wait_until(lambda: status(agent)["why"] == Why.CLOCK, "the step is noticed")
+        around.clock.step(minutes=-minutes)
+        around.desk.now = desk_now
+        wait_until(lambda: status(agent)["recording"] == ["pointer"], "recording again")
+
+
+def test_forgetting_takes_what_is_sealed_and_what_is_not(around: Surroundings, world: World, replay: Path) -> None:
+    around.give(Modality.POINTER)
+    around.settings = AgentSettings(hold_s=900, reserve_bytes=0)
+    agent = around.agent(replay)
+    with running(agent):
+        wait_until(lambda: recording(agent), "recording")
+        say(agent, "pause")
+        say(agent, "resume")
+        wait_until(lambda: recording(agent), "recording again")
+        done = say(agent, "forget", seconds=600)
+        assert done["forgotten"] == 1
+        assert status(agent)["segments_waiting"] == 0
+        wait_until(lambda: recording(agent), "recording goes on")
+    around.settings = AgentSettings(hold_s=0, reserve_bytes=0)
+    again = around.agent(replay)
+    with running(again):
+        say(again, "send")
+        wait_until(lambda: list(around.home.spool.iterdir()) == [] or status(again)["segments_waiting"] == 0, "sent")
+    assert len(world.kept()) == 1
+
+
+def test_an_application_that_is_not_on_the_list_leaves_only_a_count(
+    around: Surroundings, world: World, tmp_path: Path
+) -> None:
+    around.give(Modality.POINTER, Modality.KEYBOARD, Modality.CONTEXT)
+    replay = write_replay(tmp_path / "bank.jsonl", 3, application="banking")
+    agent = around.agent(replay)
+    with running(agent):
+        wait_until(lambda: status(agent)["recording"], "recording")
+        wait_until(lambda: agent._capture is not None and agent._capture.screen.wait_finished(10), "played")  # type: ignore[attr-defined]
+        say(agent, "pause")
+        say(agent, "send")
+        wait_until(lambda: status(agent)["segments_waiting"] == 0, "sent")
+    excluded = 0
+    for stream, vault in around.desk.certificates.items():
+        for _, segment in world_bodies(world, stream):
+            key = open_sealed_key(segment["sealed_key"], segment["header"], vault)
+            content = decode_content(open_body(segment["header"], segment["body"], key))
+            assert not any(isinstance(event, PointerMoved | KeyEvent) for event in content.events)
+            excluded += sum(gap.count for gap in content.gaps)
+    assert excluded > 100
+
+
+class FailingDisk(RealDisk):
+    full = False
+
+    def write(self, path: Path, data: bytes) -> None:
+        if self.full and path.name.endswith(".segment.tmp"):
+            raise no_space()
+        super().write(path, data)
+
+
+def test_a_full_disk_stops_recording_and_what_is_spooled_stays(around: Surroundings, replay: Path) -> None:
+    around.give(Modality.POINTER)
+    around.settings = AgentSettings(hold_s=900, reserve_bytes=0)
+    disk = FailingDisk()
+    agent = around.agent(replay, disk=disk)
+    with running(agent):
+        wait_until(lambda: recording(agent), "recording")
+        say(agent, "pause")
+        say(agent, "resume")
+        wait_until(lambda: recording(agent), "recording again")
+        disk.full = True
+        say(agent, "pause")
+        say(agent, "resume")
+        assert status(agent)["why"] == Why.DISK
+        assert status(agent)["state"] == "trouble"
+        assert status(agent)["segments_waiting"] == 1
+
+
+def test_a_revoked_stream_is_destroyed_only_with_the_custodians_word(
+    around: Surroundings, world: World, replay: Path
+) -> None:
+    around.give(Modality.POINTER)
+    agent = around.agent(replay)
+    with running(agent):
+        wait_until(lambda: recording(agent), "recording")
+        say(agent, "pause")
+        (stream,) = around.desk.certificates
+        world.book.order(world.issuer.revoke(stream))
+        world.collector.orders.pull_orders_once()
+        say(agent, "send")
+        wait_until(lambda: list(around.home.spool.iterdir()) == [], "destroyed")
+    assert world.kept() == []
+
+
+def test_no_indicator_no_recording(around: Surroundings, replay: Path) -> None:
+    class Hidden:
+        seen = False
+
+        def show(self, facts: object) -> None:
+            self.facts = facts
+
+        def shown(self) -> bool:
+            return self.seen
+
+        def open(self, view: object) -> None:
+            self.view = view
+
+        def remove(self) -> None:
+            self.removed = True
+
+    indicator = Hidden()
+    around.give(Modality.POINTER)
+    agent = around.agent(replay, indicator=indicator)
+    with running(agent):
+        wait_until(lambda: status(agent)["why"] == Why.NO_INDICATOR, "refused")
+        indicator.seen = True
+        wait_until(lambda: recording(agent), "recording")
+        indicator.seen = False
+        wait_until(lambda: status(agent)["why"] == Why.NO_INDICATOR, "stopped")
+    assert indicator.removed
+
+
+def test_a_pause_until_i_resume_survives_a_restart(around: Surroundings, replay: Path) -> None:
+    around.give(Modality.POINTER)
+    agent = around.agent(replay)
+    with running(agent):
+        wait_until(lambda: recording(agent), "recording")
+        say(agent, "pause")
+    again = around.agent(replay)
+    with running(again):
+        assert status(again)["why"] == Why.PAUSED
+        say(again, "resume")
+        wait_until(lambda: recording(again), "recording")
+
+
+def test_a_question_that_makes_no_sense_gets_a_sentence(around: Surroundings, replay: Path) -> None:
+    agent = around.agent(replay)
+    with running(agent):
+        assert not agent.ask({"do": "dance"})["ok"]
+        assert not agent.ask({"say": "status"})["ok"]
+        assert not agent.ask({"do": "forget", "seconds": "soon"})["ok"]
+
+
+def screens_replay(folder: Path) -> Path:
+    """A small display that changes after each of three clicks, with a mail window that must not be seen at the end."""
+    import json
+
+    import numpy as np
+
+    area = {"x": 0, "y": 0, "width": 320, "height": 200}
+    lines: list[dict[str, Any]] = [
+        {"t_ns": 0, "type": "displays", "displays": [{"id": 0, "rect": area, "scale": 1.0}]},
+        {"t_ns": 0, "type": "window", "rect": area, "application": "editor", "title": "Letter"},
+    ]
+    for i in range(5):
+        picture = np.full((200, 320, 4), 40 * (i + 1), dtype=np.uint8)
+        np.save(folder / f"{i}.npy", picture)
+        t_ns = int(i * 2e9)
+        lines.append({"t_ns": t_ns, "type": "frame", "image": f"{i}.npy", "display": 0})
+        if i < 3:
+            for pressed, at_ns in ((True, t_ns + 1_950_000_000), (False, t_ns + 1_960_000_000)):
+                lines.append({"t_ns": at_ns, "type": "button", "x": 5, "y": 5, "button": 1, "pressed": pressed})
+    mail = {"x": 100, "y": 50, "width": 60, "height": 40}
+    windows = [
+        {"rect": area, "application": "editor", "title": "Letter", "active": True},
+        {"rect": mail, "application": "thunderbird", "title": "Inbox"},
+    ]
+    lines.append({"t_ns": int(8.2e9), "type": "windows", "windows": windows})
+    lines.append({"t_ns": int(12e9), "type": "move", "x": 6, "y": 6})
+    path = folder / "screens.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def test_pictures_are_bound_to_what_was_done_and_excluded_windows_are_painted_over(
+    around: Surroundings, world: World, tmp_path: Path
+) -> None:
+    from assent.codec.content import pictures
+    from assent.contracts.events import Rect
+
+    around.give(Modality.POINTER, Modality.SCREEN)
+    around.settings = AgentSettings(
+        hold_s=0, reserve_bytes=0, frame_interval_ms=60, idle_frame_interval_ms=200, periodic_frame_s=0.5
+    )
+    agent = around.agent(screens_replay(tmp_path))
+    with running(agent):
+        wait_until(lambda: status(agent)["recording"] == ["pointer", "screen"], "recording")
+        wait_until(lambda: agent._capture is not None and agent._capture.screen.wait_finished(20), "played")  # type: ignore[attr-defined]
+        say(agent, "pause")
+        say(agent, "send")
+        wait_until(lambda: status(agent)["segments_waiting"] == 0, "sent")
+    presses: set[tuple[str, int]] = set()
+    shown = []
+    for stream, vault in around.desk.certificates.items():
+        for _, segment in world_bodies(world, stream):
+            key = open_sealed_key(segment["sealed_key"], segment["header"], vault)
+            content = decode_content(open_body(segment["header"], segment["body"], key))
+            presses |= {("pointer", e.seq) for e in content.events if isinstance(e, PointerButton) and e.pressed}
+            shown += [(frame, int(pixels[0, 0, 0]), pixels) for frame, pixels in pictures(content)]
+    assert len(presses) == 3
+    before = {frame.action: value for frame, value, _ in shown if frame.binding == "before"}
+    after = {frame.action: value for frame, value, _ in shown if frame.binding == "after"}
+    assert before.keys() == after.keys() == presses
+    assert list(before.values()) == [40, 80, 120]
+    assert list(after.values()) == [80, 120, 160]
+    assert all(0 <= frame.lag_ns <= 2_500_000_000 for frame, _, _ in shown)
+    masked = [(frame, pixels) for frame, _, pixels in shown if frame.masked]
+    assert masked
+    for frame, pixels in masked:
+        assert frame.masked == (Rect(100, 50, 60, 40),)
+        assert (pixels[60, 120] != pixels[0, 0]).any()
+
+
+def test_at_midnight_new_streams_begin_and_the_old_ones_are_complete(
+    around: Surroundings, world: World, replay: Path
+) -> None:
+    from datetime import UTC, datetime
+
+    from tests.simulators.agents import MovableClock
+
+    around.clock = MovableClock(datetime(2026, 11, 23, 23, 59, 54, tzinfo=UTC))
+    around.desk.now = around.clock.now
+    around.give(Modality.POINTER)
+    agent = around.agent(replay)
+    with running(agent):
+        wait_until(lambda: recording(agent), "recording")
+        assert around.clock.now().day == 23
+        wait_until(lambda: status(agent)["segments_waiting"] == 1, "the last segment of the day is sealed")
+        assert status(agent)["recording"] == ["pointer"]
+        wait_until(lambda: len(list(around.home.spool.glob("*/*.segment"))) == 1, "sealed")
+    names = sorted(path.name for path in around.home.spool.glob("*/*") if path.suffix in (".segment", ".end"))
+    assert names == ["0000000000.segment", "0000000000.segment", "0000000001.end", "0000000001.end"]
+    days = {agent.spool.certificate(view.stream).day for view in agent.spool.streams(around.clock.now())}  # type: ignore[union-attr]
+    assert days == {"2026-11-23", "2026-11-24"}
+
+
+def test_a_byte_budget_that_is_spent_stops_only_that_modality(around: Surroundings, replay: Path) -> None:
+    around.give(Modality.POINTER, Modality.KEYBOARD)
+    around.desk.budget = 1000
+    agent = around.agent(replay)
+    with running(agent):
+        wait_until(lambda: around.desk.certificates, "certificates")
+        wait_until(lambda: status(agent)["why"] == Why.NO_CERTIFICATE, "no budget, no recording")
+
+
+def test_withdrawing_after_the_receipt_expired_is_delivered_too(around: Surroundings, replay: Path) -> None:
+    receipt = around.give(Modality.POINTER)
+    around.settings = AgentSettings(hold_s=900, reserve_bytes=0)
+    agent = around.agent(replay)
+    with running(agent):
+        wait_until(lambda: recording(agent), "recording")
+        say(agent, "pause")
+    around.clock.skip(days=181)
+    again = around.agent(replay)
+    with running(again):
+        assert status(again)["why"] == Why.NO_RECEIPT
+        assert status(again)["segments_waiting"] == 1
+        say(again, "withdraw")
+        wait_until(lambda: around.desk.withdrawals, "delivered")
+        assert status(again)["segments_waiting"] == 0
+    assert around.desk.withdrawals[0].record == receipt.record
+
+
+def test_what_was_asked_to_be_forgotten_is_forgotten_even_while_the_agent_is_being_ended(
+    around: Surroundings, replay: Path
+) -> None:
+    from assent_agent.ports import ForgetAsked
+
+    around.give(Modality.POINTER)
+    around.settings = AgentSettings(hold_s=900, reserve_bytes=0)
+    agent = around.agent(replay)
+    with running(agent):
+        wait_until(lambda: recording(agent), "recording")
+        say(agent, "pause")
+        say(agent, "resume")
+        assert status(agent)["segments_waiting"] == 1
+        agent.stop()
+        agent.intend(ForgetAsked(minutes=60))
+    left = sorted(path.suffix for path in around.home.spool.glob("*/*"))
+    assert ".segment" not in left and ".skip" in left and ".end" in left
+    assert agent.ask({"do": "forget", "seconds": 60}) == {"ok": False, "error": "The agent has ended."}

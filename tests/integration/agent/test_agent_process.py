@@ -1,0 +1,201 @@
+"""The agent as people run it: its own process, its commands, killed in mid-recording and started again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.simulators.agent_device import Device, a_device
+from tests.simulators.agents import PURPOSE, wait_until, write_replay
+
+from assent.client.credentials import CredentialStore
+from assent.contracts.codes import InvitationCode
+from assent.contracts.ids import Modality
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Iterator[Device]:
+    with a_device(tmp_path, {k: v for k, v in os.environ.items() if not k.startswith("ASSENT_")}) as made:
+        yield made
+
+
+@pytest.fixture
+def enrolled(device: Device) -> Device:
+    device.enrol()
+    return device
+
+
+@pytest.fixture
+def consenting(enrolled: Device) -> Device:
+    enrolled.command("consent", "give", "--modality", "pointer", "--purpose", PURPOSE, "--yes")
+    return enrolled
+
+
+@pytest.fixture
+def replay(tmp_path: Path) -> Path:
+    return write_replay(tmp_path / "replay.jsonl", 120)
+
+
+def test_from_an_invitation_to_a_stored_recording_and_back_to_nothing(enrolled: Device, replay: Path) -> None:
+    device = enrolled
+    credential = CredentialStore(device.folder).load()
+    assert credential.person == device.desk.person
+    assert "Nothing is recorded" in device.command("status")
+    assert "Train models" in device.command("consent", "show")
+    assert "Say what you agree to" in device.command("consent", "give", "--yes", code=1)
+    assert "Not offered" in device.command(
+        "consent", "give", "--modality", "pointer", "--purpose", "urn:other", "--yes", code=1
+    )
+    assert device.desk.receipts == []
+    device.command("consent", "give", "--modality", "pointer", "--modality", "keyboard", "--purpose", PURPOSE, "--yes")
+    shown = json.loads(device.command("consent", "show", "--json"))
+    assert shown["choices"] == [["keyboard", PURPOSE], ["pointer", PURPOSE]]
+    assert shown["keyboard_mode"] == "shape"
+    assert "salt" in device.command("consent", "receipt")
+    process = device.start(replay)
+    wait_until(device.recording, "recording")
+    socket = device.folder / "agent" / "control.sock"
+    assert stat.S_IMODE(socket.stat().st_mode) == 0o600
+    assert "already runs" in device.command("run", "--source", f"replay:{replay}", code=1)
+    assert "Paused" in device.command("pause", "5m")
+    assert device.status()["why"] == "paused"
+    device.command("resume")
+    wait_until(device.recording, "recording again")
+    device.command("send")
+    wait_until(lambda: device.asks({"do": "status"})["segments_waiting"] == 0, "sent")
+    assert len(device.world.kept()) == 2
+    withdrawn = device.command("consent", "withdraw")
+    assert "Withdrawn" in withdrawn
+    wait_until(lambda: device.asks({"do": "status"})["withdrawals"][0]["confirmed"], "confirmed")
+    assert "confirmed; erased" in device.command("status")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    assert device.streams == []
+    device.command("uninstall", code=1)
+    device.command("uninstall", "--yes")
+    assert "not enrolled" in device.command("consent", "give", code=1)
+    assert list((device.folder / "agent" / "receipts").iterdir())
+
+
+def test_killed_in_mid_recording_it_loses_nothing_sealed_and_says_crashed(consenting: Device, replay: Path) -> None:
+    device = consenting
+    process = device.start(replay)
+    wait_until(device.recording, "recording")
+    for _ in range(2):
+        device.asks({"do": "pause"})
+        device.asks({"do": "resume"})
+        wait_until(device.recording, "recording again")
+    process.kill()
+    process.wait(10)
+    (stream,) = [each for each in device.streams if list(each.glob("*.segment"))]
+    sealed = {path.name: path.read_bytes() for path in stream.glob("*.segment")}
+    assert sorted(sealed) == ["0000000000.segment", "0000000001.segment"]
+    again = device.start(replay)
+    wait_until(device.recording, "recording after the restart")
+    assert {path.name: path.read_bytes() for path in stream.glob("*.segment")} == sealed
+    (end,) = stream.glob("*.end")
+    from base64 import b64decode
+
+    record = json.loads(b64decode(json.loads(end.read_bytes())["record"]))
+    assert (record["how"], record["next_sequence"]) == ("crashed", 2)
+    device.asks({"do": "pause"})
+    device.asks({"do": "send"})
+    wait_until(lambda: device.asks({"do": "status"})["segments_waiting"] == 0, "everything sent")
+    assert len(device.world.kept()) == 3
+    again.send_signal(signal.SIGTERM)
+    assert again.wait(20) == 0
+
+
+def test_killed_again_and_again_while_it_sends_no_stream_is_contradicted(consenting: Device, tmp_path: Path) -> None:
+    device = consenting
+    device.environment["ASSENT_AGENT_HOLD_S"] = "0"
+    device.environment["ASSENT_AGENT_UPLOAD_INTERVAL_S"] = "1"
+    replay = write_replay(tmp_path / "short.jsonl", 120)
+    for _ in range(3):
+        process = device.start(replay)
+        wait_until(device.recording, "recording")
+        device.asks({"do": "pause"})
+        device.asks({"do": "send"})
+        device.asks({"do": "resume"})
+        wait_until(device.recording, "recording again")
+        process.kill()
+        process.wait(10)
+    final = device.start(replay)
+    wait_until(device.recording, "recording")
+    device.asks({"do": "pause"})
+    device.asks({"do": "send"})
+    wait_until(lambda: device.asks({"do": "status"})["segments_waiting"] == 0, "everything sent")
+    told = device.asks({"do": "status"})
+    assert told["upload_trouble"] == ""
+    final.send_signal(signal.SIGTERM)
+    assert final.wait(20) == 0
+    assert len(device.world.kept()) >= 4
+
+
+def test_withdrawing_offline_without_a_running_agent(consenting: Device, replay: Path) -> None:
+    device = consenting
+    process = device.start(replay)
+    wait_until(device.recording, "recording")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    assert device.streams
+    device.desk.online = False
+    assert "will be delivered" in device.command("consent", "withdraw")
+    assert device.streams == []
+    assert device.status()["withdrawals"][0]["confirmed"] is False
+    assert "not delivered" in device.command("uninstall", "--yes", code=1)
+    device.desk.online = True
+    device.start(replay)
+    wait_until(lambda: device.asks({"do": "status"}).get("withdrawals", [{}])[0].get("confirmed"), "confirmed")
+    assert device.asks({"do": "status"})["why"] == "no-receipt"
+    assert len(device.desk.withdrawals) == 1
+
+
+def test_a_replay_can_end_by_itself_and_send_what_may_be_sent(consenting: Device, tmp_path: Path) -> None:
+    device = consenting
+    device.environment["ASSENT_AGENT_HOLD_S"] = "0"
+    process = device.start(write_replay(tmp_path / "short.jsonl", 4), "--exit-when-done")
+    assert process.wait(60) == 0
+    assert device.streams == []
+    assert len(device.world.kept()) == 1
+    assert device.desk.receipts
+    assert json.loads(device.desk.receipts[0].payload_bytes)["choices"][0]["modality"] == Modality.POINTER
+
+
+def test_no_key_lies_in_the_clear_no_file_is_open_to_others_and_there_are_no_core_dumps(
+    consenting: Device, replay: Path
+) -> None:
+    device = consenting
+    process = device.start(replay)
+    wait_until(device.recording, "recording")
+    device.asks({"do": "pause"})
+    files = [path for path in device.folder.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".segment" for path in files)
+    for path in files:
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
+        assert b"BEGIN PRIVATE KEY" not in path.read_bytes()
+    limits = Path(f"/proc/{process.pid}/limits").read_text()
+    line = next(line for line in limits.splitlines() if line.startswith("Max core file size"))
+    assert line.split()[4:6] == ["0", "0"]
+
+
+def test_bad_usage_is_exit_code_2_and_a_wrong_code_exit_code_1(device: Device) -> None:
+    device.command("dance", code=2)
+    device.command("pause", "soon", code=2)
+    device.command("run", "--source", "camera", code=2)
+    assert "invitation code" in device.command("enrol", "hello", code=1)
+    assert "not enrolled" in device.command("consent", "withdraw", code=1)
+    swapped = InvitationCode.new(device.desk.url, "0" * 64)
+    assert "root key" in device.command("enrol", swapped.to_text(), code=1)
+    assert device.desk.devices == {}
+
+
+def test_without_a_desktop_it_says_so_and_records_nothing(consenting: Device) -> None:
+    consenting.environment.pop("DISPLAY", None)
+    consenting.environment.pop("WAYLAND_DISPLAY", None)
+    assert "no desktop here" in consenting.command("run", code=1)

@@ -1,0 +1,236 @@
+"""The person's windows on a real desktop, clicked with xdotool: consent is given and withdrawn from the tray alone."""
+
+from __future__ import annotations
+
+import json
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.simulators.agent_device import Device, a_device
+from tests.simulators.agents import PURPOSE, wait_until
+from tests.simulators.desktop import Desktop
+
+from assent.client.receipts import ReceiptFile, check_receipt
+from assent.contracts.statements import Notification
+
+pytestmark = pytest.mark.x11
+
+ROOT = Path(__file__).parents[3]
+MODALITIES = ("pointer", "keyboard", "screen", "context")
+
+
+class Program:
+    """The agent, and where its widgets are."""
+
+    def __init__(self, device: Device, desktop: Desktop) -> None:
+        self._desktop = desktop
+        self._log = device.folder / "agent.log"
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.simulators.agent_program"],
+                cwd=ROOT,
+                env=device.environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        self._lines: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._lines.put(line)
+
+    def look(self, name: str) -> dict[str, Any] | None:
+        """The widget of that name, None while there is none to be seen."""
+        assert self._process.poll() is None, self._log.read_text()
+        assert self._process.stdin is not None
+        self._process.stdin.write(name + "\n")
+        self._process.stdin.flush()
+        found = json.loads(self._lines.get(timeout=30))
+        assert found is None or isinstance(found, dict)
+        return found
+
+    def see(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = wait_until(lambda: self.look(name), name)
+        return found
+
+    def click(self, name: str) -> None:
+        """One click in the middle of the widget, once it has come to rest."""
+
+        def still() -> bool:
+            return self.see(name) == self.see(name)
+
+        wait_until(still, f"{name} to be at rest")
+        at = self.see(name)
+        self._desktop.xdotool("mousemove", at["x"] + at["width"] // 2, at["y"] + at["height"] // 2, "click", 1)
+
+    def says(self, words: str) -> bool:
+        message = self.look("message")
+        return message is not None and words in message["text"]
+
+    def choose(self, item: str) -> None:
+        """Take an item of the tray menu."""
+
+        def opened() -> bool:
+            if self.look(f"menu {item}") is None:
+                self._desktop.xdotool("mousemove", 1266, 14, "click", 3)
+            return self.look(f"menu {item}") is not None
+
+        wait_until(opened, f"the menu with {item}")
+        self.click(f"menu {item}")
+
+    def close(self) -> None:
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(20)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+        self._process.wait(10)
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+@pytest.fixture
+def desktop() -> Iterator[Desktop]:
+    with Desktop((1280, 900), tray=True) as made:
+        yield made
+
+
+@pytest.fixture
+def device(tmp_path: Path, desktop: Desktop) -> Iterator[Device]:
+    environment = {**desktop.env, "ASSENT_AGENT_NEWS_INTERVAL_S": "1"}
+    with a_device(tmp_path, environment, application="xterm") as device:
+        device.enrol()
+        yield device
+
+
+@pytest.fixture
+def program(device: Device, desktop: Desktop) -> Iterator[Program]:
+    made = Program(device, desktop)
+    try:
+        wait_until(lambda: device.asks({"do": "status"})["state"] == "off", "the agent", timeout_s=40)
+        yield made
+    finally:
+        made.close()
+
+
+def why(device: Device) -> Any:
+    return device.asks({"do": "status"})["why"]
+
+
+def receipt_file(device: Device) -> Path:
+    (path,) = (device.folder / "agent" / "receipts").iterdir()
+    return path
+
+
+def test_consent_is_given_and_withdrawn_with_clicks_alone(
+    device: Device, program: Program, desktop: Desktop, tmp_path: Path
+) -> None:
+    program.choose("Record on this device")
+    assert program.see("agree")["enabled"] is False, "there is nothing to agree to yet"
+    for name in (*MODALITIES, f"purpose {PURPOSE}"):
+        assert program.see(name)["ticked"] is False, name
+    assert program.look("keyboard shape") is None
+    desktop.screenshot(tmp_path / "offer.png")
+    program.click("pointer")
+    assert program.see("pointer")["ticked"] is True
+    assert program.see("agree")["enabled"] is False, "no purpose is ticked"
+    program.click("agree")
+    program.click(f"purpose {PURPOSE}")
+    wait_until(lambda: program.see("agree")["enabled"], "agree to be possible")
+    program.click("keyboard")
+    assert program.see("keyboard shape")["ticked"] is True, "the mode that tells less"
+    assert program.see("keyboard text")["ticked"] is False
+    desktop.screenshot(tmp_path / "ticked.png")
+    assert device.desk.receipts == [], "ticking alone gives nothing"
+    program.click("agree")
+    wait_until(lambda: program.says("Thank you"), "the thanks")
+    desktop.screenshot(tmp_path / "agreed.png")
+    shown = json.loads(device.command("consent", "show", "--json"))
+    assert shown["choices"] == [["keyboard", PURPOSE], ["pointer", PURPOSE]]
+    assert shown["keyboard_mode"] == "shape"
+    checked = check_receipt(
+        ReceiptFile.read(receipt_file(device).read_bytes()),
+        device.desk.issuer.statement_key.public,
+        device.desk.person,
+    )
+    assert checked.device_key_checked
+    assert [mode.value for mode in checked.statement.modes] == ["reader"], "exports were not ticked"
+    wait_until(lambda: why(device) not in ("no-receipt", "switched-off"), "the agent to take the receipt")
+    program.click("withdraw")
+    wait_until(lambda: program.says("Confirmed by the custodian"), "the confirmation")
+    desktop.screenshot(tmp_path / "withdrawn.png")
+    assert why(device) == "no-receipt"
+    assert len(device.desk.withdrawals) == 1
+
+
+def test_offline_nothing_can_be_given_but_everything_withdrawn(
+    device: Device, program: Program, desktop: Desktop, tmp_path: Path
+) -> None:
+    device.command("consent", "give", "--modality", "pointer", "--purpose", PURPOSE, "--yes")
+    device.asks({"do": "given"})
+    wait_until(lambda: why(device) != "no-receipt", "the receipt to be taken")
+    device.desk.online = False
+    program.choose("My consent")
+    program.click("withdraw")
+    wait_until(lambda: program.says("Not confirmed yet"), "what is true offline")
+    assert why(device) == "no-receipt"
+    program.click("again")
+    wait_until(lambda: program.look("agree") is None and program.look("message"), "a refusal")
+    desktop.screenshot(tmp_path / "offline.png")
+    device.desk.online = True
+    program.click("again")
+    program.click("not now")
+    wait_until(lambda: program.look("Assent: my consent") is None, "the window to be gone")
+    assert len(device.desk.receipts) == 1, "not now gives nothing"
+
+
+def test_with_consent_a_switch_that_is_merely_off_is_just_switched_on(device: Device, desktop: Desktop) -> None:
+    device.command("consent", "give", "--modality", "pointer", "--purpose", PURPOSE, "--yes")
+    (device.folder / "agent" / "switch.json").unlink()
+    program = Program(device, desktop)
+    try:
+        wait_until(lambda: why(device) == "switched-off", "the agent", timeout_s=40)
+        program.choose("Record on this device")
+        wait_until(lambda: why(device) != "switched-off", "the switch")
+        assert program.look("Assent: my consent") is None
+        assert len(device.desk.receipts) == 1
+        assert json.loads((device.folder / "agent" / "switch.json").read_bytes())["on"] is True
+    finally:
+        program.close()
+
+
+def test_who_accessed_and_my_recordings_open_from_the_menu(
+    device: Device, program: Program, desktop: Desktop, tmp_path: Path
+) -> None:
+    wait_until(lambda: device.asks({"do": "status"})["custodian_asked"], "news")
+    program.choose("Who accessed")
+    wait_until(lambda: "Nobody" in program.see("heading")["text"], "nobody")
+    desktop.screenshot(tmp_path / "nobody.png")
+    program.click("close")
+    device.desk.notifications = (
+        Notification(id="1" * 32, day="2026-11-20", kind="lease", text="Team Research read 2 days.", approvals=2),
+        Notification(id="2" * 32, day="2026-11-18", kind="own", text="You opened your recordings of one day."),
+    )
+    wait_until(lambda: device.asks({"do": "status"})["accesses"] == 2, "the accesses to be told")
+    program.choose("Who accessed")
+    assert program.see("access 0")["text"] == "Team Research read 2 days."
+    assert program.see("access 1")["y"] > program.see("access 0")["y"], "newest first"
+    desktop.screenshot(tmp_path / "accesses.png")
+    program.click("close")
+    program.choose("My recordings")
+    assert program.see("command")["text"] == "assent me recordings"
+    desktop.screenshot(tmp_path / "recordings.png")
+    program.click("close")
+    wait_until(lambda: program.look("Assent: my recordings") is None, "the window to be gone")

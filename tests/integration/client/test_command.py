@@ -1,0 +1,317 @@
+"""The `assent` command as people use it, against a real custodian and a real collector."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from tests.exposure.world import Populated
+from tests.integration.client.conftest import PASSPHRASE, Terminal
+from tests.simulators.custodian import PURPOSE, RECIPIENT
+
+from assent.cli.app import main
+from assent.contracts.codes import InvitationCode
+from assent.contracts.ids import Modality
+from assent.contracts.statements import Role
+
+
+def test_from_an_invitation_to_numbers(terminal: Terminal, populated: Populated) -> None:
+    """Log in, look into the catalogue, ask, have it approved, read."""
+    day = populated.world.now[:10]
+    joined = terminal.ok("rika", "login", terminal.code_for("Rika", Role.REQUESTER))
+    assert populated.world.report.root_fingerprint in joined.out
+    assert "custody level" in joined.out
+    assert terminal.ok("rika", "whoami", "--json").json["roles"] == ["requester"]
+    assert PURPOSE in terminal.ok("rika", "data", "catalogue").out
+    modalities = {entry["modality"] for entry in terminal.ok("rika", "data", "catalogue", "--json").json["entries"]}
+    assert modalities == set(Modality)
+
+    asked = terminal.ok(
+        "rika", "data", "request", "--purpose", PURPOSE, "--modality", "pointer", "--modality", "screen",
+        "--from", day, "--to", day, "--recipient", RECIPIENT, "--why", "to learn clicking", "--json",
+    ).json["request"]  # fmt: skip
+    refused = terminal.run("rika", "data", "pull", asked[:8], "--summary")
+    assert (refused.code, "not granted" in refused.err) == (1, True)
+    for name in ("sam", "stef"):
+        terminal.ok(name, "login", terminal.code_for(name.capitalize(), Role.STEWARD))
+        shown = terminal.ok(name, "data", "approve", asked[:8], "--yes").out
+        assert "to learn clicking" in shown
+        assert '"why":"to learn clicking"' in shown, "the very bytes that are signed"
+    assert "granted" in terminal.ok("rika", "data", "list").out
+    viewed = terminal.ok("sam", "data", "view", asked, "--json").json
+    assert (viewed["state"], viewed["request"]["why"]) == ("granted", "to learn clicking")
+
+    pulled = terminal.ok("rika", "data", "pull", asked[:8], "--summary", "--json").json
+    assert pulled["session_count"] == 10
+    assert pulled["summary"]["frames"] == 10
+    assert pulled["summary"]["events"]["move"] == 500
+    assert "key" not in pulled["summary"]["events"], "the keyboard was not asked for"
+    assert pulled["lease"]["closed"]
+    assert pulled["lease"]["same_host_only"]
+    text = terminal.ok("rika", "data", "pull", asked[:8], "--summary")
+    assert "What came" in text.out
+    assert "witnessed by the same host only" in text.err
+
+
+def test_events_are_streamed_to_a_program_and_nothing_is_written(
+    terminal: Terminal, populated: Populated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requester = terminal.is_("requester", populated.staff.requester)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.chdir(empty)
+    ran = terminal.ok(requester, "data", "pull", populated.request, "--to-command", "cat")
+    lines = [json.loads(line) for line in ran.out.splitlines()]
+    assert len({line["pseudonym"] for line in lines}) == 10
+    typed = "".join(
+        line["event"]["key"]
+        for line in lines
+        if line["session"] == 1 and line["modality"] == "keyboard" and line["event"]["pressed"]
+    )
+    assert populated.marker.text in typed
+    assert set(lines[0]) == {"session", "pseudonym", "day", "modality", "at_ns", "event"}
+    assert list(empty.iterdir()) == []
+
+    reported = terminal.ok(requester, "data", "pull", populated.request, "--to-command", "wc -l", "--json")
+    assert int(reported.out) == len(lines)
+    report = json.loads(reported.err)
+    assert report["lease"]["closed"]
+    assert "summary" not in report
+
+
+@pytest.mark.parametrize(
+    ("program", "says"),
+    [
+        ("false", "failed with exit status 1"),
+        ("head -c 1", "stopped reading"),
+        ("no-such-program-here", "No lease was opened"),
+    ],
+)
+def test_a_program_that_fails_is_a_failure(terminal: Terminal, populated: Populated, program: str, says: str) -> None:
+    requester = terminal.is_("requester", populated.staff.requester)
+    heard = len(terminal.installation.heard)
+    ran = terminal.run(requester, "data", "pull", populated.request, "--to-command", program)
+    assert ran.code == 1
+    leased = [asked for asked in terminal.installation.heard[heard:] if asked.url.path == "/v1/leases"]
+    assert len(leased) == (0 if program.startswith("no-such") else 1)
+    assert says in ran.err or "stopped reading" in ran.err
+
+
+def test_every_refusal_says_what_to_do(terminal: Terminal, populated: Populated) -> None:
+    requester = terminal.is_("requester", populated.staff.requester)
+    steward = terminal.is_("steward", populated.staff.steward)
+    auditor = terminal.is_("auditor", populated.staff.auditor)
+    for name, arguments, says in (
+        (requester, ("data", "approve", populated.request, "--yes"), "assent whoami"),
+        (steward, ("data", "pull", populated.request, "--summary"), "list command"),
+        (auditor, ("data", "catalogue"), "assent whoami"),
+        (steward, ("audit", "list"), "assent whoami"),
+        (requester, ("data", "view", "00" * 32), "list command"),
+        (requester, ("data", "view", "00000000"), "assent data list"),
+        (requester, ("data", "view", "00"), "at least 8 digits"),
+        (steward, ("people", "list"), "assent whoami"),
+        ("nobody", ("whoami",), "assent login CODE"),
+        ("nobody", ("login", "assent1-abc"), "copy the whole line"),
+    ):
+        ran = terminal.run(name, *arguments)
+        assert ran.code == 1, arguments
+        assert ran.err.startswith("Not done. ")
+        assert says in ran.err, arguments
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("data", "pull", "00" * 32),
+        ("data", "pull", "00" * 32, "--summary", "--to-command", "cat"),
+        ("data", "pull", "00" * 32, "--to-command", ""),
+        ("data", "pull", "00" * 32, "--to-command", "cat 'x"),
+        ("data", "refuse", "00" * 32),
+        ("data", "request", "--purpose", PURPOSE),
+        ("me", "recordings", "--day", "yesterday"),
+        ("people", "roles", "--grant", "steward"),
+        ("people", "roles", "--grant", "king"),
+        ("audit", "verify", "--root", "12"),
+        ("nonsense",),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(terminal: Terminal, populated: Populated, arguments: tuple[str, ...]) -> None:
+    steward = terminal.is_("steward", populated.staff.steward)
+    assert terminal.run(steward, *arguments).code == 2
+
+
+def test_a_code_works_once_and_a_second_login_is_refused(terminal: Terminal) -> None:
+    code = terminal.code_for("Uma")
+    terminal.ok("uma", "login", code)
+    again = terminal.run("uma", "login", code)
+    assert (again.code, "--replace" in again.err) == (1, True)
+    stolen = terminal.run("thief", "login", code)
+    assert (stolen.code, "new code" in stolen.err) == (1, True)
+    assert not terminal.shell("thief").store.exists()
+
+
+def test_a_swapped_root_is_refused_at_login_and_leaves_nothing_behind(terminal: Terminal) -> None:
+    code = InvitationCode.from_text(terminal.code_for("Uma"))
+    forged = InvitationCode(code.url, "ab" * 32, code.secret).to_text()
+    ran = terminal.run("uma", "login", forged)
+    assert ran.code == 1
+    assert "another root key" in ran.err
+    assert not terminal.shell("uma").store.exists()
+    assert not any(code.secret_hex.encode() in heard.content for heard in terminal.installation.heard)
+
+
+def test_the_passphrase_is_asked_for_twice_and_never_shown(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, object]] = []
+
+    def prompt(_text: str, **options: object) -> str:
+        asked.append(options)
+        return PASSPHRASE if len(asked) > 1 else "short"
+
+    monkeypatch.setattr("typer.prompt", prompt)
+    shell = terminal.shell("uma")
+    shell.environment = {}
+    assert shell.new_passphrase() == PASSPHRASE
+    assert [(options["hide_input"], bool(options["confirmation_prompt"])) for options in asked] == [(True, True)] * 2
+    assert "at least 8 characters" in terminal._capture()[1], "a short one is asked for again"
+
+
+def test_own_accesses_receipts_devices_and_pictures(terminal: Terminal, populated: Populated, tmp_path: Path) -> None:
+    person = terminal.is_("person", populated.people[0])
+    requester = terminal.is_("requester", populated.staff.requester)
+    terminal.ok(requester, "data", "pull", populated.request, "--summary")
+
+    accesses = terminal.ok(person, "me", "accesses", "--json").json["accesses"]
+    assert accesses[0]["purpose"] == PURPOSE
+    assert {access["proved"] for access in accesses} == {"in the witnessed log"}
+    saved = tmp_path / "proofs"
+    terminal.ok(person, "me", "accesses", "--save", str(saved))
+
+    receipts = terminal.ok(person, "me", "receipts", "--json").json["receipts"]
+    assert receipts[0]["state"] == "given"
+    terminal.ok(person, "me", "receipts", "--save", str(tmp_path / "receipts"))
+    (file,) = (tmp_path / "receipts").iterdir()
+    assert "This receipt holds" in terminal.ok(person, "me", "receipts", "--verify", str(file)).out
+
+    other = terminal.is_("other", populated.people[1])
+    terminal.ok(other, "whoami")
+    not_theirs = terminal.run(other, "me", "receipts", "--verify", str(file))
+    assert (not_theirs.code, "another person's" in not_theirs.err) == (1, True)
+    file.write_bytes(file.read_bytes().replace(b"payload", b"payloud"))
+    assert terminal.run(person, "me", "receipts", "--verify", str(file)).code == 1
+
+    devices = terminal.ok(person, "me", "devices", "--json").json
+    assert [(device["kind"], device["here"]) for device in devices] == [("device", False), ("opening", True)]
+
+    picture = tmp_path / "mine.png"
+    opened = terminal.ok(person, "me", "recordings", "--to", str(picture), "--json").json
+    assert opened["pictures_shown"] == 1
+    assert opened["events"]["keyboard"] == 2 * len(populated.marker.text)
+    assert picture.stat().st_mode & 0o777 == 0o600
+    with Image.open(picture) as image:
+        assert image.width == 1600
+    nothing = terminal.run(person, "me", "recordings", "--day", "2026-01-01", "--to", str(tmp_path / "none.png"))
+    assert (nothing.code, "Nothing of yours" in nothing.err) == (1, True)
+    assert not (tmp_path / "none.png").exists()
+    assert any(a["kind"] == "own" for a in terminal.ok(person, "me", "accesses", "--json").json["accesses"])
+
+    auditor = terminal.is_("auditor", populated.staff.auditor)
+    proof = next(saved.glob("*.tlog-proof"))
+    verified = terminal.ok(auditor, "audit", "verify", "--proof", str(proof), "--json").json
+    assert any("is in this log" in check["text"] for check in verified["checks"])
+
+
+def test_a_withdrawal_is_confirmed_and_bites(terminal: Terminal, populated: Populated) -> None:
+    person = terminal.is_("person", populated.people[9])
+    requester = terminal.is_("requester", populated.staff.requester)
+    terminal.ok(requester, "data", "pull", populated.request, "--summary")
+    confirmed = terminal.ok(person, "me", "withdraw", "--yes", "--json").json
+    assert confirmed["streams"] == 4
+    (kept,) = (terminal.shell("person").store.folder / "withdrawals").iterdir()
+    assert set(json.loads(kept.read_text())) == {"statement", "salt"}
+    after = terminal.ok(requester, "data", "pull", populated.request, "--summary", "--json").json
+    assert after["session_count"] == 9
+    assert after["lease"]["no_longer_available"] == 4
+    assert terminal.ok(person, "me", "receipts", "--json").json["receipts"][0]["state"] == "withdrawn"
+
+
+def test_people_roles_and_purposes(terminal: Terminal, populated: Populated) -> None:
+    admin = terminal.is_("admin", populated.world.admin)
+    council = terminal.is_("council", populated.world.council)
+    invited = terminal.ok(admin, "people", "invite", "Bo", "--role", "auditor", "--json").json
+    assert InvitationCode.from_text(invited["code"]).root_fingerprint == populated.world.report.root_fingerprint
+    terminal.ok(council, "people", "countersign", invited["invitation"])
+    assert "Bo" in terminal.ok(admin, "people", "roles").out
+    terminal.ok("bo", "login", invited["code"])
+    assert terminal.ok("bo", "whoami", "--json").json["roles"] == ["auditor"]
+    assert "Bo" in terminal.ok(admin, "people", "list").out
+
+    plain = terminal.ok(admin, "people", "invite", "Kim", "--json").json
+    terminal.ok("kim", "login", plain["code"])
+    proposed = terminal.ok(admin, "people", "roles", "--person", "Kim", "--grant", "steward", "--json").json
+    terminal.ok(council, "people", "countersign", proposed["proposal"])
+    assert terminal.ok("kim", "whoami", "--json").json["roles"] == ["steward"]
+    assert terminal.run(admin, "people", "roles", "--person", "Nobody", "--grant", "steward").code == 1
+    assert terminal.run(council, "people", "countersign", "00" * 32).code == 1
+
+    draft = terminal.ok(
+        admin, "purposes", "draft", "--iri", "urn:purpose:two", "--sentence", "Another one.",
+        "--recipient", "research", "--json",
+    ).json["draft"]  # fmt: skip
+    assert draft[:8] in terminal.ok(council, "purposes", "list").out
+    terminal.ok(council, "purposes", "sign", draft[:8], "--yes")
+    signed = {p["iri"]: p["signed"] for p in terminal.ok(council, "purposes", "list", "--json").json["purposes"]}
+    assert signed["urn:purpose:two"]
+
+
+def test_a_steward_can_refuse_and_revoke_with_a_reason(terminal: Terminal, populated: Populated) -> None:
+    day = populated.world.now[:10]
+    requester = terminal.is_("requester", populated.staff.requester)
+    steward = terminal.is_("steward", populated.staff.steward)
+    asked = terminal.ok(
+        requester, "data", "request", "--purpose", PURPOSE, "--modality", "pointer", "--from", day, "--to", day,
+        "--recipient", RECIPIENT, "--why", "twice", "--json",
+    ).json["request"]  # fmt: skip
+    assert terminal.run(steward, "data", "refuse", asked, "--reason", " ", "--yes").code == 2
+    refused = terminal.ok(steward, "data", "refuse", asked, "--reason", "too broad", "--yes", "--json").json
+    assert refused["state"] == "refused"
+    assert "too broad" in terminal.ok(requester, "data", "view", asked).out
+
+
+def test_the_log_is_exported_and_verified_offline(terminal: Terminal, populated: Populated, tmp_path: Path) -> None:
+    auditor = terminal.is_("auditor", populated.staff.auditor)
+    assert "lease.opened" in terminal.ok(auditor, "audit", "list", "--start", "0", "--count", "500").out
+    copy = tmp_path / "copy"
+    terminal.ok(auditor, "audit", "export", str(copy))
+    assert terminal.run(auditor, "audit", "export", str(copy)).code == 1, "a copy is never written over"
+
+    heard = len(terminal.installation.heard)
+    root = populated.world.report.root_fingerprint
+    verified = terminal.ok("stranger", "audit", "verify", str(copy), "--root", root, "--json").json
+    assert verified["passed"]
+    assert verified["warnings"] == ["witnessed by the same host only"]
+    assert len(terminal.installation.heard) == heard, "offline"
+    assert terminal.ok(auditor, "audit", "verify", str(copy)).code == 0
+    assert terminal.ok(auditor, "audit", "verify").code == 0
+    assert terminal.run("stranger", "audit", "verify", str(copy)).code == 1
+    assert terminal.run("stranger", "audit", "verify", str(copy), "--root", "ab" * 32).code == 1
+
+    bundle = next((copy / "tile" / "entries").rglob("*.p/*"))
+    bundle.write_bytes(bundle.read_bytes().replace(b'"allowed"', b'"refused"', 1))
+    tampered = terminal.run(auditor, "audit", "verify", str(copy))
+    assert tampered.code == 1
+    assert "FAILED" in tampered.out
+
+
+def test_a_clock_that_is_off_is_named(terminal: Terminal, populated: Populated) -> None:
+    person = terminal.is_("person", populated.people[2])
+    shell = terminal.shell("person")
+    shell.clock = lambda: populated.world.clock() - timedelta(minutes=10)
+    terminal._capture()
+    with pytest.raises(SystemExit):
+        main(["whoami"], shell)
+    _, err = terminal._capture()
+    assert "600 seconds behind" in err
+    assert terminal.ok(person, "whoami").code == 0

@@ -1,0 +1,317 @@
+"""`assent-server` as operators use it: real processes on the loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import psutil
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from assent.contracts.codes import InvitationCode
+from assent.contracts.keys import SigningKey
+from assent_collector.app import openapi
+from assent_server.cli import app
+from assent_server.doctor import redacted
+
+COMMAND = [sys.executable, "-m", "assent_server"]
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command said, and how it ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def _run(*arguments: str, **environment: str) -> Done:
+    """Run a command in this process: quick, for commands that start no service."""
+    result = CliRunner().invoke(app, list(arguments), env=environment)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return Done(result.exit_code, result.stdout, result.stderr)
+
+
+def _process(*arguments: str, **environment: str) -> Done:
+    """Run a command as operators do."""
+    done = subprocess.run(
+        [*COMMAND, *arguments], capture_output=True, text=True, check=False, env={**os.environ, **environment}
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def _free_base() -> int:
+    """A number whose next three ports are free."""
+    for base in range(20_000 + os.getpid() % 10_000, 60_000, 7):
+        sockets = [socket.socket() for _ in range(3)]
+        try:
+            for step, one in enumerate(sockets):
+                one.bind(("127.0.0.1", base + 1 + step))
+        except OSError:
+            continue
+        else:
+            return base
+        finally:
+            for one in sockets:
+                one.close()
+    raise RuntimeError("no free ports")
+
+
+def _until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx2.get(url, timeout=5).status_code == 200
+    except httpx2.HTTPError:
+        return False
+
+
+@contextmanager
+def _up(data: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+    command = [*COMMAND, "up", "--data", str(data), "--json", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process, json.loads(process.stdout.readline())
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def test_one_command_starts_everything_restarts_what_crashes_and_stops_it(tmp_path: Path) -> None:
+    data, base = tmp_path / "data", _free_base()
+    with _up(data, "--port-base", str(base)) as (process, summary):
+        assert set(summary["codes"]) == {"admin", "council", "dpo"}
+        assert InvitationCode.from_text(summary["codes"]["admin"]).root_fingerprint == summary["root_fingerprint"]
+        assert summary["custody_level"] == 0
+        assert "could open recordings" in summary["custody_sentence"]
+        founders = data / "founders.txt"
+        assert founders.stat().st_mode & 0o777 == 0o600
+        assert summary["codes"]["dpo"] in founders.read_text()
+        ready = [f"{summary[name]}/readyz" for name in ("custodian_url", "collector_url")]
+        assert all(map(_answers, ready))
+        children = psutil.Process(process.pid).children()
+        assert len(children) == 3
+        collector = next(child for child in children if "assent_server.run_collector" in child.cmdline())
+        collector.kill()
+        _until(lambda: not _answers(ready[1]) or not collector.is_running())
+        _until(lambda: _answers(ready[1]))
+        assert sum(1 for child in children if child.is_running()) == 2  # the others were left alone
+        children = psutil.Process(process.pid).children()
+    assert process.returncode == 0
+    assert not any(child.is_running() for child in children)
+    other = _run("up", "--data", str(data), "--port-base", str(base + 500))
+    assert other.returncode == 1
+    assert str(base) in other.stderr
+    with _up(data) as (process, summary):
+        assert summary["codes"] == {}  # a second start prints no codes
+        children = psutil.Process(process.pid).children()
+        os.kill(process.pid, signal.SIGKILL)  # even then the services end
+        psutil.wait_procs(children, timeout=60)
+        assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
+
+
+@pytest.fixture(scope="module")
+def founded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that `init` made; nothing runs."""
+    data = tmp_path_factory.mktemp("founded") / "data"
+    done = _run("init", "--data", str(data), "--json", "--port-base", str(_free_base()))
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert len(report["codes"]) == 3
+    return data
+
+
+def test_founding_twice_is_refused_and_changes_nothing(founded: Path) -> None:
+    before = sorted((p, p.read_bytes()) for p in founded.rglob("*") if p.is_file())
+    again = _run("init", "--data", str(founded))
+    assert (again.returncode, again.stdout) == (1, "")
+    assert "founded already" in again.stderr
+    assert sorted((p, p.read_bytes()) for p in founded.rglob("*") if p.is_file()) == before
+
+
+def test_the_doctor_says_who_could_open_recordings(founded: Path) -> None:
+    done = _run("doctor", "--data", str(founded), "--json")
+    assert done.returncode == 0, done.stdout
+    found = json.loads(done.stdout)
+    assert found["ok"]
+    assert found["custody_level"] == 0
+    assert any("witnessed by the same host only" in note for note in found["notes"])
+
+
+def test_the_doctor_finds_faults_and_ends_with_one(founded: Path) -> None:
+    key = founded / "collector" / "collector.pem"
+    good = key.read_bytes()
+    try:
+        key.chmod(0o644)
+        done = _run("doctor", "--data", str(founded))
+        assert done.returncode == 1
+        assert "FAULT collector" in done.stdout
+        key.chmod(0o600)
+        key.unlink()
+        assert _run("doctor", "--data", str(founded)).returncode == 1
+    finally:
+        key.write_bytes(good)
+        key.chmod(0o600)
+    assert _run("doctor", "--data", str(founded)).returncode == 0
+
+
+def test_halting_needs_a_reason_and_resuming_undoes_it(founded: Path) -> None:
+    data = ("--data", str(founded))
+    assert _run("halt", *data).returncode == 2
+    assert _run("halt", *data, "--reason", " ").returncode == 1
+    assert json.loads(_run("halt", *data, "--reason", "a fault was found", "--json").stdout) == {"halted": True}
+    assert json.loads(_run("resume", *data, "--json").stdout) == {"halted": False}
+
+
+def test_the_night_reports_what_it_did(founded: Path) -> None:
+    done = _process("rotate", "--data", str(founded), "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["ran"] is True
+
+
+def test_a_signed_directory_has_the_next_version(founded: Path) -> None:
+    root = founded / "custodian" / "root" / "root.key"
+    arguments = ("directory", "sign", "--data", str(founded), "--root-key", str(root), "--json")
+    done = _run(*arguments, "--collector-url", "http://127.0.0.1:9")
+    assert json.loads(done.stdout) == {"version": 2, "changed": ["collector_url"]}
+    foreign = founded / "foreign.pem"
+    foreign.write_bytes(SigningKey.generate().to_pem())
+    foreign.chmod(0o600)
+    assert _run(*arguments[:4], "--root-key", str(foreign)).returncode == 1
+
+
+def test_migrating_twice_changes_nothing(founded: Path) -> None:
+    for service in ("collector", "custodian"):
+        for _ in range(2):
+            done = _run("migrate", service, "--config", str(founded / f"{service}.toml"), "--json")
+            assert json.loads(done.stdout) == {"service": service, "migrated": True}
+
+
+@pytest.mark.parametrize("service", ["collector", "custodian"])
+def test_the_description_names_everything_it_refers_to(service: str) -> None:
+    done = _run("openapi", service)
+    document = json.loads(done.stdout)
+    schemas = document["components"]["schemas"]
+    wanted = {part.split('"')[0] for part in done.stdout.split("#/components/schemas/")[1:]}
+    assert wanted <= set(schemas)
+    for path in document["paths"].values():
+        for operation in path.values():
+            assert "default" in operation["responses"]
+
+
+def test_the_description_of_the_collector_knows_no_person() -> None:
+    words = json.dumps(openapi()).lower()
+    assert "stream" in words
+    assert not [word for word in ("person", "account", "user", "device", "employee") if word in words]
+
+
+def test_the_roles_are_a_table() -> None:
+    rows = json.loads(_run("roles", "--json").stdout)
+    assert {"permission", "who", "credentials", "routes"} == set(rows[0])
+    text = _run("roles").stdout
+    assert all(row["permission"] in text for row in rows)
+
+
+def test_a_service_without_its_configuration_says_what_is_missing(tmp_path: Path) -> None:
+    done = _run("collector", ASSENT_COLLECTOR_DATA_DIR=str(tmp_path))
+    assert done.returncode == 1
+    assert "root_fingerprint" in done.stderr
+    assert "custodian_url" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_database_that_cannot_be_used_is_said_in_a_sentence(founded: Path) -> None:
+    config = ("--config", str(founded / "collector.toml"))
+    url = "postgresql+psycopg://collector:secret@127.0.0.1:1/collector"
+    for command in (("migrate", "collector", *config), ("collector", *config)):
+        done = _process(*command, ASSENT_COLLECTOR_DATABASE_URL=url)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == "error: the database cannot be used (OperationalError)\n"
+
+
+def test_the_collectors_process_imports_nothing_of_the_custodian() -> None:
+    program = "import sys, assent_server.run_collector; print([m for m in sys.modules if 'custodian' in m])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "['assent_collector.custodian']\n"  # its client of the custodian
+
+
+def test_keys_are_made_where_they_are_used_and_only_the_public_half_is_printed(tmp_path: Path) -> None:
+    collector = {
+        "ASSENT_ROOT_FINGERPRINT": "0" * 64,
+        "ASSENT_COLLECTOR_CUSTODIAN_URL": "http://127.0.0.1:1",
+        "ASSENT_COLLECTOR_DATA_DIR": str(tmp_path / "collector"),
+    }
+    first = _run("collector", "--key", **collector).stdout
+    assert first.startswith("ed25519:")
+    assert _run("collector", "--key", **collector).stdout == first
+    witness = {
+        "ASSENT_WITNESS_NAME": "witness.test/one",
+        "ASSENT_WITNESS_KEY_PATH": str(tmp_path / "witness" / "witness.pem"),
+        "ASSENT_WITNESS_STATE_DIR": str(tmp_path / "witness" / "state"),
+    }
+    vkey = _run("witness", "--key", **witness).stdout
+    assert vkey.startswith("witness.test/one+")
+    for key in (tmp_path / "collector" / "collector.pem", tmp_path / "witness" / "witness.pem"):
+        assert key.stat().st_mode & 0o777 == 0o600
+    custodian = {"ASSENT_CUSTODIAN_DATA_DIR": str(tmp_path / "custodian")}
+    urls = ("--custodian-url", "http://custodian.test", "--collector-url", "http://collector.test")
+    entry = f"http://witness.test={vkey.strip()}"
+    company = ("init", "--collector-key", first.strip(), "--witness", entry, *urls, "--json")
+    refused = _run(*company, **custodian)
+    assert refused.returncode == 1
+    assert "works agreement" in refused.stderr
+    founded = _run(*company, "--agreement", "WA-7", "--dpia", "DPIA-3", **custodian)
+    assert founded.returncode == 0, founded.stderr
+    assert _run("doctor", "--custodian-config", os.devnull, **custodian).returncode == 0
+
+
+def test_a_taken_port_is_said_in_a_sentence(founded: Path) -> None:
+    config = founded / "custodian.toml"
+    port = int(config.read_text().split("port = ")[1].split()[0])
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        done = _process("custodian", "--config", str(config))
+    assert done.returncode == 1
+    assert f"port {port}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_passwords_of_databases_are_not_shown() -> None:
+    shown = redacted({"database_url": "postgresql+psycopg://collector:secret@db/collector", "port": 1})
+    assert "secret" not in json.dumps(shown)
+    assert "collector:***@db" in shown["database_url"]
+
+
+def test_the_compose_file_keeps_the_parties_apart() -> None:
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    services = compose["services"]
+    assert set(services) == {"collector-db", "collector", "custodian-db", "custodian", "witness"}
+    for one, other in (("collector", "custodian-db"), ("custodian", "collector-db"), ("witness", "custodian-db")):
+        assert not set(services[one]["networks"]) & set(services[other]["networks"])
+    volumes = [volume.split(":")[0] for service in services.values() for volume in service.get("volumes", [])]
+    assert len(volumes) == len(set(volumes))
+    assert set(volumes) == set(compose["volumes"])
+    passwords = [service["environment"].get("POSTGRES_PASSWORD", "") for service in services.values()]
+    assert all(":?" in password for password in passwords if password)  # no default

@@ -1,0 +1,64 @@
+"""Migrations from a checkout and from an installed wheel."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from tests.simulators.postgres import postgres_server, postgres_url
+
+from assent_collector.models import metadata
+from assent_service.database import open_engine
+from assent_service.migrating import migrate
+
+__all__ = ["postgres_server", "postgres_url"]
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "postgres":
+        yield request.getfixturevalue("postgres_url")
+    else:
+        yield f"sqlite:///{tmp_path / 'one.db'}"
+
+
+def test_the_migrations_make_what_the_models_say(url: str) -> None:
+    migrate("collector", url)
+    migrate("collector", url)
+    engine = open_engine(url)
+    with engine.connect() as connection:
+        differences = compare_metadata(MigrationContext.configure(connection), metadata)
+    engine.dispose()
+    assert differences == []
+
+
+def test_an_installed_wheel_migrates_from_anywhere(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path)]
+    subprocess.run([*build, str(ROOT / "server")], check=True, capture_output=True)
+    target = tmp_path / "installed"
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        wheel.extractall(target)
+    program = (
+        "import assent_migrations, assent_service, sys;"
+        "assert assent_migrations.__file__.startswith(sys.argv[1]), assent_migrations.__file__;"
+        "assert assent_service.__file__.startswith(sys.argv[1]);"
+        "from assent_service.migrating import migrate;"
+        "[migrate(service, f'sqlite:///{service}.db') for service in ('collector', 'custodian')]"
+    )
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(target)}
+    subprocess.run([sys.executable, "-c", program, str(target)], cwd=elsewhere, env=environment, check=True)
+    for service, table in (("collector", "items"), ("custodian", "orders")):
+        with sqlite3.connect(elsewhere / f"{service}.db") as connection:
+            assert connection.execute("SELECT count(*) FROM alembic_version").fetchone() == (1,)
+            connection.execute(f"SELECT count(*) FROM {table}")

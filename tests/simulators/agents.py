@@ -1,0 +1,470 @@
+"""An agent's whole surroundings in one process: a custodian that signs what an agent asks for, the real collector
+over real HTTP, a replay as desktop, and clocks that tests move.
+
+`Desk` is the custodian as far as agents see it, with real signatures and in memory; the real one is met in the
+end-to-end tests.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import httpx2
+from tests.simulators.collector import Issuer
+from tests.unit.agent.parts import MemorySecrets
+
+from assent.client.directory import TrustedDirectory
+from assent.contracts.envelope import Envelope, read, sign
+from assent.contracts.events import KeyboardMode
+from assent.contracts.ids import Modality, new_id, sha256_hex
+from assent.contracts.keys import PublicKey, SigningKey, b64url_bytes
+from assent.contracts.segment import FIRST_PREVIOUS
+from assent.contracts.statements import (
+    Ask,
+    CertificateAnswer,
+    CertificateRequest,
+    Choice,
+    Enrolled,
+    Enrolment,
+    Mode,
+    News,
+    Notice,
+    Notification,
+    Receipt,
+    StreamCertificate,
+    Withdrawal,
+    WithdrawalConfirmed,
+)
+from assent.contracts.times import add_days, day_of, hour_of, moment, parse_moment
+from assent.contracts.wire import (
+    ApplicationList,
+    CertificatesAnswer,
+    EnrolmentAnswer,
+    Offer,
+    PurposeView,
+    ReceiptAnswer,
+    ReceiptState,
+    ReceiptsView,
+    ReceiptView,
+    StatementWithLeaf,
+    WithdrawalAnswer,
+)
+from assent.sealing.hpke import HybridPrivateKey
+from assent_agent.adapters.replay import replay_capture
+from assent_agent.ports import Capture
+from assent_agent.runtime.agent import Agent
+from assent_agent.runtime.home import DEVICE_KEY, AgentHome, Identity, StoredReceipt, Switch
+from assent_agent.runtime.network import Links
+from assent_agent.settings import AgentSettings
+
+PURPOSE = "urn:purpose:train"
+START = datetime(2026, 11, 23, 12, 1, tzinfo=UTC)
+
+
+class MovableClock:
+    """The machine's clocks, moved by `skip` (all of them) and `step` (the wall clock alone)."""
+
+    def __init__(self, start: datetime | None = None) -> None:
+        self.skipped_ns = 0
+        self.stepped_ns = 0 if start is None else int(start.timestamp() * 1e9) - time.time_ns()
+
+    def monotonic_ns(self) -> int:
+        return time.monotonic_ns() + self.skipped_ns
+
+    def elapsed_ns(self) -> int:
+        return self.monotonic_ns()
+
+    def wall_ns(self) -> int:
+        return time.time_ns() + self.skipped_ns + self.stepped_ns
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self.wall_ns() / 1e9, UTC)
+
+    def skip(self, **by: float) -> None:
+        self.skipped_ns += int(timedelta(**by).total_seconds() * 1e9)
+
+    def step(self, **by: float) -> None:
+        self.stepped_ns += int(timedelta(**by).total_seconds() * 1e9)
+
+
+@dataclass
+class Desk:
+    """The custodian as an agent sees it. `now` is its own clock. `online` False: it does not answer."""
+
+    issuer: Issuer
+    collector_url: str
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    url: str = "http://127.0.0.1:1"
+    online: bool = True
+    halted: str | None = None
+    live: set[str] = field(default_factory=set)
+    states: dict[str, ReceiptState] = field(default_factory=dict)
+    receipts: list[Envelope] = field(default_factory=list)
+    withdrawals: list[Withdrawal] = field(default_factory=list)
+    certificates: dict[str, HybridPrivateKey] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    person: str = field(default_factory=new_id)
+    devices: dict[str, PublicKey] = field(default_factory=dict)
+    budget: int = 10**9
+    application: str = "editor"
+    notifications: tuple[Notification, ...] = ()
+
+    @property
+    def directory(self) -> Envelope:
+        return self.issuer.directory(custodian_url=self.url, collector_url=self.collector_url)
+
+    def offer(self) -> Offer:
+        return Offer(
+            notice_version="1",
+            locale="en",
+            notice="This is what is recorded.",
+            purposes=(
+                PurposeView(
+                    iri=PURPOSE,
+                    version=1,
+                    sentence="Train models to use a computer.",
+                    recipients=("research",),
+                    modes=(Mode.READER, Mode.EXPORT),
+                    draft="0" * 64,
+                    signed=True,
+                ),
+            ),
+            application_list=ApplicationList(version="1", allow=(self.application,), deny=()),
+            redaction_profile="none",
+            agreement="Agreement 1",
+            dpia="DPIA 1",
+            statements=("No detriment.",),
+            valid_days=180,
+        )
+
+    def answer(self, method: str, target: str, body: bytes, authorization: str) -> tuple[int, bytes]:
+        path = target.partition("?")[0]
+        self.asked.append(path)
+        now = moment(self.now())
+        key = self.issuer.statement_key
+        match method, path:
+            case "GET", "/v1/directory":
+                return 200, self.directory.to_json()
+            case "POST", "/v1/enrolments":
+                enrolment = json.loads(Envelope.from_json(body).payload_bytes)
+                parsed = Enrolment.model_validate_json(json.dumps(enrolment))
+                keys = [PublicKey(c.key) for c in parsed.credentials]
+                read(Envelope.from_json(body), Enrolment, *keys)
+                self.devices |= {k.id: k for k in keys}
+                done = Enrolled(person=self.person, name="Kim", credentials=tuple(k.id for k in keys), roles=())
+                return 200, EnrolmentAnswer(enrolled=sign(done, key), directory=self.directory).to_json()
+            case "GET", "/v1/consent/offer":
+                self._asker(authorization)
+                return 200, self.offer().to_json()
+            case "GET", "/v1/me/receipts":
+                self._asker(authorization)
+                records = [(Receipt.model_validate_json(r.payload_bytes).record, r) for r in self.receipts]
+                views = tuple(
+                    ReceiptView(record=record, state=self.states.get(record, "given"), receipt=receipt)
+                    for record, receipt in records
+                )
+                return 200, ReceiptsView(receipts=views).to_json()
+            case "GET", "/v1/me/news":
+                ask = self._asker(authorization)
+                assert ask.target == target
+                news = News(
+                    nonce=ask.nonce,
+                    now=now,
+                    halted=self.halted,
+                    live=tuple(self.live),
+                    notifications=self.notifications,
+                )
+                return 200, sign(news, key).to_json()
+            case "POST", "/v1/receipts":
+                envelope = StatementWithLeaf.parse(body).statement
+                receipt = read(envelope, Receipt, *self.devices_of(envelope))
+                signed = envelope.signed_also_by(key)
+                self.receipts.append(signed)
+                self.live.add(receipt.record)
+                return 200, ReceiptAnswer(receipt=signed).to_json()
+            case "POST", "/v1/withdrawals":
+                envelope = StatementWithLeaf.parse(body).statement
+                withdrawal = read(envelope, Withdrawal, *self.devices_of(envelope))
+                self.withdrawals.append(withdrawal)
+                if not withdrawal.modalities and not withdrawal.purposes and withdrawal.record:
+                    self.live.discard(withdrawal.record)
+                    self.states[withdrawal.record] = "withdrawn"
+                confirmed = WithdrawalConfirmed(withdrawal=envelope.hash, streams=0, erased_from=day_of(self.now()))
+                return 200, WithdrawalAnswer(confirmation=sign(confirmed, key)).to_json()
+            case "POST", "/v1/certificates":
+                envelope = Envelope.from_json(body)
+                return 200, self._certify(read(envelope, CertificateRequest, *self.devices_of(envelope)))
+        return 404, b"{}"
+
+    def _certify(self, request: CertificateRequest) -> bytes:
+        now = self.now()
+        made: list[Envelope | None] = []
+        for want in request.streams:
+            if not self.live or self.halted:
+                made.append(None)
+                continue
+            stream = want.stream or new_id()
+            vault = self.certificates.setdefault(stream, HybridPrivateKey.generate())
+            certificate = StreamCertificate(
+                stream=stream,
+                stream_key=want.stream_key,
+                modality=want.modality,
+                day=want.day,
+                vault_key=vault.public_key.to_text(),
+                record_until=hour_of(now + timedelta(hours=24)),
+                upload_until=add_days(want.day, 14),
+                byte_budget=self.budget,
+            )
+            made.append(sign(certificate, self.issuer.statement_key))
+        answer = CertificateAnswer(
+            nonce=request.nonce,
+            now=moment(now),
+            certificates=tuple(None if e is None else e.hash for e in made),
+            refusal=None if all(made) else "There is no receipt.",
+        )
+        return CertificatesAnswer(answer=sign(answer, self.issuer.statement_key), certificates=tuple(made)).to_json()
+
+    def devices_of(self, envelope: Envelope) -> list[PublicKey]:
+        known = [self.devices[s.keyid] for s in envelope.signatures if s.keyid in self.devices]
+        assert known, "signed by nobody who is enrolled"
+        return known
+
+    def _asker(self, authorization: str) -> Ask:
+        envelope = Envelope.from_json(b64url_bytes(authorization.partition(" ")[2]))
+        ask = read(envelope, Ask, *self.devices_of(envelope))
+        assert abs((parse_moment(ask.at) - self.now()).total_seconds()) < 1000
+        return ask
+
+    def transport(self) -> httpx2.BaseTransport:
+        """The desk without a network."""
+
+        def handle(request: httpx2.Request) -> httpx2.Response:
+            if not self.online:
+                raise httpx2.ConnectError("offline")
+            status, body = self.answer(
+                request.method,
+                request.url.raw_path.decode(),
+                request.read(),
+                request.headers.get("authorization", ""),
+            )
+            return httpx2.Response(status, content=body, headers={"content-type": "application/json"})
+
+        return httpx2.MockTransport(handle)
+
+
+@contextmanager
+def serving_desk(desk: Desk) -> Iterator[str]:
+    """The desk over real HTTP, for agents in processes of their own."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _serve(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if not desk.online:
+                self.connection.shutdown(socket.SHUT_RDWR)
+                self.close_connection = True
+                return
+            status, answer = desk.answer(self.command, self.path, body, self.headers.get("Authorization", ""))
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        do_GET = do_POST = _serve
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    desk.url = f"http://127.0.0.1:{server.server_address[1]}"
+    try:
+        yield desk.url
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def captive_portal() -> httpx2.BaseTransport:
+    """A network that answers everything with 200 and a page to sign in."""
+    return httpx2.MockTransport(
+        lambda _: httpx2.Response(200, content=b"<html>Sign in</html>", headers={"content-type": "text/html"})
+    )
+
+
+def json_portal() -> httpx2.BaseTransport:
+    """One that even says JSON."""
+    return httpx2.MockTransport(
+        lambda _: httpx2.Response(200, content=b'{"ok":true}', headers={"content-type": "application/json"})
+    )
+
+
+def write_replay(path: Path, seconds: float, *, application: str = "editor", rate_hz: int = 50) -> Path:
+    """A pointer that moves, clicks and some keys, in one allowed window."""
+    rect = {"x": 0, "y": 0, "width": 800, "height": 600}
+    lines: list[dict[str, Any]] = [
+        {"t_ns": 0, "type": "window", "rect": rect, "application": application, "title": "Letter"},
+        {"t_ns": 0, "type": "displays", "displays": [{"id": 0, "rect": rect, "scale": 1.0}]},
+    ]
+    for i in range(int(seconds * rate_hz)):
+        t_ns = int(i * 1e9 / rate_hz) + 1
+        lines.append({"t_ns": t_ns, "type": "move", "x": 10 + i % 700, "y": 10 + i % 500})
+        if i % 10 == 5:
+            for pressed in (True, False):
+                lines.append({"t_ns": t_ns, "type": "button", "x": 10, "y": 10, "button": 1, "pressed": pressed})
+        if i % 10 == 7:
+            for pressed in (True, False):
+                lines.append({"t_ns": t_ns, "type": "key", "key": "a", "pressed": pressed, "code": 30, "vk": 65})
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def receipt_for(desk: Desk, modalities: tuple[Modality, ...], now: datetime, record: str | None = None) -> Receipt:
+    offer = desk.offer()
+    return Receipt(
+        record=record or new_id(),
+        person=desk.person,
+        previous=FIRST_PREVIOUS,
+        at=moment(now),
+        notice=Notice(version="1", locale="en", sha256=sha256_hex(offer.notice.encode())),
+        choices=tuple(Choice(modality=m, purpose=PURPOSE, purpose_version=1) for m in modalities),
+        keyboard_mode=KeyboardMode.TEXT if Modality.KEYBOARD in modalities else KeyboardMode.OFF,
+        recipients=("research",),
+        modes=(Mode.READER,),
+        application_list="1",
+        redaction_profile="none",
+        agreement="Agreement 1",
+        dpia="DPIA 1",
+        statements=offer.statements,
+        valid_from=moment(now - timedelta(minutes=1)),
+        valid_until=moment(now + timedelta(days=180)),
+    )
+
+
+@dataclass
+class Surroundings:
+    """A person's device: enrolled, with a home folder, and agents that can be started on it."""
+
+    folder: Path
+    desk: Desk
+    clock: MovableClock = field(default_factory=lambda: MovableClock(START))
+    secrets: MemorySecrets = field(default_factory=MemorySecrets)
+    device: SigningKey = field(default_factory=SigningKey.generate)
+    settings: AgentSettings = field(default_factory=lambda: AgentSettings(hold_s=0, reserve_bytes=0))
+    collector_transport: httpx2.BaseTransport | None = None
+    custodian_transport: httpx2.BaseTransport | None = None
+
+    def __post_init__(self) -> None:
+        self.desk.now = self.clock.now
+        self.home = AgentHome(self.folder)
+        self.home.save_identity(
+            Identity(
+                person=self.desk.person,
+                name="Kim",
+                custodian_url="http://127.0.0.1:1",
+                root_fingerprint=self.desk.issuer.root_fingerprint,
+                device_key_id=self.device.public.id,
+            )
+        )
+        self.secrets.put(DEVICE_KEY, self.device.to_pem())
+        self.desk.devices[self.device.public.id] = self.device.public
+
+    def give(self, *modalities: Modality, on: bool = True) -> Receipt:
+        """Give consent, as `assent-agent consent give` does."""
+        return self.keep(self.deliver(*modalities), on=on)
+
+    def deliver(self, *modalities: Modality) -> Envelope:
+        """The first half: the custodian has the receipt, which replaces the one before; this device does not yet."""
+        receipt = receipt_for(self.desk, modalities or tuple(Modality), self.clock.now())
+        envelope = sign(receipt, self.device, self.desk.issuer.statement_key)
+        self.desk.receipts.append(envelope)
+        self.desk.live = {receipt.record}
+        return envelope
+
+    def keep(self, envelope: Envelope, *, on: bool = True) -> Receipt:
+        """The second half: the receipt is saved here, and the device switched on."""
+        receipt = read(envelope, Receipt, self.device.public)
+        self.home.save_receipt(
+            StoredReceipt(
+                receipt=envelope,
+                salt="00" * 16,
+                device_key=self.device.public.text,
+                application_list=self.desk.offer().application_list,
+            )
+        )
+        self.home.save_switch(Switch(on=on))
+        return receipt
+
+    def agent(self, replay: Path, **changes: Any) -> Agent:
+        directory = TrustedDirectory(self.desk.issuer.root_fingerprint)
+        links = Links(
+            directory,
+            "http://127.0.0.1:1",
+            self.device,
+            self.clock.now,
+            custodian_transport=self.custodian_transport or self.desk.transport(),
+            collector_transport=self.collector_transport,
+        )
+
+        def capture() -> Capture:
+            return replay_capture(replay, lead_in_s=0.05)
+
+        fields: dict[str, Any] = {
+            "home": self.home,
+            "settings": self.settings,
+            "device": self.device,
+            "secrets": self.secrets,
+            "make_capture": capture,
+            "indicator": None,
+            "clock": self.clock,
+            "links": links,
+            "random": Random(1),
+        }
+        return Agent(**{**fields, **changes})
+
+
+@contextmanager
+def running(agent: Agent) -> Iterator[Agent]:
+    """The agent's owner thread, until the end of the block."""
+    failed: list[BaseException] = []
+
+    def own() -> None:
+        try:
+            agent.run()
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=own, daemon=True)
+    thread.start()
+    try:
+        yield agent
+    finally:
+        agent.stop()
+        thread.join(30)
+        assert not thread.is_alive()
+        if failed:
+            raise failed[0]
+
+
+def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = 20) -> Any:
+    """Poll; fails the test after `timeout_s`."""
+    end = time.monotonic() + timeout_s
+    while time.monotonic() < end:
+        if result := condition():
+            return result
+        time.sleep(0.02)
+    raise AssertionError(f"never: {what}")

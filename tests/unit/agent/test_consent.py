@@ -1,0 +1,304 @@
+"""The permission to record: every state × every event, and what must hold in all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from tests.unit.agent.parts import NOON
+
+from assent.contracts.events import KeyboardMode
+from assent.contracts.ids import Modality
+from assent_agent.core.consent import (
+    AskReceipt,
+    CertificatesHeld,
+    ClockCompared,
+    ClockStepped,
+    ConsentEvent,
+    ConsentState,
+    DestroySpool,
+    Ended,
+    HaltLifted,
+    HaltTold,
+    HeldReceipt,
+    IndicatorLost,
+    IndicatorShown,
+    LiveReceiptsTold,
+    Locked,
+    Pause,
+    Paused,
+    QueueWithdrawal,
+    ReceiptEnded,
+    ReceiptGiven,
+    Resumed,
+    StartCapture,
+    StopCapture,
+    SwitchedOff,
+    SwitchedOn,
+    Ticked,
+    Trouble,
+    TroubleBegan,
+    TroubleEnded,
+    Unlocked,
+    WantCertificates,
+    Why,
+    Withdrawn,
+    step,
+)
+
+POINTER, KEYBOARD, SCREEN = Modality.POINTER, Modality.KEYBOARD, Modality.SCREEN
+TRAIN, TEST = "https://example.org/train", "https://example.org/test"
+HOUR = timedelta(hours=1)
+
+RECEIPT = HeldReceipt(
+    record="a" * 32,
+    choices=frozenset({(POINTER, TRAIN), (POINTER, TEST), (KEYBOARD, TRAIN)}),
+    keyboard_mode=KeyboardMode.SHAPE,
+    valid_from=NOON - HOUR,
+    valid_until=NOON + 100 * HOUR,
+)
+NEWER = replace(RECEIPT, record="b" * 32, choices=frozenset({(POINTER, TRAIN), (SCREEN, TRAIN)}))
+CERTIFICATES = ((POINTER, NOON + 10 * HOUR), (KEYBOARD, NOON + 10 * HOUR))
+
+EVENTS: tuple[ConsentEvent, ...] = (
+    ReceiptGiven(RECEIPT, NOON),
+    ReceiptGiven(NEWER, NOON),
+    ReceiptGiven(NEWER, NOON + 200 * HOUR),
+    ReceiptGiven(replace(NEWER, valid_from=NOON + HOUR), NOON),
+    Withdrawn(),
+    Withdrawn(modalities=frozenset({POINTER})),
+    Withdrawn(purposes=frozenset({TRAIN})),
+    LiveReceiptsTold(frozenset(), NOON),
+    ReceiptEnded(RECEIPT.record),
+    ReceiptEnded(NEWER.record),
+    LiveReceiptsTold(frozenset({RECEIPT.record}), NOON),
+    CertificatesHeld((), NOON),
+    CertificatesHeld(CERTIFICATES, NOON),
+    CertificatesHeld(((POINTER, NOON + HOUR), (SCREEN, NOON + HOUR)), NOON),
+    CertificatesHeld(((POINTER, NOON - HOUR),), NOON),
+    SwitchedOn(),
+    SwitchedOff(),
+    IndicatorShown(),
+    IndicatorLost(),
+    ClockCompared(299.0),
+    ClockCompared(-301.0),
+    ClockStepped(0.2),
+    ClockStepped(-60.0),
+    HaltTold("an incident"),
+    HaltLifted(),
+    Paused(None),
+    Paused(NOON + HOUR),
+    Resumed(),
+    Locked(),
+    Unlocked(),
+    TroubleBegan(Trouble.DISK),
+    TroubleEnded(Trouble.DISK),
+    TroubleBegan(Trouble.SOURCE),
+    TroubleEnded(Trouble.SOURCE),
+    Ticked(NOON),
+    Ticked(NOON + 2 * HOUR),
+    Ticked(NOON + 11 * HOUR),
+    Ticked(NOON + 101 * HOUR),
+    Ended(),
+)
+
+
+def states() -> Iterator[ConsentState]:
+    """Every combination of facts, each with what it permits being captured."""
+    for receipt, on, shown, clock, halted, pause, locked, troubles, certificates, ended in product(
+        (None, RECEIPT),
+        (False, True),
+        (False, True),
+        (None, False, True),
+        (None, "an incident"),
+        (None, Pause(None), Pause(NOON + HOUR)),
+        (False, True),
+        (frozenset[Trouble](), frozenset({Trouble.DISK}), frozenset({Trouble.SOURCE})),
+        ((), CERTIFICATES),
+        (False, True),
+    ):
+        if receipt is None and certificates:
+            continue
+        state = ConsentState(receipt, on, shown, clock, halted, pause, locked, troubles, certificates, ended)
+        yield replace(state, capturing=state.permitted)
+
+
+RECORDING = ConsentState(
+    receipt=RECEIPT,
+    switched_on=True,
+    indicator=True,
+    clock_sane=True,
+    certificates=CERTIFICATES,
+    capturing=frozenset({POINTER, KEYBOARD}),
+)
+
+
+def test_only_the_one_state_in_which_every_fact_holds_permits_recording() -> None:
+    assert [state for state in states() if state.permitted] == [RECORDING]
+
+
+def test_a_new_state_permits_nothing() -> None:
+    assert ConsentState().permitted == frozenset()
+    assert ConsentState().why is Why.NO_RECEIPT
+
+
+def check(before: ConsentState, event: ConsentEvent) -> ConsentState:
+    after, effects = step(before, event)
+    # What is captured is what is permitted, and nothing runs on unnoticed.
+    assert after.capturing == after.permitted
+    assert after.permitted <= (after.receipt.modalities if after.receipt else frozenset())
+    stops = [i for i, e in enumerate(effects) if isinstance(e, StopCapture)]
+    starts = [i for i, e in enumerate(effects) if isinstance(e, StartCapture)]
+    assert stops in ([], [0]), "capture stops before anything else"
+    assert starts in ([], [len(effects) - 1]), "capture starts after everything else"
+    if before.capturing and (before.capturing != after.capturing):
+        assert stops == [0]
+    if after.capturing and not before.capturing:
+        assert starts
+    for effect in effects:
+        if isinstance(effect, StartCapture):
+            assert effect.modalities == after.permitted
+    # Time and certificates never grant what no receipt gave; only giving gives.
+    if not isinstance(event, ReceiptGiven) and before.receipt is None:
+        assert after.receipt is None
+    if isinstance(event, Withdrawn):
+        assert any(isinstance(e, DestroySpool) for e in effects) or (
+            after.receipt is not None
+            and before.receipt is not None
+            and after.receipt.modalities == before.receipt.modalities
+        )
+        if before.receipt is not None:
+            queue = next(i for i, e in enumerate(effects) if isinstance(e, QueueWithdrawal))
+            destroy = [i for i, e in enumerate(effects) if isinstance(e, DestroySpool)]
+            assert all(queue < i for i in destroy)
+            assert not before.capturing or stops == [0]
+        if not event.modalities and not event.purposes:
+            assert after.receipt is None and after.capturing == frozenset()
+            assert DestroySpool() in effects
+    else:
+        assert not any(isinstance(e, QueueWithdrawal) for e in effects)
+    if before.ended:
+        assert not starts
+    if isinstance(event, Ticked):
+        assert (len(after.certificates), after.receipt is None) <= (len(before.certificates), True)
+    return after
+
+
+def test_every_event_in_every_state_keeps_the_promises() -> None:
+    seen = 0
+    for state in states():
+        for event in EVENTS:
+            check(state, event)
+            seen += 1
+    assert seen > 50_000
+
+
+@hypothesis_settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(EVENTS), max_size=40))
+def test_every_sequence_of_events_keeps_the_promises(events: list[ConsentEvent]) -> None:
+    state = ConsentState()
+    running: frozenset[Modality] = frozenset()
+    for event in events:
+        _, effects = step(state, event)
+        state = check(state, event)
+        for effect in effects:
+            if isinstance(effect, StopCapture):
+                running = frozenset()
+            if isinstance(effect, StartCapture):
+                assert not running
+                running = effect.modalities
+        assert running == state.permitted
+
+
+STOPPED_BY: tuple[tuple[ConsentEvent, Why], ...] = (
+    (LiveReceiptsTold(frozenset(), NOON), Why.NO_RECEIPT),
+    (CertificatesHeld((), NOON), Why.NO_CERTIFICATE),
+    (SwitchedOff(), Why.SWITCHED_OFF),
+    (IndicatorLost(), Why.NO_INDICATOR),
+    (ClockCompared(-301.0), Why.CLOCK),
+    (ClockStepped(-60.0), Why.CLOCK),
+    (HaltTold("an incident"), Why.HALTED),
+    (Paused(None), Why.PAUSED),
+    (Locked(), Why.LOCKED),
+    (TroubleBegan(Trouble.DISK), Why.DISK),
+    (TroubleBegan(Trouble.SOURCE), Why.SOURCE),
+    (Ticked(NOON + 11 * HOUR), Why.NO_CERTIFICATE),
+    (Ticked(NOON + 101 * HOUR), Why.NO_RECEIPT),
+    (Ended(), Why.ENDED),
+)
+
+
+@pytest.mark.parametrize(("event", "why"), STOPPED_BY, ids=lambda value: type(value).__name__)
+def test_recording_stops_and_says_why(event: ConsentEvent, why: Why) -> None:
+    after, effects = step(RECORDING, event)
+    assert after.why is why
+    assert isinstance(effects[0], StopCapture)
+    assert effects[0].why is why
+
+
+def test_withdrawing_everything_stops_then_queues_then_destroys() -> None:
+    after, effects = step(RECORDING, Withdrawn())
+    assert effects == (StopCapture(Why.NO_RECEIPT, discard=None), QueueWithdrawal(RECEIPT.record), DestroySpool())
+    assert after.receipt is None
+
+
+def test_withdrawing_one_modality_goes_on_with_the_others() -> None:
+    after, effects = step(RECORDING, Withdrawn(modalities=frozenset({KEYBOARD})))
+    assert [type(e) for e in effects] == [StopCapture, QueueWithdrawal, DestroySpool, StartCapture]
+    assert effects[2] == DestroySpool(frozenset({KEYBOARD}))
+    assert after.capturing == {POINTER}
+
+
+def test_withdrawing_a_purpose_destroys_only_what_served_no_other() -> None:
+    after, effects = step(RECORDING, Withdrawn(purposes=frozenset({TRAIN})))
+    assert DestroySpool(frozenset({KEYBOARD})) in effects
+    assert after.capturing == {POINTER}
+    _, effects = step(RECORDING, Withdrawn(purposes=frozenset({TEST})))
+    assert not any(isinstance(e, DestroySpool) for e in effects)
+
+
+def test_withdrawing_without_a_receipt_still_destroys_what_is_here() -> None:
+    assert step(ConsentState(), Withdrawn())[1] == (DestroySpool(),)
+
+
+def test_a_receipt_that_is_not_live_any_more_stops_recording_and_what_is_sealed_stays_until_more_is_known() -> None:
+    after, effects = step(RECORDING, LiveReceiptsTold(frozenset({NEWER.record}), NOON))
+    assert effects == (StopCapture(Why.NO_RECEIPT), AskReceipt(RECEIPT.record))
+    assert step(after, ReceiptEnded(RECEIPT.record))[1] == (DestroySpool(),)
+
+
+def test_a_receipt_that_expires_is_asked_about_by_nobody() -> None:
+    at_the_end = LiveReceiptsTold(frozenset(), RECEIPT.valid_until - timedelta(seconds=200))
+    assert step(RECORDING, at_the_end)[1] == (StopCapture(Why.NO_RECEIPT),)
+
+
+def test_the_end_of_an_older_receipt_leaves_what_the_newer_one_covers() -> None:
+    assert step(RECORDING, ReceiptEnded(NEWER.record)) == (RECORDING, ())
+    assert step(RECORDING, ReceiptEnded(RECEIPT.record))[1] == (
+        StopCapture(Why.NO_RECEIPT, discard=None),
+        DestroySpool(),
+    )
+
+
+def test_a_timed_pause_ends_and_an_unlimited_one_does_not() -> None:
+    timed, _ = step(RECORDING, Paused(NOON + HOUR))
+    assert step(timed, Ticked(NOON + HOUR))[0].capturing
+    unlimited, _ = step(RECORDING, Paused(None))
+    assert not step(unlimited, Ticked(NOON + 9 * HOUR))[0].capturing
+    assert step(unlimited, Resumed())[0].capturing
+
+
+def test_a_new_receipt_records_nothing_until_it_has_certificates_of_its_own() -> None:
+    after, effects = step(RECORDING, ReceiptGiven(NEWER, NOON))
+    assert after.capturing == frozenset()
+    assert WantCertificates(NEWER.modalities) in effects
+
+
+def test_a_keyboard_that_was_switched_off_is_no_modality() -> None:
+    assert replace(RECEIPT, keyboard_mode=KeyboardMode.OFF).modalities == {POINTER}
