@@ -249,7 +249,7 @@ def give(
         sentences={purpose.iri: purpose.sentence for purpose in chosen},
     )
     path = parts.home.save_receipt(stored)
-    parts.home.save_switch(Switch(on=True))
+    parts.home.save_switch(parts.home.switch().model_copy(update={"on": True}))
     return receipt, path
 
 

@@ -410,19 +410,27 @@ def consent_withdraw(
 
 @consent_app.command("receipt")
 def consent_receipt(
-    save: Annotated[Path | None, typer.Option(help="Write the receipts into this file.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Write each receipt as a file into this folder.")] = None,
 ) -> None:
-    """Print (or save) the receipts given on this device, as they were signed by you and the custodian."""
+    """Print (or save) the receipts given on this device, as they were signed by you and the custodian.
+
+    'assent me receipts --verify FILE' checks a saved one without a network.
+    """
     with _parts() as parts:
         receipts = parts.home.receipts()
         if not receipts:
             _fail("No receipt was given on this device.")
-        text = json.dumps([json.loads(stored.to_json()) for stored in receipts], indent=1)
         if save is None:
-            typer.echo(text)
+            typer.echo(json.dumps([json.loads(stored.to_json()) for stored in receipts], indent=1))
             return
-        save.write_text(text + "\n", encoding="utf-8")
-        typer.echo(f"Saved {len(receipts)} to {save}.")
+        from assent.client.files import write_private
+        from assent.contracts.envelope import read_unverified
+        from assent.contracts.statements import Receipt
+
+        for stored in receipts:
+            record = read_unverified(stored.receipt, Receipt).record
+            write_private(save / f"{record}.receipt.json", stored.to_json())
+        typer.echo(f"Saved {len(receipts)} in {save}.")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from assent_server.embedded import Layout
 from assent_server.failures import failures
 from assent_server.supervisor import NotStarted, Service, Supervisor
 from assent_service.hygiene import set_up_logging
-from assent_service.migrating import DatabaseUnusable, migrate
+from assent_service.migrating import DatabaseUnusable, check_migrated, migrate
 from assent_service.web import new_app
 
 app = typer.Typer(
@@ -481,8 +481,10 @@ def _custodian_config(config: Path | None, data: Path) -> Path | None:
 
 @contextmanager
 def _opened(config: Path | None) -> Iterator[Custodian]:
-    opened = open_custodian(CustodianSettings.load(config))
+    settings = CustodianSettings.load(config)
+    opened = open_custodian(settings)
     try:
+        check_migrated("custodian", settings.database)
         yield opened
     finally:
         opened.close()

@@ -6,15 +6,21 @@ The migrations live in `migrations/` at the top of the repository and are instal
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import as_file, files
 from typing import Literal
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import text
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from assent_service.database import open_engine
+
+Service = Literal["collector", "custodian"]
 
 _LOCK = 0x617373656E74
 """PostgreSQL advisory lock of migrations: "assent" in ASCII."""
@@ -28,23 +34,44 @@ class DatabaseUnusable(Exception):
         return cls(f"the database cannot be used ({type(error).__name__})")
 
 
-def migrate(service: Literal["collector", "custodian"], url: str) -> None:
+def migrate(service: Service, url: str) -> None:
     """Upgrade `url` to the newest revision of `service`. Running it again changes nothing.
 
     Replicas may do so at once: on PostgreSQL they queue on an advisory lock, on SQLite on the one writer. Raises
     DatabaseUnusable.
     """
-    with as_file(files("assent_migrations") / service) as scripts:
+    with _scripts(service) as config, _connected(url) as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def check_migrated(service: Service, url: str) -> None:
+    """Raises DatabaseUnusable unless `url` is at the newest revision of `service`."""
+    with _scripts(service) as config, _connected(url) as connection:
+        newest = ScriptDirectory.from_config(config).get_current_head()
+        if MigrationContext.configure(connection).get_current_revision() != newest:
+            raise DatabaseUnusable(
+                f"the {service}'s database is not of this version; run `assent-server migrate {service}`"
+            )
+
+
+@contextmanager
+def _scripts(service: Service) -> Iterator[Config]:
+    with as_file(files("assent_migrations") / service) as folder:
         config = Config()
-        config.set_main_option("script_location", str(scripts))
-        engine = open_engine(url)
-        try:
-            with engine.begin() as connection:
-                if engine.dialect.name == "postgresql":
-                    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
-        except SQLAlchemyError as error:
-            raise DatabaseUnusable.because(error) from error
-        finally:
-            engine.dispose()
+        config.set_main_option("script_location", str(folder))
+        yield config
+
+
+@contextmanager
+def _connected(url: str) -> Iterator[Connection]:
+    engine = open_engine(url)
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except SQLAlchemyError as error:
+        raise DatabaseUnusable.because(error) from error
+    finally:
+        engine.dispose()

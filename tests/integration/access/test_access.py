@@ -37,6 +37,8 @@ from assent.transparency.proof import LogProof
 from assent.transparency.tiles import entry_bundles, parse_bundle, verify_leaves
 from assent_custodian import halt
 from assent_custodian.grants import service as grants
+from assent_custodian.keys import erasure
+from assent_custodian.leases import domain
 from assent_custodian.leases.models import LeaseRow
 
 
@@ -546,6 +548,23 @@ def test_a_person_opens_their_own_recordings_and_no_others_also_after_withdrawin
     assert set(refused.values()) == {"not-leased"}
     tickets = [access.custodian.read(envelope, Ticket) for envelope in job.answer.tickets]
     assert all(len(ticket.streams) == 1 for ticket in tickets)
+
+
+@ON_BOTH
+def test_a_key_that_is_destroyed_while_its_release_is_checked_is_refused_alone(
+    access: AccessWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On PostgreSQL the night may destroy a key after the release looked at the stream and before it takes the key."""
+    person = access.people[0]
+    job = access.job()
+    assert job.open(person, own=own(access)).status_code == 200
+    mine = access.recorded[:2]
+    with access.custodian.custodian.database.transaction() as session:
+        erasure.erase(session, access.custodian.custodian, [mine[0].certificate.stream])
+    monkeypatch.setattr(domain, "why_not", lambda *_args: None)  # as it was seen a moment before
+    keys, refused = job.release(mine)
+    assert set(keys) == {mine[1].segment.id}
+    assert refused == {mine[0].segment.id: "erased"}
 
 
 def test_opening_ones_own_data_does_not_say_in_the_log_who_did(access: AccessWorld) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from assent.contracts.keys import SigningKey
 from assent.contracts.problems import Code
 from assent.contracts.statements import Stored, StreamCertificate
 from assent.sealing.segments import SealedSegment, body_size, parse_header
+from assent_service import web
 
 
 def _refusal(call: Any, *arguments: Any) -> Refused:
@@ -298,6 +300,45 @@ def test_a_slow_body_is_dropped_and_leaves_nothing(tmp_path: Path) -> None:
         assert world.files() == []
         with client_of(world, url) as client:
             assert upload(client, segment).hash == segment.id
+
+
+def test_a_body_that_drips_is_dropped_although_it_never_stops(tmp_path: Path) -> None:
+    world = World.new(tmp_path, idle_timeout_s=1, slowest_bytes_per_s=1_000_000)
+    recording = Recording()
+    world.register(recording)
+    segment = recording.segment(b"x" * 100_000)
+    with serving_collector(world) as url:
+        host, port = url.removeprefix("http://").split(":")
+        fields = "".join(f"{name}: {value}\r\n" for name, value in preamble_of(segment).items())
+        with socket.create_connection((host, int(port)), timeout=20) as connection:
+            target = f"/v1/streams/{recording.stream}/segments/0"
+            start = f"PUT {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(segment.body)}\r\n{fields}\r\n"
+            connection.sendall(start.encode())
+            connection.settimeout(0.1)
+            answer, sent = b"", 0
+            while not answer and sent < len(segment.body):
+                connection.sendall(segment.body[sent : sent + 10])
+                sent += 10
+                with suppress(TimeoutError):
+                    answer = connection.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert sent < 1000
+        assert world.files() == []
+
+
+@pytest.mark.parametrize("route", ["PUT /v1/streams/{stream}/records/0", "POST /v1/fetch/streams"])
+def test_a_statement_that_stops_arriving_is_answered_and_let_go(
+    lite: World, monkeypatch: pytest.MonkeyPatch, route: str
+) -> None:
+    monkeypatch.setattr(web, "BODY_TIMEOUT_S", 0.5)
+    recording = Recording()
+    lite.register(recording)
+    with serving_collector(lite) as url:
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=20) as connection:
+            start = f"{route.format(stream=recording.stream)} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{{"
+            connection.sendall(start.encode())
+            assert connection.recv(4096).startswith(b"HTTP/1.1 408 ")
 
 
 def test_a_client_that_hangs_up_leaves_nothing(lite: World) -> None:

@@ -255,7 +255,9 @@ def test_the_vault_opens_what_was_sealed_to_a_stream(kim: Member) -> None:
     sealed, data_key, stream = segment(kim)
     custodian = kim.world.custodian
     with custodian.database.reading() as session:
-        opened = vault.open_sealed(session, custodian.keks, sealed.header, sealed.sealed_key, stream)
+        door = vault.Vault(session, custodian.keks)
+        assert door.take(stream) == set()
+        opened = door.open_sealed(sealed.header, sealed.sealed_key, stream)
     assert opened.to_bytes() == data_key
 
 
@@ -264,6 +266,7 @@ def test_the_vault_opens_nothing_under_another_stream_or_header(lee: Member) -> 
     custodian = lee.world.custodian
     with custodian.database.reading() as session:
         door = vault.Vault(session, custodian.keks)
+        door.take(first, second)
         for header, sealed_key, stream in (
             (one.header, one.sealed_key, second),
             (two.header, one.sealed_key, second),
@@ -276,12 +279,12 @@ def test_the_vault_opens_nothing_under_another_stream_or_header(lee: Member) -> 
 
 
 def test_a_wrapped_key_moved_to_another_row_does_not_unwrap(lee: Member) -> None:
-    (one, _, first), (_, _, second) = segment(lee), segment(lee)
+    first, second = segment(lee)[2], segment(lee)[2]
     custodian = lee.world.custodian
     with custodian.database.transaction() as session:
         session.get_one(VaultKey, first).wrapped = session.get_one(VaultKey, second).wrapped
     with custodian.database.reading() as session, pytest.raises(WrapInvalid):
-        vault.open_sealed(session, custodian.keks, one.header, one.sealed_key, first)
+        vault.Vault(session, custodian.keks).take(second, first)
 
 
 def test_a_destroyed_vault_key_opens_nothing_and_shows_nothing(lee: Member) -> None:
@@ -291,9 +294,11 @@ def test_a_destroyed_vault_key_opens_nothing_and_shows_nothing(lee: Member) -> N
         assert erasure.erase(session, custodian, [stream]) == 1
         assert erasure.erase(session, custodian, [stream]) == 0
     with custodian.database.reading() as session:
-        with pytest.raises(vault.VaultKeyGone):
-            vault.open_sealed(session, custodian.keks, sealed.header, sealed.sealed_key, stream)
-        assert repr(vault.Vault(session, custodian.keks)) == "Vault()"
+        door = vault.Vault(session, custodian.keks)
+        assert door.take(stream) == {stream}
+        with pytest.raises(KeyError):
+            door.open_sealed(sealed.header, sealed.sealed_key, stream)
+        assert repr(door) == "Vault()"
 
 
 def test_tombstones_can_name_hours(lee: Member) -> None:

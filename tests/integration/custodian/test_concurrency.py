@@ -20,7 +20,15 @@ from assent.contracts.envelope import sign
 from assent.contracts.ids import Modality, new_id
 from assent.contracts.keys import SigningKey
 from assent.contracts.problems import Code
-from assent.contracts.statements import Mode, Role, RoleCountersignature, RoleProposal, Withdrawal
+from assent.contracts.statements import (
+    Mode,
+    Role,
+    RoleCountersignature,
+    RoleProposal,
+    StreamCertificate,
+    Withdrawal,
+)
+from assent.contracts.wire import CertificatesAnswer
 from assent_custodian.app import app_for
 from assent_custodian.auth import Asker, Stated
 from assent_custodian.consent.domain import Use
@@ -201,6 +209,28 @@ def test_a_stream_certified_while_a_withdrawal_comes_in_is_closed_by_it(world: C
     assert answers == [200]
     with world.custodian.database.reading() as session:
         assert [stream.erased for stream in session.scalars(select(Stream))] == ["2026-11-23"]
+
+
+def test_the_same_stream_key_certified_twice_at_once_is_one_stream(world: CustodianWorld) -> None:
+    """An agent that got no answer asks again, while its first question is still being answered."""
+    world.add_purpose()
+    (kim,) = world.add_participants(1)
+    request, _ = kim.certificate_request(modalities=(Modality.POINTER,))
+    again = request.model_copy(update={"nonce": new_id()})
+    answers: list[httpx2.Response] = []
+    body = sign(again, kim.device).to_json()
+    thread = threading.Thread(target=lambda: answers.append(world.post("/v1/certificates", body)))
+    with world.custodian.database.transaction() as session:
+        asker = Asker(kim.person, kim.device.public.id, "device", frozenset(), False)
+        (first,) = certify(session, world.custodian, request, asker).certificates
+        thread.start()
+        thread.join(timeout=0.5)
+    thread.join(timeout=60)
+    assert first is not None
+    assert answers[0].status_code == 200, answers[0].text
+    (second,) = CertificatesAnswer.parse(answers[0].content).certificates
+    assert second is not None
+    assert world.read(second, StreamCertificate).stream == world.read(first, StreamCertificate).stream
 
 
 def test_a_receipt_that_arrives_during_its_withdrawal_is_refused(world: CustodianWorld) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -206,6 +208,20 @@ def test_migrating_twice_changes_nothing(founded: Path) -> None:
         for _ in range(2):
             done = _run("migrate", service, "--config", str(founded / f"{service}.toml"), "--json")
             assert json.loads(done.stdout) == {"service": service, "migrated": True}
+
+
+def test_a_database_of_another_version_is_named_and_not_touched(founded: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(founded, data)
+    for file in data.glob("*.toml"):
+        file.write_text(file.read_text().replace(str(founded), str(data)))
+    with closing(sqlite3.connect(data / "custodian" / "custodian.db")) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+        connection.commit()
+    for command in (("rotate",), ("halt", "--reason", "a fault")):
+        done = _run(*command, "--data", str(data))
+        assert done.returncode == 1
+        assert "run `assent-server migrate custodian`" in done.stderr
 
 
 @pytest.mark.parametrize("service", ["collector", "custodian"])

@@ -158,7 +158,7 @@ def test_after_a_stop_nothing_of_before_is_left() -> None:
 
 
 def say(state: ConsentState, **facts: object) -> str:
-    known: dict[str, object] = {"arrived_ns": {}, "failure": "", "started_ns": 0, "now_ns": 0, **facts}
+    known: dict[str, object] = {"arrived_ns": {}, "failure": "", "asking": False, "started_ns": 0, "now_ns": 0, **facts}
     return tell(state, **known).state  # type: ignore[arg-type]
 
 
@@ -172,6 +172,9 @@ def test_green_only_while_things_arrive() -> None:
     assert say(RECORDING, failure="The X server is gone.") == "trouble"
 
 
+UNANSWERED = (replace(RECORDING, clock_sane=None), replace(RECORDING, certificates=()))
+
+
 @pytest.mark.parametrize(
     ("state", "said"),
     [
@@ -181,10 +184,15 @@ def test_green_only_while_things_arrive() -> None:
         (replace(RECORDING, halted="x"), "off"),
         (replace(RECORDING, indicator=False), "trouble"),
         (replace(RECORDING, clock_sane=None), "trouble"),
+        (replace(RECORDING, clock_sane=False), "trouble"),
         (replace(RECORDING, troubles=frozenset({Trouble.DISK})), "trouble"),
         (replace(RECORDING, certificates=()), "trouble"),
     ],
 )
 def test_every_reason_has_a_state_and_a_sentence(state: ConsentState, said: str) -> None:
     assert say(state) == said
-    assert tell(state, arrived_ns={}, failure="", started_ns=0, now_ns=0).sentence.endswith(".") or state.halted
+    assert (say(state, asking=True) == said) == (state not in UNANSWERED), "only what an answer can change waits for it"
+    assert (
+        tell(state, arrived_ns={}, failure="", asking=False, started_ns=0, now_ns=0).sentence.endswith(".")
+        or state.halted
+    )

@@ -32,6 +32,9 @@ SENTENCES: Mapping[Why, str] = {
     Why.NO_CERTIFICATE: "There is no permission from the custodian yet. Nothing is recorded.",
 }
 
+ASKING = "Asking the custodian for permission. Nothing is recorded yet."
+ANSWERED_BY_THE_CUSTODIAN = frozenset({Why.CLOCK, Why.NO_CERTIFICATE})
+
 QUIET = frozenset({Why.ENDED, Why.NO_RECEIPT, Why.SWITCHED_OFF, Why.HALTED})
 """Reasons that are no trouble: it is off."""
 
@@ -45,11 +48,23 @@ class Told:
 
 
 def tell(
-    state: ConsentState, *, arrived_ns: Mapping[Modality, int], failure: str, started_ns: int, now_ns: int
+    state: ConsentState,
+    *,
+    arrived_ns: Mapping[Modality, int],
+    failure: str,
+    asking: bool,
+    started_ns: int,
+    now_ns: int,
 ) -> Told:
-    """What to say. `arrived_ns`: when something of each modality last arrived, monotonic; `failure`: of the source."""
+    """What to say.
+
+    `arrived_ns`: when something of each modality last arrived, monotonic. `failure`: of the source. `asking`: the
+    custodian is being asked, and nothing went wrong so far.
+    """
     why = state.why
     if why is not None:
+        if why in ANSWERED_BY_THE_CUSTODIAN and asking and state.clock_sane is not False:
+            return Told("off", ASKING)
         if why is Why.HALTED and state.halted:
             return Told("off", f"The programme is halted: {state.halted}")
         if why in (Why.PAUSED, Why.LOCKED):

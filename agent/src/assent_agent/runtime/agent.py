@@ -817,6 +817,7 @@ class Agent:
             self._state,
             arrived_ns={} if session is None else session.arrived_ns,
             failure="" if session is None else session.failure,
+            asking=bool(self._asking & {"news", "certificates"}) and not self._custodian_trouble,
             started_ns=self._capture_began_ns,
             now_ns=now.t_ns,
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from assent.contracts.envelope import Envelope
@@ -81,7 +82,13 @@ def _one(session: Session, custodian: Custodian, wanted: StreamWanted, receipt: 
     _check_stream_key(wanted.stream_key)
     stream = _existing(session, wanted, receipt, asker)
     if stream is None:
-        stream = _new(session, custodian, _Wanted(wanted, until, receipt.record, asker))
+        try:
+            with session.begin_nested():
+                stream = _new(session, custodian, _Wanted(wanted, until, receipt.record, asker))
+        except IntegrityError as error:
+            stream = _existing(session, wanted, receipt, asker)  # the same request, sent twice, was a moment faster
+            if stream is None:
+                raise Refused("the stream key is used already") from error
     certificate = StreamCertificate(
         stream=stream.id,
         stream_key=stream.stream_key,

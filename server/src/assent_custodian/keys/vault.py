@@ -21,10 +21,6 @@ _BATCH = 500
 """Values in one IN list."""
 
 
-class VaultKeyGone(Exception):
-    """The vault key of this stream was destroyed: nothing sealed to it will ever open again."""
-
-
 class Vault:
     """Opens sealed keys. Make one for each transaction, and drop it: it remembers what it unwrapped.
 
@@ -37,21 +33,11 @@ class Vault:
         self._kek_of: dict[int, bytes] = {}
         self._key_of: dict[str, HybridPrivateKey] = {}
 
-    def open_sealed(self, header: bytes, sealed_key: bytes, stream: str) -> DataKey:
-        """The data key of a segment of `stream`.
-
-        Raises HeaderInvalid or SealInvalid (damaged, or of another stream or header: the seal binds the header), and
-        what `take` raises if the key was not taken before.
-        """
-        if stream not in self._key_of:
-            self.take(stream)
-        return open_sealed_key(sealed_key, header, self._key_of[stream])
-
-    def take(self, *streams: str) -> None:
+    def take(self, *streams: str) -> set[str]:
         """Unwrap the vault keys of these streams now, in this transaction; opening then needs the database no more.
 
-        They cannot be destroyed before the transaction ends: a withdrawal waits for it. Raises VaultKeyGone or
-        WrapInvalid.
+        They cannot be destroyed before the transaction ends: a withdrawal waits for it. Returns those of the streams
+        whose key was destroyed already: nothing sealed to it will ever open again. Raises WrapInvalid.
         """
         for start in range(0, len(streams), _BATCH):
             rows = self._session.scalars(
@@ -65,8 +51,14 @@ class Vault:
                     self._kek_of[row.generation] = self._keks.read(row.generation)
                 raw = unwrap(row.wrapped, self._kek_of[row.generation], row.stream, row.generation)
                 self._key_of[row.stream] = HybridPrivateKey.from_private_bytes(raw)
-        if any(stream not in self._key_of for stream in streams):
-            raise VaultKeyGone("the vault key of a stream was destroyed")
+        return {stream for stream in streams if stream not in self._key_of}
+
+    def open_sealed(self, header: bytes, sealed_key: bytes, stream: str) -> DataKey:
+        """The data key of a segment of `stream`, whose vault key was taken.
+
+        Raises HeaderInvalid or SealInvalid: damaged, or of another stream or header (the seal binds the header).
+        """
+        return open_sealed_key(sealed_key, header, self._key_of[stream])
 
     def __repr__(self) -> str:
         return "Vault()"
@@ -80,8 +72,3 @@ def alive(session: Session, streams: Sequence[str]) -> set[str]:
             session.scalars(select(VaultKey.stream).where(VaultKey.stream.in_(streams[start : start + _BATCH])))
         )
     return found
-
-
-def open_sealed(session: Session, keks: KekFolder, header: bytes, sealed_key: bytes, stream: str) -> DataKey:
-    """`Vault.open_sealed` for a single segment."""
-    return Vault(session, keks).open_sealed(header, sealed_key, stream)

@@ -362,7 +362,9 @@ def release(custodian: Custodian, body: ReleaseBody) -> ReleaseAnswer:
             else:
                 refused[one.segment] = reason
         door = vault.Vault(session, custodian.keks)
-        door.take(*sorted({one.stream for one in permitted}))
+        gone = door.take(*sorted({one.stream for one in permitted}))
+        refused.update((one.segment, "erased") for one in permitted if one.stream in gone)
+        permitted = [one for one in permitted if one.stream not in gone]
         row.released += len(permitted)
         lease_hash, receiving = bytes.fromhex(row.hash), HybridPublicKey.from_text(row.job_receiving_key)
     opened: list[tuple[bytes, DataKey]] = []
