@@ -28,8 +28,8 @@ class Step(StrEnum):
 
     RECEIVING = "receiving"
     RECEIVED = "received"
-    SYNCED = "synced"
     RENAMED = "renamed"
+    SYNCED = "synced"
     KEPT = "kept"
     COMMITTING = "committing"
     COMMITTED = "committed"
@@ -147,10 +147,6 @@ class _IncomingFile:
         self._hook(Step.RECEIVED)
         midnight = datetime.combine(parse_day(day), datetime.min.time(), UTC).timestamp()
         os.utime(self._file.fileno(), (midnight, midnight))
-        os.fsync(self._file.fileno())
-        self._file.close()
-        self._file = None
-        self._hook(Step.SYNCED)
         folder = self._days / day
         if not folder.exists():
             folder.mkdir(mode=0o700, exist_ok=True)
@@ -160,6 +156,10 @@ class _IncomingFile:
         self._path = kept
         self._hook(Step.RENAMED)
         os.utime(folder, (midnight, midnight))
+        os.fsync(self._file.fileno())  # after the rename, so that a journalling file system writes both at once
+        self._file.close()
+        self._file = None
+        self._hook(Step.SYNCED)
         _sync_folder(folder)
         self._hook(Step.KEPT)
         return kept.name

@@ -1,6 +1,6 @@
 """Uploads: checked before a byte of the body is read, stored exactly once, answered once a power cut cannot undo it.
 
-The order of a segment's writes: body to a temporary file while it is hashed, digest checked, file fsynced, renamed,
+The order of a segment's writes: body to a temporary file while it is hashed, digest checked, renamed, file fsynced,
 folder fsynced, row committed, answer signed. A crash before the commit leaves a body that no row names, which the sweep
 removes; a crash after it leaves a stored segment, and the same segment sent again gets the same answer. As long as it
 is in doubt whether the row was committed the body stays, and no answer is given for a body that is not there.

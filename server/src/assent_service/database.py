@@ -19,12 +19,17 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.orm import Session, sessionmaker
 
 BUSY_TIMEOUT_MS = 30_000
+WORKER_THREADS = 40
+"""So many threads answer requests (anyio's default)."""
 
 
 def open_engine(url: str) -> Engine:
     """An engine for `sqlite:///FILE` or `postgresql+psycopg://…`. Opens no connection yet."""
     if url.startswith("sqlite"):
-        engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000})
+        arguments = {"check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000}
+        engine = create_engine(
+            url, connect_args=arguments, pool_size=WORKER_THREADS
+        )  # beyond it each request opens its own
 
         @event.listens_for(engine, "connect")
         def _prepare(connection: sqlite3.Connection, _record: object) -> None:
