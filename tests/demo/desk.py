@@ -14,9 +14,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
-from PIL import Image, ImageDraw, ImageFont
+import numpy as np
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from assent.contracts.events import Rect
+from assent_agent.ui.icons import COLOURS
 from tests.demo.processes import wait_for
 from tests.exposure.canary import TILE_SIDE, Marker
 from tests.simulators.desktop import PROGRAMS, Desktop
@@ -30,6 +32,9 @@ MOUSE_MS = 8
 """Between reports of the mouse: 125 Hz."""
 
 BACKGROUND = 0x2B3A4F
+NEAR = 60
+"""Sum of the differences of red, green and blue up to which two colours count as the same."""
+
 LETTER = (
     "Dear colleagues, here are the figures for the third quarter.",
     "Travel costs rose by 4.7 per cent, because of two trade fairs.",
@@ -214,6 +219,20 @@ class Desk:
 
     def icon_is_shown(self) -> bool:
         return self._seek(_is_icon) is not None
+
+    def icon_state(self, path: Path) -> str | None:
+        """Which state the tray icon shows, told by its colour in a screenshot. None when there is no icon."""
+        place = self._seek(_is_icon)
+        if place is None:
+            return None
+        with Image.open(self._desktop.screenshot(path)) as picture:
+            box = (place.x, place.y, place.x + place.width, place.y + place.height)
+            pixels = np.asarray(picture.convert("RGB").crop(box), dtype=int)
+        path.unlink()
+        distances = {
+            state.value: np.abs(pixels - ImageColor.getrgb(colour)).sum(axis=2) for state, colour in COLOURS.items()
+        }
+        return max(distances, key=lambda state: int((distances[state] < NEAR).sum()))
 
     def _seek(self, wanted: Callable[[Rect, int], bool]) -> Rect | None:
         """The place of the agent's first visible window (and its depth among windows) that is wanted."""

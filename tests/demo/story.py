@@ -256,12 +256,14 @@ class Story:
             off["state"] == "off" and off["segments_waiting"] == 0,
             "the agent is off until she agrees, and its tray icon says so",
         )
+        tray = [self._tray("off")]
         menus = [("off, before consent", self._menu("off"))]
         self._invite_the_others_to_begin()
         self.desk.open_programs()
         self.day = today()
         self._give(ada)
         self._wait_for_state(ada, "recording")
+        tray.append(self._tray("recording"))
         self.show.tick("she agreed to pointer, keyboard (text), screen and context, for that purpose: recording")
         self.show.doing("Ada works: she writes, scrolls, draws, and looks up a password")
         before = cpu_seconds(self.agent.pid), time.monotonic()
@@ -272,6 +274,7 @@ class Story:
         status = done(ada.agent("status", "--json")).json
         done(ada.agent("pause", "--json"))
         self._wait_for_state(ada, "paused")
+        tray.append(self._tray("paused"))
         menus.append(("paused", self._menu("paused")))
         self.outcomes.figures["agent"] = {
             "cpu_percent_of_one_core": round(100 * used / lasted, 1),
@@ -289,7 +292,21 @@ class Story:
             compose(pictures, self.pictures / "tray.png")
             for _, path in pictures:
                 path.unlink()
-        self.show.tick("paused: the tray says so, and what was open is sealed")
+        self.expect(
+            "tray-says-what-is",
+            "the tray icon on her screen showed off, recording and paused, each when it was so",
+            ", ".join(map(str, tray)),
+            tray == ["off", "recording", "paused"],
+            "paused: the tray says so, and what was open is sealed",
+        )
+
+    def _tray(self, expected: str) -> str | None:
+        """What the tray icon shows: as soon as it shows what is expected, or after a second."""
+        assert self.desk is not None
+        until = time.monotonic() + 1
+        while (seen := self.desk.icon_state(self.pictures / "icon.png")) != expected and time.monotonic() < until:
+            time.sleep(0.1)
+        return seen
 
     def _menu(self, name: str) -> Path | None:
         path = self.pictures / f"menu-{name}.png"

@@ -16,6 +16,7 @@ OUTCOMES = (
     "roles-countersigned",
     "off-by-default",
     "recorded-while-she-worked",
+    "tray-says-what-is",
     "nine-more",
     "spool-is-sealed",
     "catalogue-in-tens",

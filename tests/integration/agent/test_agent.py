@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from assent.contracts.keys import SigningKey
 from assent.contracts.wire import ReceiptState
 from assent.sealing.segments import open_body, open_sealed_key
 from assent_agent.core.consent import Why
+from assent_agent.ports import IndicatorState, StatusFacts
 from assent_agent.runtime.agent import Agent
 from assent_agent.settings import AgentSettings
 from assent_agent.spool.disk import RealDisk
@@ -449,23 +451,28 @@ def test_a_revoked_stream_is_destroyed_only_with_the_custodians_word(
     assert world.kept() == []
 
 
+class FakeIndicator:
+    """An indicator without a screen: a test says whether it can be seen, and reads what it was told."""
+
+    seen = False
+    removed = False
+    facts = StatusFacts(IndicatorState.OFF)
+
+    def show(self, facts: StatusFacts) -> None:
+        self.facts = facts
+
+    def shown(self) -> bool:
+        return self.seen
+
+    def open(self, view: object) -> None:
+        self.view = view
+
+    def remove(self) -> None:
+        self.removed = True
+
+
 def test_no_indicator_no_recording(around: Surroundings, replay: Path) -> None:
-    class Hidden:
-        seen = False
-
-        def show(self, facts: object) -> None:
-            self.facts = facts
-
-        def shown(self) -> bool:
-            return self.seen
-
-        def open(self, view: object) -> None:
-            self.view = view
-
-        def remove(self) -> None:
-            self.removed = True
-
-    indicator = Hidden()
+    indicator = FakeIndicator()
     around.give(Modality.POINTER)
     agent = around.agent(replay, indicator=indicator)
     with running(agent):
@@ -475,6 +482,22 @@ def test_no_indicator_no_recording(around: Surroundings, replay: Path) -> None:
         indicator.seen = False
         wait_until(lambda: status(agent)["why"] == Why.NO_INDICATOR, "stopped")
     assert indicator.removed
+
+
+def test_the_indicator_is_told_of_a_change_before_the_next_second(around: Surroundings, replay: Path) -> None:
+    indicator = FakeIndicator()
+    indicator.seen = True
+    around.give(Modality.POINTER)
+    agent = around.agent(replay, indicator=indicator)
+    with running(agent):
+        wait_until(lambda: recording(agent), "recording")
+        for _ in range(6):  # by luck alone it would be shown in time once, not six times
+            say(agent, "pause")
+            time.sleep(0.3)
+            assert indicator.facts.state is IndicatorState.PAUSED
+            say(agent, "resume")
+            time.sleep(0.3)
+            assert indicator.facts.state is not IndicatorState.PAUSED
 
 
 def test_a_pause_until_i_resume_survives_a_restart(around: Surroundings, replay: Path) -> None:

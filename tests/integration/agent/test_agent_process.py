@@ -14,6 +14,7 @@ from tests.simulators.agent_device import Device, a_device
 from tests.simulators.agents import PURPOSE, wait_until, write_replay
 
 from assent.client.credentials import CredentialStore
+from assent.client.receipts import ReceiptFile, check_receipt
 from assent.contracts.codes import InvitationCode
 from assent.contracts.ids import Modality
 
@@ -57,6 +58,10 @@ def test_from_an_invitation_to_a_stored_recording_and_back_to_nothing(enrolled: 
     assert shown["choices"] == [["keyboard", PURPOSE], ["pointer", PURPOSE]]
     assert shown["keyboard_mode"] == "shape"
     assert "salt" in device.command("consent", "receipt")
+    device.command("consent", "receipt", "--save", str(device.folder / "saved"))
+    (saved,) = (device.folder / "saved").glob("*.receipt.json")
+    statement_key = device.desk.issuer.statement_key.public
+    assert check_receipt(ReceiptFile.read(saved.read_bytes()), statement_key, device.desk.person).device_key_checked
     process = device.start(replay)
     wait_until(device.recording, "recording")
     socket = device.folder / "agent" / "control.sock"

@@ -159,6 +159,7 @@ class Agent:
         self._inbox: queue.SimpleQueue[_Inbox] = queue.SimpleQueue()
         self._later: deque[ConsentEvent] = deque()
         self._state = ConsentState()
+        self._shown = ConsentState()
         self._capture: Capture | None = None
         now = self._now()
         self.spool = Spool(
@@ -295,6 +296,8 @@ class Agent:
             self._session.pump(self._run.recorder)
             self._seal(self._run.recorder.tick(now))
             self._watch_session(self._session)
+        if self._state != self._shown:
+            self._show(now)
         if not self._due("second", SECOND_NS):
             return
         self._step(consent.Ticked(now.wall))
@@ -789,6 +792,8 @@ class Agent:
                 assert_never(page)
 
     def _show(self, now: Instant) -> None:
+        """Tell the indicator: every second, since facts grow old, and at once when something changed."""
+        self._shown = self._state
         if self._indicator is None:
             return
         told = self._tell(now)
