@@ -20,9 +20,8 @@ from assent.contracts.statements import ReleaseRequest
 from assent.contracts.wire import ReleaseBody
 from assent.sealing import hpke
 from assent.sealing.segments import SealedSegment, seal_segment
-from assent_custodian.keys.keks import KekFolder
+from assent_custodian.keys.keks import unwrap_rows
 from assent_custodian.keys.models import VaultKey
-from assent_custodian.keys.wrapping import unwrap
 from assent_custodian.leases import service
 from tests.bench._timing import interleaved_ms
 from tests.simulators.access import AccessWorld
@@ -94,15 +93,9 @@ def _body(job: Any, segments: list[tuple[str, SealedSegment]]) -> bytes:
 
 
 def _vault_keys(world: CustodianWorld) -> dict[str, hpke.HybridPrivateKey]:
-    keks = KekFolder(world.settings.keks)
     with world.custodian.database.reading() as session:
-        rows = session.query(VaultKey).all()
-        return {
-            row.stream: hpke.HybridPrivateKey.from_private_bytes(
-                unwrap(row.wrapped, keks.read(row.generation), row.stream, row.generation)
-            )
-            for row in rows
-        }
+        private = unwrap_rows(world.custodian.keks, session.query(VaultKey).all())
+    return {stream: hpke.HybridPrivateKey.from_private_bytes(raw) for stream, raw in private.items()}
 
 
 if __name__ == "__main__":

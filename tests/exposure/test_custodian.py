@@ -330,7 +330,7 @@ def test_row_23_keys_and_plaintext_show_nothing_when_printed(in_use: Populated) 
                 assert form not in text
     error = ""
     try:
-        in_use.world.custodian.keks.read(99)
+        in_use.world.custodian.keks.check(99)
     except NotReady:
         error = traceback.format_exc()
     assert "99" in error

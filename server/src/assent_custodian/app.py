@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
+import structlog
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
@@ -36,6 +37,7 @@ from assent_custodian.orders import endpoints as orders
 from assent_custodian.people import endpoints as people
 from assent_custodian.purposes import endpoints as purposes
 from assent_custodian.settings import Settings
+from assent_service.problems import response_for
 from assent_service.web import new_app
 
 ROUTERS: tuple[APIRouter, ...] = (
@@ -52,6 +54,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     audit.router,
 )
 """The one obvious place to add a feature's routes."""
+
+_log = structlog.get_logger("assent.custodian")
 
 Notifier = Callable[[Session, str, str], tuple[Notification, ...]]
 NOTIFIERS: tuple[Notifier, ...] = (told.news_of_person,)
@@ -75,6 +79,7 @@ def app_for(custodian: Custodian) -> FastAPI:
             raise Problem(Code.CLOSED, "keys, directory or database cannot be read") from error
 
     app = new_app("Assent custodian", ready, _limit_for)
+    app.add_exception_handler(NotReady, _not_ready)
     app.state.custodian = custodian
     app.state.notifiers = NOTIFIERS
     app.router.lifespan_context = _lifespan
@@ -85,6 +90,12 @@ def app_for(custodian: Custodian) -> FastAPI:
             raise NotReady(f"the route {route.path} has no guard")
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     return app
+
+
+async def _not_ready(_request: Request, _error: Exception) -> Response:
+    """A KEK, or the token that keeps it, cannot be used: what needs it is refused, and nothing was changed."""
+    _log.warning("keys-not-ready", hint="assent-server doctor says why")
+    return response_for(Problem(Code.CLOSED, "the keys cannot be used now; the operator's `doctor` says why"))
 
 
 def guarded_routes() -> tuple[APIRoute, ...]:

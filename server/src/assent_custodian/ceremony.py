@@ -29,8 +29,8 @@ from assent_custodian.context import LOG_KEY_FILE, STATEMENT_KEY_FILE, Clock, Cu
 from assent_custodian.custody import Custody, assess
 from assent_custodian.directory import ROOT_KEY_FILE, read_directory
 from assent_custodian.files import NotReady, make_private_folder, read_secret, write_file
-from assent_custodian.keys.keks import KekFolder
 from assent_custodian.keys.models import Generation
+from assent_custodian.keys.stores import open_keks
 from assent_custodian.log import service as log
 from assent_custodian.night import note_done
 from assent_custodian.people import service as people
@@ -94,6 +94,9 @@ def init(
         if place.exists():
             raise NotReady(f"{place.name} exists already: this folder has a custodian, or an unfinished one")
     _check_keys(collector_key, witnesses)
+    keks = open_keks(settings)
+    if keks.has(1):
+        raise NotReady("the place for KEKs has those of another installation: give this one an empty folder or token")
     now = clock()
     make_private_folder(settings.data_dir)
     make_private_folder(settings.keys)
@@ -104,7 +107,8 @@ def init(
     write_file(settings.keys / STATEMENT_KEY_FILE, statement.to_pem())
     write_file(settings.keys / LOG_KEY_FILE, log_key.to_pem())
     write_file(settings.keys / ROOT_KEY_FILE, f"{root.public.text}\n".encode(), 0o644)
-    check = KekFolder(settings.keks).create(1)
+    check = keks.create(1)
+    keks.close()
     offer = policy or default_policy(organisation, agreement, dpia, applications)
     write_file(settings.policy, policy_bytes(offer), 0o644)
     parts = urlsplit(custodian_url)

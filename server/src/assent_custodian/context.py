@@ -14,7 +14,8 @@ from assent.transparency.note import Signer, VerifierKey
 from assent_custodian.consent.offer import OfferPolicy, read_policy
 from assent_custodian.directory import ROOT_KEY_FILE, Current, DirectoryBook
 from assent_custodian.files import NotReady, read_secret
-from assent_custodian.keys.keks import KekFolder
+from assent_custodian.keys.keks import Keks
+from assent_custodian.keys.stores import open_keks
 from assent_custodian.log.service import HeadMemory
 from assent_custodian.settings import Settings
 from assent_service.database import Database
@@ -32,7 +33,7 @@ def wall_clock() -> datetime:
 
 @dataclass(frozen=True)
 class Custodian:
-    """The running custodian. It holds the folder of KEKs, but only `keys.vault` opens anything with it."""
+    """The running custodian. It holds the store of KEKs, but only `keys.vault` opens anything with it."""
 
     settings: Settings
     database: Database
@@ -42,7 +43,7 @@ class Custodian:
     head_memory: HeadMemory
     book: DirectoryBook
     offer: OfferPolicy
-    keks: KekFolder
+    keks: Keks
 
     @property
     def directory(self) -> Current:
@@ -63,6 +64,7 @@ class Custodian:
 
     def close(self) -> None:
         self.database.close()
+        self.keks.close()
 
 
 def open_custodian(settings: Settings, clock: Clock = wall_clock) -> Custodian:
@@ -97,7 +99,7 @@ def open_custodian(settings: Settings, clock: Clock = wall_clock) -> Custodian:
         head_memory=HeadMemory(settings.keys / HEAD_FILE),
         book=book,
         offer=read_policy(settings.policy),
-        keks=KekFolder(settings.keks),
+        keks=open_keks(settings),
     )
 
 

@@ -109,9 +109,9 @@ def _steps(custodian: Custodian) -> dict[str, Any]:
         report["person_leaves"] = append_person_leaves(session, custodian.today())
     with custodian.database.transaction() as session:
         report["orders"] = orders.make_orders(session, custodian)
-    rotation.remove_destroyed_files(custodian)
+    rotation.remove_destroyed_keys(custodian)
     with custodian.database.reading() as session:
-        due = rotation.is_due(session)
+        due = rotation.is_due(session, custodian.keks)
     report["generations_destroyed"] = rotation.rotate(custodian) if due else []
     report["witnessed"] = _witness(custodian)
     with custodian.database.reading() as session:

@@ -29,6 +29,12 @@ class Settings(ServiceSettings):
     """Statement key and log key."""
     kek_dir: Path | None = None
     """KEK generations, one file each. Belongs on a volume of its own, in no backup of the database."""
+    pkcs11_module: Path | None = None
+    """A PKCS#11 library: KEK generations are made in its token then, and those in the folder are used up."""
+    pkcs11_token: str = ""
+    """Label of the token, which holds nothing but KEKs."""
+    pkcs11_pin_file: Path | None = None
+    """A file of mode 0600 with the token's user PIN."""
     directory_file: Path | None = None
     policy_file: Path | None = None
     """What is offered to people: notice, application list, agreement."""

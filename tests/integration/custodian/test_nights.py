@@ -208,7 +208,7 @@ def test_after_an_erasure_the_rest_moves_and_the_old_generation_is_destroyed(
     assert run_night(custodian)["generations_destroyed"] == []
 
 
-@pytest.mark.parametrize("crash_in", ["_rewrap_some", "_retire", "_check_sample", "remove_destroyed_files"])
+@pytest.mark.parametrize("crash_in", ["_rewrap_some", "_retire", "_check_sample", "remove_destroyed_keys"])
 def test_a_rotation_that_was_cut_off_is_finished_the_next_night(
     lite: CustodianWorld, few: list[Member], monkeypatch: pytest.MonkeyPatch, crash_in: str
 ) -> None:

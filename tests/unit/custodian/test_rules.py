@@ -14,7 +14,6 @@ from assent.contracts.statements import Role
 from assent_custodian import roles
 from assent_custodian.files import NotReady, destroy_file, read_secret, write_file
 from assent_custodian.keys.certifying import Refused, record_until
-from assent_custodian.keys.keks import KekFolder, check_value
 from assent_custodian.keys.wrapping import WrapInvalid, unwrap, wrap
 from assent_custodian.people import domain
 from assent_custodian.roles import EITHER, Party, Permission
@@ -184,27 +183,6 @@ def test_a_key_file_is_whole_though_the_system_takes_a_few_bytes_at_a_time(
 def test_a_missing_key_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(NotReady, match=r"log\.pem is missing"):
         read_secret(tmp_path / "log.pem")
-
-
-def test_a_kek_is_never_overwritten_and_gone_when_destroyed(tmp_path: Path) -> None:
-    folder = KekFolder(tmp_path / "kek")
-    check = folder.create(1)
-    kek = folder.read(1)
-    assert check_value(kek) == check
-    with pytest.raises(NotReady, match="exists"):
-        folder.create(1)
-    folder.destroy(1)
-    folder.destroy(1)
-    assert not folder.has(1)
-    with pytest.raises(NotReady):
-        folder.read(1)
-    assert kek.hex() not in repr(folder)
-
-
-def test_a_kek_of_another_length_is_refused(tmp_path: Path) -> None:
-    write_file(tmp_path / "000001.kek", b"short")
-    with pytest.raises(NotReady, match="damaged"):
-        KekFolder(tmp_path).read(1)
 
 
 def test_destroying_what_is_not_there_is_nothing(tmp_path: Path) -> None:

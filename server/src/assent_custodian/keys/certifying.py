@@ -26,7 +26,6 @@ from assent_custodian.consent import service as consent
 from assent_custodian.consent.models import ReceiptRow
 from assent_custodian.context import Custodian
 from assent_custodian.keys.models import Generation, Stream, VaultKey
-from assent_custodian.keys.wrapping import wrap
 from assent_custodian.people.service import founded
 
 MAX_STREAMS_PER_DAY = 1000
@@ -195,9 +194,8 @@ def _new(session: Session, custodian: Custodian, new: _Wanted) -> Stream:
         erased=None,
     )
     session.add(stream)
-    kek = custodian.keks.read(generation)
-    wrapped = wrap(private.to_private_bytes(), kek, stream.id, generation)
-    session.add(VaultKey(stream=stream.id, generation=generation, wrapped=wrapped))
+    wrapped = custodian.keks.wrap(generation, {stream.id: private.to_private_bytes()})
+    session.add(VaultKey(stream=stream.id, generation=generation, wrapped=wrapped[stream.id]))
     session.flush()
     return stream
 

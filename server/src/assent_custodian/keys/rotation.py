@@ -1,7 +1,7 @@
 """KEK rotation: a new generation, everything living wrapped anew, a sample opened, and only then the old one destroyed.
 
 Each step is committed before the next, and each can be taken again after a crash: `rotate` goes on where it stopped.
-The old generation's key file is destroyed only after the log says so, in the same transaction that has seen that
+The old generation's key is destroyed only after the log says so, in the same transaction that has seen that
 nothing is left under it.
 """
 
@@ -14,19 +14,20 @@ from sqlalchemy.orm import Session
 
 from assent.contracts.leaves import Leaf, LeafType
 from assent_custodian.context import Custodian
-from assent_custodian.keys.keks import check_value
+from assent_custodian.keys.keks import Keks, unwrap_rows
 from assent_custodian.keys.models import Generation, VaultKey
-from assent_custodian.keys.wrapping import WrapInvalid, unwrap, wrap
+from assent_custodian.keys.wrapping import WrapInvalid
 from assent_custodian.log import service as log
 
 BATCH = 500
 SAMPLE = 16
 
 
-def is_due(session: Session) -> bool:
-    """Whether something was erased under a living generation, or an earlier rotation was interrupted."""
+def is_due(session: Session, keks: Keks) -> bool:
+    """Whether something was erased under a living generation, an earlier rotation was interrupted, or the living
+    generation does not lie where new ones are made (in the token that the settings name since)."""
     living = session.execute(select(Generation.number, Generation.tainted).where(Generation.destroyed.is_(None))).all()
-    return len(living) > 1 or any(row.tainted for row in living)
+    return len(living) > 1 or any(row.tainted or not keks.settled(row.number) for row in living)
 
 
 def rotate(custodian: Custodian) -> list[int]:
@@ -38,12 +39,12 @@ def rotate(custodian: Custodian) -> list[int]:
     while _rewrap_some(custodian, new):
         pass
     destroyed = _retire(custodian, new)
-    remove_destroyed_files(custodian)
+    remove_destroyed_keys(custodian)
     return destroyed
 
 
-def remove_destroyed_files(custodian: Custodian) -> None:
-    """Destroy the key files of generations that the log calls destroyed; a crash may have left one."""
+def remove_destroyed_keys(custodian: Custodian) -> None:
+    """Destroy the keys of generations that the log calls destroyed; a crash may have left one."""
     with custodian.database.reading() as session:
         gone = session.scalars(select(Generation.number).where(Generation.destroyed.is_not(None))).all()
     for number in gone:
@@ -55,13 +56,11 @@ def _new_generation(custodian: Custodian) -> int:
     with custodian.database.transaction() as session:
         living = session.scalars(select(Generation).where(Generation.destroyed.is_(None))).all()
         newest = max(living, key=lambda generation: generation.number)
-        if len(living) > 1 and not newest.tainted:
+        if len(living) > 1 and not newest.tainted and custodian.keks.settled(newest.number):
             return newest.number
         number = newest.number + 1
-        # A file without a row is left by a crash before the commit: nothing was ever wrapped under it.
-        check = (
-            check_value(custodian.keks.read(number)) if custodian.keks.has(number) else custodian.keks.create(number)
-        )
+        # A key without a row is left by a crash before the commit: nothing was ever wrapped under it.
+        check = custodian.keks.check(number) if custodian.keks.has(number) else custodian.keks.create(number)
         session.add(
             Generation(number=number, check_value=check, created=custodian.today(), destroyed=None, tainted=False)
         )
@@ -74,10 +73,9 @@ def _rewrap_some(custodian: Custodian, new: int) -> bool:
         rows = session.scalars(
             select(VaultKey).where(VaultKey.generation != new).order_by(VaultKey.stream).limit(BATCH).with_for_update()
         ).all()
-        keks = {number: custodian.keks.read(number) for number in {new, *(row.generation for row in rows)}}
+        wrapped = custodian.keks.wrap(new, unwrap_rows(custodian.keks, rows))
         for row in rows:
-            private = unwrap(row.wrapped, keks[row.generation], row.stream, row.generation)
-            row.wrapped, row.generation = wrap(private, keks[new], row.stream, new), new
+            row.wrapped, row.generation = wrapped[row.stream], new
         return bool(rows)
 
 
@@ -113,12 +111,9 @@ def _retire(custodian: Custodian, new: int) -> list[int]:
 
 
 def _check_sample(session: Session, custodian: Custodian, new: int) -> None:
-    """Unwrap some keys from what is stored, with the key file as it is on disk. Raises WrapInvalid."""
-    stored = session.get_one(Generation, new)
-    kek = custodian.keks.read(new)
-    if check_value(kek) != stored.check_value:
-        raise WrapInvalid("the key file of the new generation is not the one that was made")
+    """Unwrap some keys from what is stored, with the new generation's key as it is kept. Raises WrapInvalid."""
+    if custodian.keks.check(new) != session.get_one(Generation, new).check_value:
+        raise WrapInvalid("the key of the new generation is not the one that was made")
     streams = session.scalars(select(VaultKey.stream).where(VaultKey.generation == new)).all()
-    for stream in secrets.SystemRandom().sample(streams, min(SAMPLE, len(streams))):
-        row = session.get_one(VaultKey, stream)
-        unwrap(row.wrapped, kek, row.stream, row.generation)
+    sample = secrets.SystemRandom().sample(streams, min(SAMPLE, len(streams)))
+    unwrap_rows(custodian.keks, session.scalars(select(VaultKey).where(VaultKey.stream.in_(sample))))

@@ -13,9 +13,8 @@ from sqlalchemy.orm import Session
 
 from assent.sealing.hpke import HybridPrivateKey
 from assent.sealing.segments import DataKey, open_sealed_key
-from assent_custodian.keys.keks import KekFolder
+from assent_custodian.keys.keks import Keks, unwrap_rows
 from assent_custodian.keys.models import VaultKey
-from assent_custodian.keys.wrapping import unwrap
 
 _BATCH = 500
 """Values in one IN list."""
@@ -27,17 +26,16 @@ class Vault:
     Keys that were taken in the transaction can be used just after it: the opening itself needs no database.
     """
 
-    def __init__(self, session: Session, keks: KekFolder) -> None:
+    def __init__(self, session: Session, keks: Keks) -> None:
         self._session = session
         self._keks = keks
-        self._kek_of: dict[int, bytes] = {}
         self._key_of: dict[str, HybridPrivateKey] = {}
 
     def take(self, *streams: str) -> set[str]:
         """Unwrap the vault keys of these streams now, in this transaction; opening then needs the database no more.
 
         They cannot be destroyed before the transaction ends: a withdrawal waits for it. Returns those of the streams
-        whose key was destroyed already: nothing sealed to it will ever open again. Raises WrapInvalid.
+        whose key was destroyed already: nothing sealed to it will ever open again. Raises WrapInvalid and NotReady.
         """
         for start in range(0, len(streams), _BATCH):
             rows = self._session.scalars(
@@ -46,11 +44,8 @@ class Vault:
                 .order_by(VaultKey.stream)
                 .with_for_update(read=True)
             )
-            for row in rows:
-                if row.generation not in self._kek_of:
-                    self._kek_of[row.generation] = self._keks.read(row.generation)
-                raw = unwrap(row.wrapped, self._kek_of[row.generation], row.stream, row.generation)
-                self._key_of[row.stream] = HybridPrivateKey.from_private_bytes(raw)
+            for stream, raw in unwrap_rows(self._keks, rows).items():
+                self._key_of[stream] = HybridPrivateKey.from_private_bytes(raw)
         return {stream for stream in streams if stream not in self._key_of}
 
     def open_sealed(self, header: bytes, sealed_key: bytes, stream: str) -> DataKey:

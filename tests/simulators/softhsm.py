@@ -1,0 +1,86 @@
+"""SoftHSM 2 tokens: a real PKCS#11 module, whose tokens are folders that a test can take away and bring back.
+
+The module is one per process and reads `SOFTHSM2_CONF` when it is initialised; so one `SoftHsm` serves a whole session
+of tests, and each test gets tokens of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pkcs11
+
+_PLACES = (
+    Path("/usr/lib/softhsm/libsofthsm2.so"),
+    Path("/usr/local/lib/softhsm/libsofthsm2.so"),
+    Path("/usr/lib64/pkcs11/libsofthsm2.so"),
+)
+MODULE = next((place for place in _PLACES if place.exists()), _PLACES[0])
+MISSING = "SoftHSM 2 is not installed: `make system-packages` installs softhsm2"
+
+
+def installed() -> bool:
+    return MODULE.exists() and shutil.which("softhsm2-util") is not None
+
+
+@dataclass
+class SoftToken:
+    """A token, its PIN file, and what its owner can do to it."""
+
+    label: str
+    pin_file: Path
+    _folder: Path = field(repr=False)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What names it in the custodian's settings."""
+        return {"pkcs11_module": MODULE, "pkcs11_token": self.label, "pkcs11_pin_file": self.pin_file}
+
+    @property
+    def _away(self) -> Path:
+        return self._folder.parent.parent / f"{self._folder.name}.away"
+
+    def take_away(self) -> None:
+        self._folder.rename(self._away)
+
+    def bring_back(self) -> None:
+        self._away.rename(self._folder)
+
+    def files(self) -> bytes:
+        """Everything that the token keeps on disk."""
+        return b"".join(path.read_bytes() for path in sorted(self._folder.rglob("*")) if path.is_file())
+
+
+class SoftHsm:
+    """Tokens in `folder`. Sets `SOFTHSM2_CONF` for this process and for those it starts."""
+
+    def __init__(self, folder: Path) -> None:
+        self._tokens = folder / "tokens"
+        self._tokens.mkdir(parents=True)
+        self._pins = folder
+        config = folder / "softhsm2.conf"
+        config.write_text(f"directories.tokendir = {self._tokens}\nobjectstore.backend = file\nlog.level = ERROR\n")
+        os.environ["SOFTHSM2_CONF"] = str(config)
+
+    def new_token(self) -> SoftToken:
+        """An empty token with a random PIN, as `softhsm2-util --init-token` makes it."""
+        label, pin = f"assent-{secrets.token_hex(4)}", secrets.token_hex(8)
+        before = set(self._tokens.iterdir())
+        command = ["softhsm2-util", "--init-token", "--free", "--label", label, "--pin", pin, "--so-pin", pin]
+        subprocess.run(command, check=True, capture_output=True)
+        (made,) = set(self._tokens.iterdir()) - before
+        pin_file = self._pins / f"{label}.pin"
+        pin_file.write_text(f"{pin}\n")
+        pin_file.chmod(0o600)
+        return SoftToken(label, pin_file, made)
+
+
+def restart_module() -> None:
+    """As when the token loses power or its service is started again: every session and login of this process ends."""
+    pkcs11.lib(str(MODULE)).reinitialize()
