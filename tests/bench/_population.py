@@ -14,7 +14,6 @@ from assent.contracts.ids import Modality
 from assent_custodian.context import Custodian
 from assent_custodian.keys.certifying import current_generation
 from assent_custodian.keys.models import Stream, VaultKey
-from assent_custodian.keys.wrapping import wrap
 
 PRIVATE_KEY_BYTES = 96
 STREAMS_PER_PERSON = 100
@@ -27,8 +26,8 @@ def populate(custodian: Custodian, count: int) -> None:
     for start in range(0, count, _BATCH):
         with custodian.database.transaction() as session:
             generation = current_generation(session)
-            kek = custodian.keks.read(generation)
-            streams, keys = [], []
+            streams: list[dict[str, object]] = []
+            private: dict[str, bytes] = {}
             for number in range(start, min(start + _BATCH, count)):
                 stream = secrets.token_hex(16)
                 if number % STREAMS_PER_PERSON == 0 or not streams:
@@ -41,7 +40,10 @@ def populate(custodian: Custodian, count: int) -> None:
                         "byte_budget": 1, "certificate": "", "drill": False, "closed": None, "erased": None,
                     }
                 )  # fmt: skip
-                wrapped = wrap(secrets.token_bytes(PRIVATE_KEY_BYTES), kek, stream, generation)
-                keys.append({"stream": stream, "generation": generation, "wrapped": wrapped})
+                private[stream] = secrets.token_bytes(PRIVATE_KEY_BYTES)
+            wrapped = custodian.keks.wrap(generation, private)
             session.execute(insert(Stream), streams)
-            session.execute(insert(VaultKey), keys)
+            session.execute(
+                insert(VaultKey),
+                [{"stream": stream, "generation": generation, "wrapped": data} for stream, data in wrapped.items()],
+            )
