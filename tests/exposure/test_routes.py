@@ -33,6 +33,7 @@ from assent.contracts.statements import (
     CertificateAnswer,
     Decision,
     Enrolment,
+    Erasure,
     FetchRequest,
     LeaseClosed,
     LeaseRequest,
@@ -172,6 +173,8 @@ def _statement(route: str, populated: Populated, by: Asker) -> bytes:
         return with_leaf(sign(populated.people[0].receipt(person=by.person, previous=FIRST_PREVIOUS), by.key))
     if path == "/v1/withdrawals":
         return with_leaf(sign(Withdrawal(person=by.person, record=new_id(), at=now), by.key))
+    if path == "/v1/erasures":
+        return with_leaf(sign(Erasure(person=by.person, hours=("2020-01-01T00",), at=now), by.key))
     if path == "/v1/leases/releases":
         statement = ReleaseRequest(lease=populated.job.lease.lease, batch=_sha256(batch), count=1)
         return ReleaseBody(statement=sign(statement, by.key), batch=_b64(batch)).to_json()

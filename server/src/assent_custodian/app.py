@@ -25,6 +25,7 @@ from assent_custodian.catalogue import endpoints as catalogue
 from assent_custodian.ceremony import record_boot
 from assent_custodian.consent import endpoints as consent
 from assent_custodian.context import Clock, Custodian, open_custodian, wall_clock
+from assent_custodian.erasures import endpoints as erasures
 from assent_custodian.files import NotReady
 from assent_custodian.grants import endpoints as grants
 from assent_custodian.guards import ByAsk, ByCollector, guard_of
@@ -44,6 +45,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     people.router,
     purposes.router,
     consent.router,
+    erasures.router,
     keys.router,
     orders.router,
     log.router,

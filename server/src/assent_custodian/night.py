@@ -25,6 +25,7 @@ from assent_custodian.base import DAY, ID, MOMENT, Base
 from assent_custodian.consent import service as consent
 from assent_custodian.consent.models import WithdrawalRow
 from assent_custodian.context import Custodian
+from assent_custodian.erasures import service as erasures
 from assent_custodian.grants import service as grants
 from assent_custodian.keys import erasure, rotation
 from assent_custodian.keys.models import Stream
@@ -106,6 +107,8 @@ def _steps(custodian: Custodian) -> dict[str, Any]:
     with custodian.database.transaction() as session:
         report["requests_expired"] = grants.expire_due(session, custodian)
     with custodian.database.transaction() as session:
+        report["erasures_final"] = erasures.finish(session, custodian)
+    with custodian.database.transaction() as session:
         report["person_leaves"] = append_person_leaves(session, custodian.today())
     with custodian.database.transaction() as session:
         report["orders"] = orders.make_orders(session, custodian)
@@ -124,7 +127,7 @@ def erase_due(session: Session, custodian: Custodian) -> int:
     count = 0
     due = select(WithdrawalRow).where(WithdrawalRow.erased.is_(None), WithdrawalRow.erase_on <= custodian.today())
     for withdrawal in session.scalars(due.order_by(WithdrawalRow.hash).with_for_update()):
-        count += erasure.erase(session, custodian, json.loads(withdrawal.streams))
+        count += consent.erase_withdrawn(session, custodian, withdrawal.hash, json.loads(withdrawal.streams))
         withdrawal.erased = custodian.today()
     return count
 
@@ -133,7 +136,7 @@ def erase_past_retention(session: Session, custodian: Custodian) -> int:
     """Erase streams whose day is further back than the retention."""
     last = add_days(custodian.today(), -custodian.settings.retention_days)
     old = session.scalars(select(Stream.id).where(Stream.day < last, Stream.erased.is_(None))).all()
-    return erasure.erase(session, custodian, old)
+    return erasure.erase(session, custodian, old, reason="retention")
 
 
 def append_person_leaves(session: Session, day: str) -> int:

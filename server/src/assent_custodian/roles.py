@@ -38,10 +38,12 @@ class Permission(StrEnum):
     SEE_OFFER = "see what is offered"
     GIVE_CONSENT = "give consent"
     WITHDRAW = "withdraw consent"
+    ERASE = "erase one's own data"
     GET_CERTIFICATES = "get permission to record"
     HEAR_NEWS = "hear whether to stop, and of accesses"
     SEE_OWN_RECEIPTS = "see one's own receipts"
     SEE_OWN_ACCESSES = "see accesses to one's own data"
+    SEE_OWN_ERASURES = "see how far one's own erasures are"
     SEE_PEOPLE = "see who has an account"
     INVITE = "invite people"
     SEE_ROLES = "see role proposals"
@@ -91,10 +93,12 @@ RULES: tuple[Rule, ...] = (
     _rule(Permission.SEE_OFFER, {Party.PERSON}, EITHER, "GET /v1/consent/offer"),
     _rule(Permission.GIVE_CONSENT, {Party.PERSON}, DEVICE, "POST /v1/receipts"),
     _rule(Permission.WITHDRAW, {Party.PERSON}, EITHER, "POST /v1/withdrawals"),
+    _rule(Permission.ERASE, {Party.PERSON}, OPENING, "POST /v1/erasures"),
     _rule(Permission.GET_CERTIFICATES, {Party.PERSON}, DEVICE, "POST /v1/certificates"),
     _rule(Permission.HEAR_NEWS, {Party.PERSON}, DEVICE, "GET /v1/me/news"),
     _rule(Permission.SEE_OWN_RECEIPTS, {Party.PERSON}, EITHER, "GET /v1/me/receipts"),
     _rule(Permission.SEE_OWN_ACCESSES, {Party.PERSON}, EITHER, "GET /v1/me/accesses"),
+    _rule(Permission.SEE_OWN_ERASURES, {Party.PERSON}, EITHER, "GET /v1/me/erasures"),
     _rule(Permission.SEE_PEOPLE, {Role.ADMIN}, OPENING, "GET /v1/people"),
     _rule(Permission.INVITE, {Role.ADMIN}, OPENING, "POST /v1/invitations"),
     _rule(Permission.SEE_ROLES, {Role.ADMIN, Role.COUNCIL, Role.DPO}, OPENING, "GET /v1/roles"),

@@ -48,6 +48,9 @@ class Settings(ServiceSettings):
     stream_byte_budget: Annotated[int, Field(gt=0)] = limits.STREAM_BYTE_BUDGET
     erase_after_days: Annotated[int, Field(ge=0, le=7)] = 7
     retention_days: Annotated[int, Field(ge=1)] = limits.RETENTION_DAYS
+    backup_days: Annotated[int, Field(ge=0)] = 35
+    """How long the oldest backup of custodian or collector is kept. An erasure is final only after that; 0: there are
+    no backups."""
     invitation_days: Annotated[int, Field(ge=1, le=30)] = 14
     approvals_needed: Annotated[int, Field(ge=limits.APPROVALS_NEEDED)] = limits.APPROVALS_NEEDED
     """Configurable upward only."""

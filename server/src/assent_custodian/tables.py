@@ -6,6 +6,7 @@ from assent_custodian import halt, night, replay
 from assent_custodian.base import Base
 from assent_custodian.catalogue import models as catalogue
 from assent_custodian.consent import models as consent
+from assent_custodian.erasures import models as erasures
 from assent_custodian.grants import models as grants
 from assent_custodian.keys import models as keys
 from assent_custodian.leases import models as leases
@@ -18,6 +19,7 @@ from assent_custodian.purposes import models as purposes
 MODULES = (
     catalogue,
     consent,
+    erasures,
     grants,
     halt,
     keys,

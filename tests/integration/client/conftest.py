@@ -93,7 +93,7 @@ class Terminal:
 
 @pytest.fixture(scope="module")
 def populated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Populated]:
-    with installed(tmp_path_factory.mktemp("installation"), witness_timeout_s=30) as installation:
+    with installed(tmp_path_factory.mktemp("installation"), witness_timeout_s=30, backup_days=0) as installation:
         yield populate(installation)
 
 

@@ -16,6 +16,7 @@ from assent.cli.app import main
 from assent.contracts.codes import InvitationCode
 from assent.contracts.ids import Modality
 from assent.contracts.statements import Role
+from assent_custodian.night import run_night
 
 
 def test_from_an_invitation_to_numbers(terminal: Terminal, populated: Populated) -> None:
@@ -132,6 +133,11 @@ def test_every_refusal_says_what_to_do(terminal: Terminal, populated: Populated)
         ("data", "refuse", "00" * 32),
         ("data", "request", "--purpose", PURPOSE),
         ("me", "recordings", "--day", "yesterday"),
+        ("me", "erase", "--yes"),
+        ("me", "erase", "--everything", "--day", "2026-11-23", "--yes"),
+        ("me", "erase", "--from", "2026-11-23", "--yes"),
+        ("me", "erase", "--hour", "14", "--yes"),
+        ("me", "erase", "--day", "2026-11-23", "--hour", "2026-11-24T14", "--yes"),
         ("people", "roles", "--grant", "steward"),
         ("people", "roles", "--grant", "king"),
         ("audit", "verify", "--root", "12"),
@@ -235,6 +241,49 @@ def test_a_withdrawal_is_confirmed_and_bites(terminal: Terminal, populated: Popu
     assert after["session_count"] == 9
     assert after["lease"]["no_longer_available"] == 4
     assert terminal.ok(person, "me", "receipts", "--json").json["receipts"][0]["state"] == "withdrawn"
+
+
+def test_a_person_erases_an_hour_a_day_and_everything_with_receipts_that_verify(
+    terminal: Terminal, populated: Populated, tmp_path: Path
+) -> None:
+    person = terminal.is_("person", populated.people[8])
+    hour = populated.world.now[:13]
+    asked = terminal.ok(person, "me", "erase", "--hour", hour, "--modality", "screen", "--yes", "--json").json
+    assert (asked["state"], asked["streams"], asked["hours"]) == ("requested", 1, 1)
+    picture = str(tmp_path / "mine.png")
+    opened = terminal.ok(person, "me", "recordings", "--to", picture, "--json").json
+    assert opened["pictures_shown"] == 0
+    assert opened["events"]["keyboard"] == 2 * len(populated.marker.text), "the rest is there"
+
+    whole = terminal.ok(person, "me", "erase", "--day", hour[:10], "--yes")
+    assert "from this moment it opens for nobody" in whole.out
+    gone = terminal.run(person, "me", "recordings", "--to", picture)
+    assert (gone.code, "Nothing of yours" in gone.err) == (1, True)
+
+    run_night(populated.world.custodian)
+    terminal.installation.collector.orders.pull_orders_once()
+    run_night(populated.world.custodian)
+    saved = tmp_path / "receipts"
+    found = terminal.ok(person, "me", "erasures", "--save", str(saved), "--json").json["erasures"]
+    assert {row["state"] for row in found} == {"final"}
+    assert len(list(saved.iterdir())) == 4
+    assert "final" in terminal.ok(person, "me", "erasures").out
+    heard = len(terminal.installation.heard)
+    (file,) = (
+        one for one in saved.glob("*.final.json") if b"salt" in one.read_bytes() and asked["of"][:16] in one.name
+    )
+    verified = terminal.ok(person, "me", "erasures", "--verify", str(file), "--json").json
+    assert (verified["valid"], verified["receipt"]["keys_destroyed"]) == (True, None)
+    assert len(terminal.installation.heard) == heard, "offline"
+
+    other = terminal.is_("other", populated.people[7])
+    terminal.ok(other, "whoami")
+    not_theirs = terminal.run(other, "me", "erasures", "--verify", str(file))
+    assert (not_theirs.code, "another person's" in not_theirs.err) == (1, True)
+    damaged = bytearray(file.read_bytes())
+    damaged[len(damaged) // 3] ^= 1
+    file.write_bytes(damaged)
+    assert terminal.run(person, "me", "erasures", "--verify", str(file)).code == 1
 
 
 def test_people_roles_and_purposes(terminal: Terminal, populated: Populated) -> None:

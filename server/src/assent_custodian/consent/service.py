@@ -35,11 +35,12 @@ from assent_custodian.consent import domain
 from assent_custodian.consent.domain import Consent, Granted, State, Use
 from assent_custodian.consent.models import ReceiptRow, WithdrawalRow
 from assent_custodian.context import Custodian
+from assent_custodian.erasures import service as erasures
 from assent_custodian.keys import erasure
 from assent_custodian.keys.models import Stream
 from assent_custodian.orders import service as orders
-from assent_custodian.people.models import Credential, Person
-from assent_custodian.people.service import queue_person_leaf
+from assent_custodian.people.models import Credential
+from assent_custodian.people.service import one_at_a_time, queue_person_leaf
 from assent_custodian.purposes import service as purposes
 
 NotCovered = Literal["withdrawn", "expired"]
@@ -64,7 +65,7 @@ def give(session: Session, custodian: Custodian, stated: Stated[Receipt]) -> Env
         raise Problem(Code.MALFORMED, "a receipt has one signature, the device key's")
     now = custodian.now()
     replay.check_time(receipt.at, now)
-    _one_at_a_time(session, asker.person)
+    one_at_a_time(session, asker.person)
     if receipt.person != asker.person:
         raise Problem(Code.REFUSED, "a receipt can only be given for oneself")
     _check_offered(session, custodian, receipt, now)
@@ -100,13 +101,6 @@ def give(session: Session, custodian: Custodian, stated: Stated[Receipt]) -> Env
     credential.last_receipt = envelope.hash
     queue_person_leaf(session, leaf)
     return countersigned
-
-
-def _one_at_a_time(session: Session, person: str) -> None:
-    """Until this transaction ends, nobody else gives or withdraws for this person: else a receipt and the withdrawal
-    that overtook it would each be decided without seeing the other, and the receipt would stay.
-    """
-    session.execute(select(Person.id).where(Person.id == person).with_for_update())
 
 
 def _check_offered(session: Session, custodian: Custodian, receipt: Receipt, now: datetime) -> None:
@@ -187,7 +181,7 @@ def withdraw(session: Session, custodian: Custodian, stated: Stated[Withdrawal])
     stored = session.get(WithdrawalRow, envelope.hash)
     if stored is not None:
         return Envelope.from_json(stored.confirmation)
-    _one_at_a_time(session, asker.person)
+    one_at_a_time(session, asker.person)
     today = custodian.today()
     event = domain.Withdrew(frozenset(withdrawal.modalities), frozenset(withdrawal.purposes))
     gone: list[Stream] = []
@@ -206,8 +200,17 @@ def withdraw(session: Session, custodian: Custodian, stated: Stated[Withdrawal])
     closed = _close(session, custodian, gone)
     now_at_once = withdrawal.erase == "now"
     erase_on = today if now_at_once else add_days(today, custodian.settings.erase_after_days)
+    erasures.follow(
+        session,
+        custodian,
+        person=asker.person,
+        of=envelope.hash,
+        kind="withdrawal",
+        streams=gone,
+        erased_from=erase_on,
+    )
     if now_at_once:
-        erasure.erase(session, custodian, [stream.id for stream in gone])
+        erase_withdrawn(session, custodian, envelope.hash, [stream.id for stream in gone])
     confirmation = custodian.sign(WithdrawalConfirmed(withdrawal=envelope.hash, streams=closed, erased_from=erase_on))
     session.add(
         WithdrawalRow(
@@ -224,6 +227,13 @@ def withdraw(session: Session, custodian: Custodian, stated: Stated[Withdrawal])
     )
     queue_person_leaf(session, stated.required_leaf)
     return confirmation
+
+
+def erase_withdrawn(session: Session, custodian: Custodian, withdrawal: str, streams: Sequence[str]) -> int:
+    """Erase what this withdrawal (its hash) closed. Returns how many streams were erased now."""
+    count = erasure.erase(session, custodian, streams)
+    erasures.note_destroyed(session, custodian, withdrawal, erasure.tombstones_of(session, streams))
+    return count
 
 
 def _up_to(rows: Sequence[ReceiptRow], record: str) -> list[ReceiptRow]:

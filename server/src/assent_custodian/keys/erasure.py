@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
@@ -17,10 +18,12 @@ from assent_custodian.context import Custodian
 from assent_custodian.keys.models import Generation, Stream, TombstoneRow, VaultKey
 from assent_custodian.orders import service as orders
 
+Reason = Literal["retention"]
+
 _BATCH = 500
 
 
-def erase(session: Session, custodian: Custodian, streams: Iterable[str]) -> int:
+def erase(session: Session, custodian: Custodian, streams: Iterable[str], reason: Reason | None = None) -> int:
     """Erase whole streams. Those that are erased already are left as they are. Returns how many were erased now."""
     count = 0
     wanted = sorted(set(streams))
@@ -31,7 +34,7 @@ def erase(session: Session, custodian: Custodian, streams: Iterable[str]) -> int
         destroy(session, [stream.id for stream in living])
         for stream in living:
             stream.erased = custodian.today()
-            bury(session, custodian, stream.id)
+            bury(session, custodian, stream.id, reason=reason)
         count += len(living)
     return count
 
@@ -44,14 +47,21 @@ def destroy(session: Session, streams: Sequence[str]) -> None:
     ordered = select(VaultKey.stream).where(VaultKey.stream.in_(streams)).order_by(VaultKey.stream).with_for_update()
     session.execute(ordered)  # in the order in which everybody else locks them, so that nobody waits in a circle
     session.execute(delete(VaultKey).where(VaultKey.stream.in_(streams)))
-    session.execute(update(Generation).where(Generation.destroyed.is_(None)).values(tainted=True))
+    session.execute(
+        update(Generation).where(Generation.destroyed.is_(None), Generation.tainted.is_(False)).values(tainted=True)
+    )
 
 
-def bury(session: Session, custodian: Custodian, stream: str, hours: tuple[str, ...] = ()) -> None:
-    """Sign a tombstone for a stream, or for hours of it, and order the collector to erase."""
-    envelope = custodian.sign(Tombstone(stream=stream, hours=hours))
+def bury(
+    session: Session, custodian: Custodian, stream: str, hours: tuple[str, ...] = (), reason: Reason | None = None
+) -> str:
+    """Sign a tombstone for a stream, or for hours of it, and order the collector to erase. Returns its hash.
+
+    The same tombstone again orders nothing again.
+    """
+    envelope = custodian.sign(Tombstone(stream=stream, hours=hours, reason=reason))
     if session.get(TombstoneRow, envelope.hash) is not None:
-        return
+        return envelope.hash
     session.add(
         TombstoneRow(
             hash=envelope.hash,
@@ -59,9 +69,25 @@ def bury(session: Session, custodian: Custodian, stream: str, hours: tuple[str, 
             hours=json.dumps(hours),
             envelope=envelope.to_json().decode(),
             day=custodian.today(),
+            reason=reason,
+            ordered=None,
         )
     )
     orders.queue(session, "erase", stream, envelope, hours)
+    return envelope.hash
+
+
+def tombstones_of(session: Session, streams: Sequence[str]) -> list[str]:
+    """The tombstones of those of these streams that are erased as a whole, whatever erased them."""
+    session.flush()
+    found: list[str] = []
+    for start in range(0, len(streams), _BATCH):
+        found += session.scalars(
+            select(TombstoneRow.hash).where(
+                TombstoneRow.stream.in_(streams[start : start + _BATCH]), TombstoneRow.hours == json.dumps(())
+            )
+        )
+    return found
 
 
 def buried_hours(session: Session, streams: Sequence[str]) -> dict[str, frozenset[str] | None]:

@@ -58,7 +58,10 @@ class Generation(Base):
 
 
 class TombstoneRow(Base):
-    """The stream, or the hours listed (JSON; empty list: all), never opens again. Outlives the stream's row."""
+    """The stream, or the hours listed (JSON; empty list: all), never opens again. Outlives the stream's row.
+
+    `reason`: `retention`, or None for what its person wished. `ordered`: the order that carried it to the collector.
+    """
 
     __tablename__ = "tombstones"
     hash: Mapped[str] = mapped_column(HASH, primary_key=True)
@@ -66,3 +69,5 @@ class TombstoneRow(Base):
     hours: Mapped[str] = mapped_column(Text)
     envelope: Mapped[str] = mapped_column(Text)
     day: Mapped[str] = mapped_column(DAY)
+    reason: Mapped[str | None] = mapped_column(String(12))
+    ordered: Mapped[int | None] = mapped_column(Integer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Literal
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from assent.contracts.envelope import Envelope, read_unverified
@@ -14,6 +14,7 @@ from assent.contracts.problems import Code, Problem
 from assent.contracts.segment import FIRST_PREVIOUS
 from assent.contracts.statements import Order, OrderDone, OrderItem
 from assent_custodian.context import Custodian
+from assent_custodian.keys.models import TombstoneRow
 from assent_custodian.orders.models import OrderRow, QueuedItem
 from assent_custodian.plain import check_number
 
@@ -72,6 +73,8 @@ def make_orders(session: Session, custodian: Custodian) -> list[int]:
                 acknowledgement=None,
             )
         )
+        carried = [item.evidence.hash for item in items if item.action == "erase"]
+        session.execute(update(TombstoneRow).where(TombstoneRow.hash.in_(carried)).values(ordered=number))
         for row in rows:
             session.delete(row)
         session.flush()

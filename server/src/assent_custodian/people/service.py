@@ -60,6 +60,13 @@ def held_or_coming(session: Session, person: str) -> set[Role]:
     return {Role(role) for role in held}
 
 
+def one_at_a_time(session: Session, person: str) -> None:
+    """Until this transaction ends, nobody else gives, withdraws or erases for this person: else a receipt and the
+    withdrawal that overtook it would each be decided without seeing the other, and the receipt would stay.
+    """
+    session.execute(select(Person.id).where(Person.id == person).with_for_update())
+
+
 # --- inviting and joining ---------------------------------------------------------------------------------------------
 
 

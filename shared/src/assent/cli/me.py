@@ -19,15 +19,15 @@ from assent.cli.output import plain
 from assent.cli.shell import SHORT, AsJson, Failed, Shell, day_option, shell_of
 from assent.client.custodian import from_base64, to_base64
 from assent.client.files import write_private
-from assent.client.receipts import ReceiptFile, ReceiptInvalid, check_receipt
+from assent.client.receipts import ErasureFile, ReceiptFile, ReceiptInvalid, check_erasure, check_receipt
 from assent.client.transport import Refused
 from assent.contracts.envelope import read_unverified, sign
 from assent.contracts.events import DisplaysChanged, Rect
 from assent.contracts.ids import Modality
 from assent.contracts.problems import Code
-from assent.contracts.statements import OwnData, Receipt, Withdrawal
-from assent.contracts.times import day_of
-from assent.contracts.wire import Access
+from assent.contracts.statements import Erasure, ErasureReceipt, OwnData, Receipt, Withdrawal
+from assent.contracts.times import day_of, parse_hour
+from assent.contracts.wire import Access, ErasuresView
 from assent.reader.contact_sheet import Pixels, contact_sheet, hatched
 from assent.reader.sessions import Data, Session
 from assent.transparency.errors import TransparencyError
@@ -200,6 +200,177 @@ def withdraw(
     shell.output.say("Confirmed by the custodian: from this moment it opens for nobody but you.", "green")
     shell.output.say(f"{confirmed.streams} streams are closed; they are erased from {confirmed.erased_from} on.")
     shell.output.say(f"The signed statement is kept in {kept}.")
+
+
+@app.command()
+def erase(
+    context: typer.Context,
+    *,
+    day: Annotated[str | None, typer.Option(callback=day_option, help="This day (UTC).")] = None,
+    hour: Annotated[
+        list[str] | None, typer.Option(help="Only this hour (UTC), as 2026-11-23T14, or 14 with --day; repeatable.")
+    ] = None,
+    from_day: Annotated[str | None, typer.Option("--from", callback=day_option, help="First day of a range.")] = None,
+    to_day: Annotated[str | None, typer.Option("--to", callback=day_option, help="Last day of the range.")] = None,
+    modality: Annotated[list[Modality] | None, typer.Option(help="Only this modality; may be repeated.")] = None,
+    everything: Annotated[bool, typer.Option("--everything", help="All that was ever recorded of you.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Erase what is stored of you, at once and for good. No reason is needed; nobody has to approve it.
+
+    Keys to whole days are destroyed now; nobody opens them any more, you included. Recording itself goes on: to end
+    that, withdraw. What is being recorded today into erased streams is lost until the recorder begins anew.
+    """
+    shell = shell_of(context)
+    hours = _hours(day, hour or [])
+    ranged = from_day is not None or to_day is not None
+    if (from_day is None) != (to_day is None) or sum((bool(hours or day), ranged, everything)) != 1:
+        raise typer.BadParameter("say what: --everything, or --day, or --from and --to, or --hour; one of these")
+    if day is not None and not hours:
+        from_day = to_day = day
+    credential = shell.credential()
+    with shell.custodian() as custodian:
+        what = "everything" if everything else f"{len(hours)} hours" if hours else _range(from_day, to_day)
+        which = ", ".join(dict.fromkeys(one.value for one in modality or ())) or "all modalities"
+        shell.confirm(f"Erase {what} of your recordings ({which}), for good?", yes)
+        envelope = sign(
+            Erasure(
+                person=credential.person,
+                hours=hours,
+                from_day=from_day,
+                to_day=to_day,
+                everything=everything,
+                modalities=tuple(dict.fromkeys(modality or ())),
+                at=custodian.now(),
+            ),
+            shell.signer(),
+        )
+        salt = secrets.token_bytes(32)
+        kept = shell.store.folder / "erasures" / f"{envelope.hash[:16]}.json"
+        write_private(kept, json.dumps({"statement": json.loads(envelope.to_json()), "salt": to_base64(salt)}).encode())
+        receipt = custodian.deliver_erasure(envelope, salt)
+        saved = kept.with_name(f"{envelope.hash[:16]}.requested.json")
+        write_private(saved, ErasureFile(receipt=receipt).to_json())
+    statement = read_unverified(receipt, ErasureReceipt)
+    if as_json:
+        shell.output.json({**statement.model_dump(mode="json"), "file": str(saved)})
+        return
+    shell.output.say("Erased: from this moment it opens for nobody, and you have the custodian's receipt.", "green")
+    _show_erasure(shell, statement)
+    shell.output.say(f"The receipt is in {saved}; 'assent me erasures' says when it is final.")
+
+
+def _range(first: str | None, last: str | None) -> str:
+    return str(first) if first == last else f"{first} to {last}"
+
+
+def _hours(day: str | None, texts: list[str]) -> tuple[str, ...]:
+    """Hours in full, from what was typed. Raises BadParameter."""
+    found: list[str] = []
+    for text in texts:
+        full = f"{day}T{text.zfill(2)}" if day is not None and "T" not in text else text
+        try:
+            parse_hour(full)
+        except ValueError as error:
+            raise typer.BadParameter(
+                f"{text!r} is not an hour; write it as 2026-11-23T14, or as 14 with --day"
+            ) from error
+        if day is not None and not full.startswith(day):
+            raise typer.BadParameter(f"{text!r} is not an hour of {day}")
+        found.append(full)
+    return tuple(dict.fromkeys(found))
+
+
+@app.command()
+def erasures(
+    context: typer.Context,
+    verify: Annotated[Path | None, typer.Option(help="Check an erasure receipt, without a network.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Write the signed receipts into this folder.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What you had erased or withdrew, and how far each has come: requested, or final."""
+    shell = shell_of(context)
+    if verify is not None:
+        _verify_erasure(shell, verify, as_json)
+        return
+    with shell.custodian() as custodian:
+        view = custodian.erasures()
+    if save is not None:
+        for name, file in erasure_files(view):
+            write_private(save / name, file.to_json())
+    found = [read_unverified(row.final or row.requested, ErasureReceipt) for row in view.erasures]
+    if as_json:
+        shell.output.json(
+            {
+                "erasures": [receipt.model_dump(mode="json") for receipt in found],
+                "retention": [fallen.model_dump(mode="json") for fallen in view.retention],
+            }
+        )
+        return
+    rows = [
+        (receipt.of[:SHORT], receipt.kind, receipt.state, _extent(receipt), receipt.erased_from, _ended(receipt))
+        for receipt in found
+    ]
+    columns = ("statement", "what", "state", "covers", "erased from", "final since")
+    shell.output.table("Your erasures and withdrawals", columns, rows, "You have not had anything erased.")
+    for fallen in view.retention:
+        days = _range(fallen.first_day, fallen.last_day)
+        shell.output.say(f"{fallen.erased}  {fallen.streams} streams of {days} fell by retention: they were too old.")
+    if save is not None:
+        shell.output.say(f"The receipts are in {save}; 'assent me erasures --verify FILE' checks one.")
+
+
+def erasure_files(view: ErasuresView) -> Iterator[tuple[str, ErasureFile]]:
+    """File name and content of every erasure receipt."""
+    for row in view.erasures:
+        yield f"{row.of[:16]}.requested.json", ErasureFile(receipt=row.requested)
+        if row.final is not None:
+            yield f"{row.of[:16]}.final.json", ErasureFile(receipt=row.final, salt=row.salt)
+
+
+def _extent(receipt: ErasureReceipt) -> str:
+    if receipt.first_day is None:
+        return "nothing that is stored"
+    hours = f"{receipt.hours} hours, " if receipt.hours else ""
+    return f"{hours}{receipt.streams} streams, {_range(receipt.first_day, receipt.last_day)}"
+
+
+def _ended(receipt: ErasureReceipt) -> str:
+    return receipt.backups_expired or ""
+
+
+def _verify_erasure(shell: Shell, path: Path, as_json: bool) -> None:
+    credential, directory = shell.credential(), shell.known_directory()
+    try:
+        receipt, hash_ = check_erasure(path.read_bytes(), directory.statement_key, credential.person)
+    except ReceiptInvalid as error:
+        raise Failed(f"This receipt does not hold: {error}.") from error
+    if as_json:
+        shell.output.json({"valid": True, "hash": hash_, "receipt": receipt.model_dump(mode="json")})
+        return
+    shell.output.say("This receipt holds: the custodian signed exactly this, for you.", "green")
+    shell.output.facts([("hash", hash_)])
+    _show_erasure(shell, receipt)
+
+
+def _show_erasure(shell: Shell, receipt: ErasureReceipt) -> None:
+    facts: list[tuple[str, object]] = [
+        (receipt.kind, receipt.of),
+        ("state", receipt.state),
+        ("covers", _extent(receipt)),
+        ("erased from", receipt.erased_from),
+    ]
+    if receipt.state == "final":
+        gone = receipt.keys_destroyed or "not needed: only hours were erased, of streams that live on"
+        facts += [
+            ("keys destroyed", gone),
+            ("deleted", receipt.deleted),
+            ("last backup expired", receipt.backups_expired),
+        ]
+    else:
+        facts.append(("backups are kept", f"{receipt.backup_days} days: final after that"))
+    shell.output.facts(facts)
 
 
 @app.command()

@@ -40,6 +40,7 @@ from assent.contracts.statements import (
     DataRequest,
     Decision,
     Directory,
+    ErasureReceipt,
     Invitation,
     Lease,
     LeaseClosed,
@@ -68,6 +69,8 @@ from assent.contracts.wire import (
     CatalogueView,
     CertificatesAnswer,
     EnrolmentAnswer,
+    ErasureAnswer,
+    ErasuresView,
     InvitationAnswer,
     LeaseAnswer,
     LogEntries,
@@ -221,6 +224,30 @@ class CustodianClient:
     def withdraw(self, withdrawal: Withdrawal, salt: bytes) -> WithdrawalConfirmed:
         """Sign a withdrawal with this client's credential and hand it in."""
         return self.deliver_withdrawal(sign(withdrawal, self.signer), salt)
+
+    def deliver_erasure(self, erasure: Envelope, salt: bytes) -> Envelope:
+        """Hand in a signed `Erasure`, any number of times; return the custodian's receipt, which is checked.
+
+        `salt`: random bytes, kept with the statement, that hide it in the log.
+        """
+        body = StatementWithLeaf(statement=erasure, leaf=person_leaf(salt, erasure.hash))
+        answer = self._parse(ErasureAnswer, self._post("/v1/erasures", body.to_json()))
+        receipt = self._read(answer.receipt, ErasureReceipt)
+        if receipt.of != erasure.hash or receipt.state != "requested":
+            raise AnswerInvalid("the receipt is for another erasure")
+        return answer.receipt
+
+    def erasures(self) -> ErasuresView:
+        """The person's erasures and withdrawals; every receipt is checked to be about the one that its row names."""
+        view = self._parse(ErasuresView, self._get("/v1/me/erasures"))
+        for row in view.erasures:
+            for envelope, state in ((row.requested, "requested"), (row.final, "final")):
+                if envelope is None:
+                    continue
+                receipt = self._read(envelope, ErasureReceipt)
+                if receipt.of != row.of or receipt.state != state:
+                    raise AnswerInvalid("a receipt is not the one that its row names")
+        return view
 
     def certificates(self, wanted: Sequence[StreamWanted]) -> Certificates:
         """Ask for permission to record. Every certificate returned is signed, for the key, modality and day asked."""

@@ -12,7 +12,7 @@ from pydantic import ConfigDict
 
 from assent.contracts.envelope import Envelope, Signed, StatementInvalid, read
 from assent.contracts.keys import KeyInvalid, KeyText, PublicKey
-from assent.contracts.statements import Receipt
+from assent.contracts.statements import ErasureReceipt, Receipt
 
 
 class ReceiptInvalid(Exception):
@@ -66,3 +66,28 @@ def check_receipt(file: ReceiptFile, statement_key: PublicKey, person: str) -> C
     if not signers:
         raise ReceiptInvalid("only the custodian signed it; a receipt is signed by its person first")
     return CheckedReceipt(statement, file.receipt.hash, signers[0], file.device_key is not None)
+
+
+class ErasureFile(Signed):
+    """An erasure receipt as a file. `salt` (base64): the log has `lists.person_leaf` of it and the final receipt."""
+
+    receipt: Envelope
+    salt: str | None = None
+
+
+def check_erasure(data: bytes, statement_key: PublicKey, person: str) -> tuple[ErasureReceipt, str]:
+    """The receipt in an erasure file (or a bare envelope), and its hash. Raises ReceiptInvalid."""
+    try:
+        envelope = ErasureFile.parse(data).receipt
+    except StatementInvalid:
+        try:
+            envelope = Envelope.from_json(data)
+        except StatementInvalid as error:
+            raise ReceiptInvalid("this is not the file of an erasure receipt") from error
+    try:
+        statement = read(envelope, ErasureReceipt, statement_key)
+    except StatementInvalid as error:
+        raise ReceiptInvalid(str(error)) from error
+    if statement.person != person:
+        raise ReceiptInvalid("it is another person's")
+    return statement, envelope.hash

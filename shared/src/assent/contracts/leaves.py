@@ -30,6 +30,8 @@ class LeafType(StrEnum):
     AUDIT_VIEWED = "audit.viewed"
     AUDIT_EXPORTED = "audit.exported"
     GENERATION_DESTROYED = "generation.destroyed"
+    ERASURE_OVERDUE = "erasure.overdue"
+    RECALL_DONE = "recall.done"
     WITNESS_UNREACHABLE = "witness.unreachable"
     PROGRAMME_HALTED = "programme.halted"
     PROGRAMME_RESUMED = "programme.resumed"

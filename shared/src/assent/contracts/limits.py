@@ -34,6 +34,12 @@ MAX_STREAMS_PER_TICKET: Final = 200
 MAX_SEGMENTS_PER_FETCH: Final = 64
 """Bodies in one fetch."""
 
+MAX_HOURS_PER_ERASURE: Final = 1000
+"""Hours that one erasure names; more are days."""
+
+MAX_ITEMS_PER_RECALL: Final = 1000
+"""Streams in one recall; more are further recalls."""
+
 SKEW_S: Final = 120
 """Oldest (and most futuristic) signed question that the custodian answers, in seconds."""
 

@@ -235,6 +235,56 @@ class WithdrawalConfirmed(Statement):
     erased_from: Day
 
 
+# --- erasing --------------------------------------------------------------------------------------
+
+
+class Erasure(Statement):
+    """Signed by an opening credential of the person: what is stored is to be erased at once, whoever agreed to what.
+
+    Exactly one of: `hours`; `from_day` and `to_day` (both included); `everything`. Empty `modalities` mean all of them.
+    Replay: as a withdrawal it names no predecessor and is accepted whenever it arrives; the same statement twice is
+    once. It reaches no further than the day of `at`, so that one that was held back takes nothing recorded since.
+    """
+
+    TYPE: ClassVar[str] = "erasure"
+    person: RandomId
+    hours: Annotated[tuple[Hour, ...], Field(max_length=limits.MAX_HOURS_PER_ERASURE)] = ()
+    from_day: Day | None = None
+    to_day: Day | None = None
+    everything: bool = False
+    modalities: tuple[Modality, ...] = ()
+    at: Moment
+
+
+class ErasureReceipt(Statement):
+    """Signed by the statement key, for an Erasure or a Withdrawal (`of` is its hash). Nothing in it names a stream.
+
+    `requested`: it was accepted, and covers this much; `erased_from` is the day from which its keys are destroyed.
+    `final`: nobody can bring it back any more. Each of the three days in it is when the last part was reached:
+    `keys_destroyed` (with the KEK generation that they were wrapped under; None when only hours were erased, whose
+    streams live on), `deleted` (the collector's signed acknowledgement), `backups_expired`.
+    """
+
+    TYPE: ClassVar[str] = "erasure-receipt"
+    person: RandomId
+    of: Hash
+    kind: Literal["erasure", "withdrawal"]
+    state: Literal["requested", "final"]
+    day: Day
+    """When this was signed."""
+    streams: Annotated[int, Field(ge=0)]
+    days: Annotated[int, Field(ge=0)]
+    hours: Annotated[int, Field(ge=0)]
+    """0 when whole streams are erased."""
+    first_day: Day | None = None
+    last_day: Day | None = None
+    erased_from: Day
+    backup_days: Annotated[int, Field(ge=0)]
+    keys_destroyed: Day | None = None
+    deleted: Day | None = None
+    backups_expired: Day | None = None
+
+
 # --- permission to record ---------------------------------------------------------------------------------------------
 
 
@@ -298,11 +348,15 @@ class Revocation(Statement):
 
 
 class Tombstone(Statement):
-    """Signed by the statement key: the stream, or the hours listed, never opens again."""
+    """Signed by the statement key: the stream, or the hours listed, never opens again.
+
+    `reason` is given only where the day of the stream says it anyway.
+    """
 
     TYPE: ClassVar[str] = "tombstone"
     stream: StreamId
     hours: tuple[Hour, ...] = ()
+    reason: Literal["retention"] | None = None
 
 
 # --- custodian and collector ------------------------------------------------------------------------------------------
@@ -469,6 +523,38 @@ class LeaseClosed(Statement):
     TYPE: ClassVar[str] = "lease-closed"
     lease: RandomId
     opened: Annotated[int, Field(ge=0)]
+
+
+# --- recall ---------------------------------------------------------------------------------------
+
+
+class RecallItem(Part):
+    """What must go of one stream: all of it, or the hours listed. Why is not said."""
+
+    stream: StreamId
+    hours: tuple[Hour, ...] = ()
+
+
+class Recall(Statement):
+    """Signed by the statement key, to the requester of a grant: what was read of these streams must be dropped.
+
+    Known by its hash. The stream ids are those of the grant's leases.
+    """
+
+    TYPE: ClassVar[str] = "recall"
+    request: Hash
+    day: Day
+    items: Annotated[tuple[RecallItem, ...], Field(min_length=1, max_length=limits.MAX_ITEMS_PER_RECALL)]
+
+
+class RecallDone(Statement):
+    """Signed by the requester's opening credential: everything that `recall` (its hash) names was dropped, with all
+    copies and everything derived stream by stream. Twice is once.
+    """
+
+    TYPE: ClassVar[str] = "recall-done"
+    recall: Hash
+    at: Moment
 
 
 # --- asking ---------------------------------------------------------------------------------------

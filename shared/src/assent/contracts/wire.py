@@ -31,7 +31,7 @@ GONE = 2**64 - 1
 
 
 class StatementWithLeaf(Signed):
-    """A receipt or withdrawal, and the salted hash that the log gets of it (`lists.person_leaf`)."""
+    """A receipt, withdrawal or erasure, and the salted hash that the log gets of it (`lists.person_leaf`)."""
 
     statement: Envelope
     leaf: Hash
@@ -113,6 +113,40 @@ class ReceiptView(Signed):
 
 class ReceiptsView(Signed):
     receipts: tuple[ReceiptView, ...]
+
+
+class ErasureAnswer(Signed):
+    """`receipt`: an ErasureReceipt whose state is `requested`."""
+
+    receipt: Envelope
+
+
+class ErasureView(Signed):
+    """One erasure or withdrawal of the person.
+
+    `requested` and `final`: ErasureReceipts. `salt`: `lists.person_leaf(salt, hash of final)` stands in the log.
+    """
+
+    of: Hash
+    requested: Envelope
+    final: Envelope | None = None
+    salt: Base64 | None = None
+
+
+class RetentionView(Signed):
+    """What fell on `erased` because it had been kept for as long as was agreed."""
+
+    erased: Day
+    streams: int
+    first_day: Day
+    last_day: Day
+
+
+class ErasuresView(Signed):
+    """Newest first."""
+
+    erasures: tuple[ErasureView, ...]
+    retention: tuple[RetentionView, ...]
 
 
 class CertificatesAnswer(Signed):
@@ -240,6 +274,19 @@ class ReleaseAnswer(Signed):
 
     sealed: Base64
     refused: tuple[ReleaseRefusal, ...]
+
+
+class RecallView(Signed):
+    """`recall`: a Recall. `done`: the day on which its requester signed that it was carried out."""
+
+    recall: Envelope
+    done: Day | None = None
+
+
+class RecallsView(Signed):
+    """Open ones first, then by day."""
+
+    recalls: tuple[RecallView, ...]
 
 
 class Access(Signed):

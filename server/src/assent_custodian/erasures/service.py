@@ -1,0 +1,226 @@
+"""Erasures: accepted at once from their person, carried out in the same transaction, followed until they are final.
+
+A withdrawal is followed in the same way, from the moment it is confirmed (`follow`) over the day on which its streams
+are erased (`note_destroyed`) to the end. The night signs the final receipts.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from assent.contracts.envelope import Envelope, read_unverified
+from assent.contracts.lists import person_leaf
+from assent.contracts.problems import Code, Problem
+from assent.contracts.statements import Erasure, ErasureReceipt
+from assent.contracts.wire import ErasuresView, ErasureView, RetentionView
+from assent_custodian.auth import Stated
+from assent_custodian.context import Custodian
+from assent_custodian.erasures import domain
+from assent_custodian.erasures.models import ErasureRow, ErasureTombstone
+from assent_custodian.keys import erasure as keys
+from assent_custodian.keys.models import Generation, Stream, TombstoneRow
+from assent_custodian.orders.models import OrderRow
+from assent_custodian.people.service import one_at_a_time, queue_person_leaf
+
+Kind = Literal["erasure", "withdrawal"]
+
+
+def erase(session: Session, custodian: Custodian, stated: Stated[Erasure]) -> Envelope:
+    """Erase what the statement reaches and return the receipt `requested`. Twice is once. Needs no witness.
+
+    Hours get tombstones; of days and of everything the vault keys are destroyed. Raises Problem.
+    """
+    wish, envelope, asker = stated.statement, stated.envelope, stated.asker
+    if wish.person != asker.person:
+        raise Problem(Code.REFUSED, "an erasure can only be signed for oneself")
+    try:
+        reach = domain.reach_of(wish)
+    except domain.ReachInvalid as error:
+        raise Problem(Code.MALFORMED, str(error)) from error
+    one_at_a_time(session, asker.person)
+    stored = session.get(ErasureRow, envelope.hash)
+    if stored is not None:
+        return Envelope.from_json(stored.requested)
+    streams = [
+        stream for stream in _reached(session, asker.person, reach) if reach.hours is None or stream.day in reach.hours
+    ]
+    hours = sum(len(of_day) for of_day in reach.hours.values()) if reach.hours is not None else 0
+    receipt = follow(
+        session,
+        custodian,
+        person=asker.person,
+        of=envelope.hash,
+        kind="erasure",
+        streams=streams,
+        hours=hours,
+        erased_from=custodian.today(),
+        statement=envelope,
+    )
+    if reach.hours is None:
+        keys.erase(session, custodian, [stream.id for stream in streams])
+        tombstones = keys.tombstones_of(session, [stream.id for stream in streams])
+    else:
+        tombstones = [keys.bury(session, custodian, stream.id, reach.hours[stream.day]) for stream in streams]
+    note_destroyed(session, custodian, envelope.hash, tombstones, keys_too=reach.hours is None)
+    queue_person_leaf(session, stated.required_leaf)
+    return receipt
+
+
+def _reached(session: Session, person: str, reach: domain.Reach) -> Sequence[Stream]:
+    return session.scalars(
+        select(Stream)
+        .where(
+            Stream.person == person,
+            Stream.day >= reach.first_day,
+            Stream.day <= reach.last_day,
+            Stream.modality.in_([modality.value for modality in reach.modalities]),
+            Stream.erased.is_(None),
+        )
+        .order_by(Stream.id)
+    ).all()
+
+
+def follow(
+    session: Session,
+    custodian: Custodian,
+    *,
+    person: str,
+    of: str,
+    kind: Kind,
+    streams: Sequence[Stream],
+    erased_from: str,
+    hours: int = 0,
+    statement: Envelope | None = None,
+) -> Envelope:
+    """Sign the receipt `requested` for these streams, and remember that a final one is owed."""
+    days = sorted({stream.day for stream in streams})
+    receipt = custodian.sign(
+        ErasureReceipt(
+            person=person,
+            of=of,
+            kind=kind,
+            state="requested",
+            day=custodian.today(),
+            streams=len(streams),
+            days=len(days),
+            hours=hours,
+            first_day=days[0] if days else None,
+            last_day=days[-1] if days else None,
+            erased_from=erased_from,
+            backup_days=custodian.settings.backup_days,
+        )
+    )
+    session.add(
+        ErasureRow(
+            of=of,
+            person=person,
+            kind=kind,
+            day=custodian.today(),
+            statement=statement.to_json().decode() if statement else None,
+            requested=receipt.to_json().decode(),
+            destroyed=None,
+            generation=None,
+            final=None,
+            salt=None,
+        )
+    )
+    return receipt
+
+
+def note_destroyed(
+    session: Session, custodian: Custodian, of: str, tombstones: Iterable[str], *, keys_too: bool = True
+) -> None:
+    """What `of` reaches is erased now: these tombstones stand, and (`keys_too`) vault keys were destroyed.
+
+    A withdrawal of before there were such receipts has none to follow.
+    """
+    session.flush()
+    row = session.get(ErasureRow, of)
+    if row is None:
+        return
+    wanted = sorted(set(tombstones))
+    row.destroyed = custodian.today()
+    if keys_too and wanted:
+        tainted = select(func.max(Generation.number)).where(Generation.destroyed.is_(None), Generation.tainted)
+        row.generation = session.scalar(tainted)
+    session.add_all(ErasureTombstone(erasure=of, tombstone=tombstone) for tombstone in wanted)
+
+
+def finish(session: Session, custodian: Custodian) -> int:
+    """Sign the final receipt of everything that has come to its end, and queue its salted hash for the log."""
+    session.flush()
+    count = 0
+    owed = select(ErasureRow).where(ErasureRow.final.is_(None), ErasureRow.destroyed.is_not(None))
+    for row in session.scalars(owed.order_by(ErasureRow.of).with_for_update()).all():
+        done = domain.final(_progress(session, row), custodian.settings.backup_days, custodian.today())
+        if done is None:
+            continue
+        requested = read_unverified(Envelope.from_json(row.requested), ErasureReceipt)
+        final = custodian.sign(
+            requested.model_copy(
+                update={
+                    "state": "final",
+                    "day": custodian.today(),
+                    "backup_days": custodian.settings.backup_days,
+                    "keys_destroyed": done.keys_destroyed,
+                    "deleted": done.deleted,
+                    "backups_expired": done.backups_expired,
+                }
+            )
+        )
+        row.final, row.salt = final.to_json().decode(), secrets.token_bytes(32)
+        queue_person_leaf(session, person_leaf(row.salt, final.hash))
+        count += 1
+    return count
+
+
+def _progress(session: Session, row: ErasureRow) -> domain.Progress:
+    """What has happened of this erasure. An order that was not even made counts as not acknowledged."""
+    orders = session.scalars(
+        select(OrderRow.done)
+        .select_from(ErasureTombstone)
+        .outerjoin(TombstoneRow, TombstoneRow.hash == ErasureTombstone.tombstone)
+        .outerjoin(OrderRow, OrderRow.number == TombstoneRow.ordered)
+        .where(ErasureTombstone.erasure == row.of)
+    ).all()
+    generation = None
+    if row.generation is not None:
+        living = select(func.count()).where(Generation.number <= row.generation, Generation.destroyed.is_(None))
+        if not session.scalar(living):
+            generation = session.scalar(select(Generation.destroyed).where(Generation.number == row.generation))
+    return domain.Progress(row.destroyed, row.generation is not None, generation, orders)
+
+
+def of_person(session: Session, person: str) -> ErasuresView:
+    """Everything that this person had erased, and what fell because it was old."""
+    rows = session.scalars(
+        select(ErasureRow).where(ErasureRow.person == person).order_by(ErasureRow.day.desc(), ErasureRow.of)
+    )
+    fallen = session.execute(
+        select(TombstoneRow.day, func.count(), func.min(Stream.day), func.max(Stream.day))
+        .join(Stream, Stream.id == TombstoneRow.stream)
+        .where(Stream.person == person, TombstoneRow.reason == "retention")
+        .group_by(TombstoneRow.day)
+        .order_by(TombstoneRow.day.desc())
+    )
+    return ErasuresView(
+        erasures=tuple(
+            ErasureView(
+                of=row.of,
+                requested=Envelope.from_json(row.requested),
+                final=Envelope.from_json(row.final) if row.final else None,
+                salt=base64.b64encode(row.salt).decode() if row.salt else None,
+            )
+            for row in rows
+        ),
+        retention=tuple(
+            RetentionView(erased=erased, streams=streams, first_day=first, last_day=last)
+            for erased, streams, first, last in fallen
+        ),
+    )
