@@ -43,9 +43,9 @@ def _release(people: int) -> dict[str, Any]:
             access = AccessWorld(world, people)
             job = access.job()
             assert job.open(access.requester, request=access.grant()).status_code == 200
-            segments = _segments(access)
-            body = _body(job, segments)
-            keys = _vault_keys(world)
+            segments = sealed_segments(access)
+            body = batch_body(job, segments)
+            keys = vault_keys_of(world, {stream for stream, _ in segments})
             infos = [SEAL_TAG + header_hash(segment.header) for _, segment in segments]
 
             def bare() -> None:
@@ -69,7 +69,7 @@ def _release(people: int) -> dict[str, Any]:
     }
 
 
-def _segments(access: AccessWorld) -> list[tuple[str, SealedSegment]]:
+def sealed_segments(access: AccessWorld) -> list[tuple[str, SealedSegment]]:
     made = []
     for number in range(KEYS):
         certificate, key = access.certified[number % len(access.certified)]
@@ -86,15 +86,16 @@ def _segments(access: AccessWorld) -> list[tuple[str, SealedSegment]]:
     return made
 
 
-def _body(job: Any, segments: list[tuple[str, SealedSegment]]) -> bytes:
+def batch_body(job: Any, segments: list[tuple[str, SealedSegment]]) -> bytes:
     batch = pack_batch((segment.header, segment.sealed_key) for _, segment in segments)
     statement = sign(ReleaseRequest(lease=job.lease.lease, batch=sha256_hex(batch), count=KEYS), job.signing)
     return ReleaseBody(statement=statement, batch=base64.b64encode(batch).decode()).to_json()
 
 
-def _vault_keys(world: CustodianWorld) -> dict[str, hpke.HybridPrivateKey]:
+def vault_keys_of(world: CustodianWorld, streams: set[str]) -> dict[str, hpke.HybridPrivateKey]:
     with world.custodian.database.reading() as session:
-        private = unwrap_rows(world.custodian.keks, session.query(VaultKey).all())
+        rows = session.query(VaultKey).where(VaultKey.stream.in_(streams)).all()
+        private = unwrap_rows(world.custodian.keks, rows)
     return {stream: hpke.HybridPrivateKey.from_private_bytes(raw) for stream, raw in private.items()}
 
 

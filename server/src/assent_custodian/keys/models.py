@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Integer, LargeBinary, String, Text
+from sqlalchemy import BigInteger, Boolean, Index, Integer, LargeBinary, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from assent_custodian.base import DAY, HASH, HOUR, ID, Base
@@ -16,8 +16,9 @@ class Stream(Base):
     """
 
     __tablename__ = "streams"
+    __table_args__ = (Index("ix_streams_person_day", "person", "day"),)
     id: Mapped[str] = mapped_column(ID, primary_key=True)
-    person: Mapped[str] = mapped_column(ID, index=True)
+    person: Mapped[str] = mapped_column(ID)
     record: Mapped[str] = mapped_column(ID, index=True)
     credential: Mapped[str] = mapped_column(ID)
     modality: Mapped[str] = mapped_column(String(16))
