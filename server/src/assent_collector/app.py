@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -29,6 +30,7 @@ from assent_collector.trust import Trust
 from assent_collector.uploads import Uploads
 from assent_service.database import Database
 from assent_service.describing import describe
+from assent_service.metrics import CountAnswers, Facts, Metrics
 from assent_service.web import new_app
 
 Clock = Callable[[], datetime]
@@ -115,6 +117,8 @@ def application(collector: Collector) -> FastAPI:
         collector.close()
 
     app = new_app(TITLE, collector.ready, longest_body, lifespan)
+    app.state.metrics = Metrics(lambda: facts_of(collector))
+    app.add_middleware(CountAnswers, metrics=app.state.metrics)
     app.include_router(routes(collector.uploads, collector.fetches, collector.settings))
     return app
 
@@ -136,6 +140,13 @@ def openapi() -> dict[str, Any]:
     settings = CollectorSettings(root_fingerprint="0" * 64, custodian_url="http://localhost", data_dir=Path())
     app.include_router(routes(cast(Uploads, None), cast(Fetches, None), settings))  # described here, never called
     return describe(app, Envelope, RecordBody, FetchBody)
+
+
+def facts_of(collector: Collector) -> Facts:
+    """Figures for operators; the room on the disk in whole GiB, which no single upload moves."""
+    with collector.database.reading() as session:
+        session.connection()
+    return {"disk_free_gib": float(shutil.disk_usage(collector.settings.blobs).free // 2**30)}
 
 
 def longest_body(path: str) -> int:

@@ -38,6 +38,9 @@ class CollectorSettings(ServiceSettings):
 
     host: Annotated[str, StringConstraints(min_length=1)] = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8402
+    operator_host: str = "127.0.0.1"
+    operator_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """Where `/metrics` is served; None: nowhere."""
 
     orders_interval_s: Annotated[float, Field(gt=0)] = 60
     """How often orders are asked for. Revocations of a lost device go out at once; erasures once a night."""

@@ -19,6 +19,7 @@ from assent.contracts.envelope import Envelope
 from assent.contracts.limits import MAX_RELEASE_BYTES, MAX_STATEMENT_BYTES
 from assent.contracts.problems import Code, Problem
 from assent.contracts.statements import Notification
+from assent.contracts.times import parse_day
 from assent_custodian.audit import endpoints as audit
 from assent_custodian.background import Background
 from assent_custodian.catalogue import endpoints as catalogue
@@ -29,15 +30,18 @@ from assent_custodian.erasures import endpoints as erasures
 from assent_custodian.files import NotReady
 from assent_custodian.grants import endpoints as grants
 from assent_custodian.guards import ByAsk, ByCollector, guard_of
+from assent_custodian.halt import halted
 from assent_custodian.keys import endpoints as keys
 from assent_custodian.leases import endpoints as leases
 from assent_custodian.log import endpoints as log
+from assent_custodian.night import last_done
 from assent_custodian.notifications import endpoints as notifications
 from assent_custodian.notifications import service as told
 from assent_custodian.orders import endpoints as orders
 from assent_custodian.people import endpoints as people
 from assent_custodian.purposes import endpoints as purposes
 from assent_custodian.settings import Settings
+from assent_service.metrics import CountAnswers, Facts, Metrics
 from assent_service.problems import response_for
 from assent_service.web import new_app
 
@@ -84,6 +88,8 @@ def app_for(custodian: Custodian) -> FastAPI:
     app.add_exception_handler(NotReady, _not_ready)
     app.state.custodian = custodian
     app.state.notifiers = NOTIFIERS
+    app.state.metrics = Metrics(lambda: facts_of(custodian))
+    app.add_middleware(CountAnswers, metrics=app.state.metrics)
     app.router.lifespan_context = _lifespan
     for router in ROUTERS:
         app.include_router(router)
@@ -103,6 +109,17 @@ async def _not_ready(_request: Request, _error: Exception) -> Response:
 def guarded_routes() -> tuple[APIRoute, ...]:
     """Every route of every feature. Besides them the application answers `/healthz` and `/readyz` only."""
     return tuple(route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute))
+
+
+def facts_of(custodian: Custodian) -> Facts:
+    """Figures for operators. None of them is about people, or moves with one."""
+    with custodian.database.reading() as session:
+        done = last_done(session)
+        stopped = halted(session) is not None
+    found = {"halted": float(stopped)}
+    if done is not None:
+        found["night_done_days_ago"] = float((parse_day(custodian.today()) - parse_day(done)).days)
+    return found
 
 
 def _limit_for(path: str) -> int:

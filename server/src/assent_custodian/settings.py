@@ -41,6 +41,9 @@ class Settings(ServiceSettings):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8401
+    operator_host: str = "127.0.0.1"
+    operator_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """Where `/metrics` is served; None: nowhere."""
 
     role_delay_hours: Annotated[float, Field(ge=0)] = 24
     certificate_hours: Annotated[int, Field(ge=1, le=limits.CERTIFICATE_HOURS)] = limits.CERTIFICATE_HOURS

@@ -10,6 +10,7 @@ from assent_collector.app import NotReady, create_app
 from assent_collector.settings import CollectorSettings
 from assent_server.failures import failures
 from assent_server.process import prepare_process
+from assent_service.metrics import serve_metrics
 from assent_service.migrating import DatabaseUnusable, migrate
 from assent_service.web import PortTaken, serve
 
@@ -21,7 +22,9 @@ def run(config: Path | None) -> None:
         prepare_process()
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         migrate("collector", settings.database)
-        serve(create_app(settings), settings.host, settings.port)
+        app = create_app(settings)
+        serve_metrics(app.state.metrics, settings.operator_host, settings.operator_port)
+        serve(app, settings.host, settings.port)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from assent_custodian.files import NotReady
 from assent_custodian.settings import Settings
 from assent_server.failures import failures
 from assent_server.process import prepare_process
+from assent_service.metrics import serve_metrics
 from assent_service.migrating import DatabaseUnusable, migrate
 from assent_service.web import PortTaken, serve
 
@@ -20,7 +21,9 @@ def run(config: Path | None) -> None:
         settings = Settings.load(config)
         prepare_process()
         migrate("custodian", settings.database)
-        serve(create_app(settings), settings.host, settings.port)
+        app = create_app(settings)
+        serve_metrics(app.state.metrics, settings.operator_host, settings.operator_port)
+        serve(app, settings.host, settings.port)
 
 
 if __name__ == "__main__":
