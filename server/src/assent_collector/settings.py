@@ -44,6 +44,10 @@ class CollectorSettings(ServiceSettings):
 
     orders_interval_s: Annotated[float, Field(gt=0)] = 60
     """How often orders are asked for. Revocations of a lost device go out at once; erasures once a night."""
+    backup_dir: Path | None = None
+    """Where `backup` puts backups of database and bodies when it is not told."""
+    backup_days: Annotated[int, Field(ge=1)] = 35
+    """How long backups are kept in `backup_dir`; the next one removes older ones. The custodian is told the same."""
     background: bool = True
     """Whether the service pulls orders and cleans up itself; otherwise a scheduler must."""
     max_uploads: Annotated[int, Field(ge=1)] = 64

@@ -20,7 +20,7 @@ from assent.contracts.ids import new_id
 from assent.contracts.leaves import Leaf, LeafType
 from assent.contracts.problems import Problem
 from assent.contracts.times import add_days, moment
-from assent_custodian import replay
+from assent_custodian import backups, replay
 from assent_custodian.base import DAY, ID, MOMENT, Base
 from assent_custodian.consent import service as consent
 from assent_custodian.consent.models import WithdrawalRow
@@ -106,6 +106,7 @@ def _steps(custodian: Custodian) -> dict[str, Any]:
         report["streams_past_retention"] = erase_past_retention(session, custodian)
     with custodian.database.transaction() as session:
         report["requests_expired"] = grants.expire_due(session, custodian)
+    report["backups_removed"] = backups.remove_old(custodian)
     with custodian.database.transaction() as session:
         report["erasures_final"] = erasures.finish(session, custodian)
     with custodian.database.transaction() as session:
@@ -113,12 +114,27 @@ def _steps(custodian: Custodian) -> dict[str, Any]:
     with custodian.database.transaction() as session:
         report["orders"] = orders.make_orders(session, custodian)
     rotation.remove_destroyed_keys(custodian)
-    with custodian.database.reading() as session:
-        due = rotation.is_due(session, custodian.keks)
-    report["generations_destroyed"] = rotation.rotate(custodian) if due else []
+    report |= _rotate_and_back_up(custodian)
     report["witnessed"] = _witness(custodian)
     with custodian.database.reading() as session:
         report["orders_open"] = orders.open_orders(session)
+    return report
+
+
+def _rotate_and_back_up(custodian: Custodian) -> dict[str, Any]:
+    """Back up every night; in one with a rotation after everything is wrapped anew, before anything is destroyed."""
+    report: dict[str, Any] = {"backup": "none: backup_dir is not set, or backup_days is 0", "generations_destroyed": []}
+
+    def back_up() -> None:
+        if custodian.settings.backup_dir is not None and custodian.settings.backup_days:
+            report["backup"] = backups.back_up(custodian).name
+
+    with custodian.database.reading() as session:
+        due = rotation.is_due(session, custodian.keks)
+    if due:
+        report["generations_destroyed"] = rotation.rotate(custodian, back_up)
+    else:
+        back_up()
     return report
 
 

@@ -58,6 +58,8 @@ class Settings(ServiceSettings):
     approvals_needed: Annotated[int, Field(ge=limits.APPROVALS_NEEDED)] = limits.APPROVALS_NEEDED
     """Configurable upward only."""
     catalogue_refresh_days: Annotated[float, Field(ge=0)] = 7
+    backup_dir: Path | None = None
+    """Where the night puts backups of the database; without one it makes none."""
     night_hour_utc: Annotated[int, Field(ge=0, le=23)] = 2
     witness_timeout_s: Annotated[float, Field(gt=0, le=30)] = 3
     witness_interval_s: Annotated[float, Field(gt=0)] = 30

@@ -18,17 +18,20 @@ from assent.client.directory import DirectoryRefused
 from assent.client.files import write_private
 from assent.contracts.statements import WitnessEntry
 from assent_collector import app as collector_app
+from assent_collector import backups as collector_backups
 from assent_collector.settings import CollectorSettings
 from assent_custodian import app as custodian_app
-from assent_custodian import ceremony, halt, night, roles
+from assent_custodian import backups, ceremony, halt, night, roles
 from assent_custodian.context import Custodian, open_custodian
 from assent_custodian.custody import assess
 from assent_custodian.files import NotReady
+from assent_custodian.keys.wrapping import WrapInvalid
 from assent_custodian.settings import Settings as CustodianSettings
 from assent_server import collector_key, doctor, embedded, run_collector, run_custodian, run_witness, witnessing
 from assent_server.embedded import Layout
 from assent_server.failures import failures
 from assent_server.supervisor import NotStarted, Service, Supervisor
+from assent_service.backing_up import BackupFailed
 from assent_service.hygiene import set_up_logging
 from assent_service.migrating import DatabaseUnusable, check_migrated, migrate
 from assent_service.web import new_app
@@ -376,6 +379,36 @@ def rotate(config: Config = None, data: Data = DEFAULT_DATA, as_json: Json = Fal
             raise typer.Exit(1)
 
 
+@app.command("backup")
+def backup_(
+    service: Annotated[
+        ServiceName | None, typer.Argument(help="Default: both services of the installation in --data.")
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option(help="Folder in which each backup becomes a folder; default: backup_dir.")
+    ] = None,
+    config: Config = None,
+    data: Data = DEFAULT_DATA,
+    as_json: Json = False,
+) -> None:
+    """Back up a service while it runs, and check what was made. Keys are in no backup: keep them apart."""
+    with _failures():
+        if service is None and config is not None:
+            raise NotReady("name the service that this configuration is of")
+        made: dict[str, str] = {}
+        for name in [service] if service else list(ServiceName):
+            if name is ServiceName.CUSTODIAN:
+                with _opened(_custodian_config(config, data)) as opened:
+                    made[name.value] = str(backups.back_up(opened, to))
+            else:
+                settings = CollectorSettings.load(_config_of(name, config, data))
+                key = collector_app.read_key(settings.key)
+                check_migrated("collector", settings.database)
+                made[name.value] = str(collector_backups.back_up(settings, key, collector_app.wall_clock, to))
+        text = "\n".join(f"{name}: {folder}" for name, folder in made.items())
+        _report(made, f"{text}\nopened and compared; without the keys it opens nothing", as_json)
+
+
 @app.command("halt")
 def halt_(
     reason: Annotated[str, typer.Option(help="Everybody is shown it.")],
@@ -474,9 +507,13 @@ def roles_(as_json: Json = False) -> None:
 
 
 def _custodian_config(config: Path | None, data: Path) -> Path | None:
+    return _config_of(ServiceName.CUSTODIAN, config, data)
+
+
+def _config_of(service: ServiceName, config: Path | None, data: Path) -> Path | None:
     """The file that was named, else that of the installation in `data`; None leaves it to the environment."""
     layout = Layout(data)
-    return layout.config("custodian") if config is None and layout.exists else config
+    return layout.config(service.value) if config is None and layout.exists else config
 
 
 @contextmanager
@@ -492,7 +529,9 @@ def _opened(config: Path | None) -> Iterator[Custodian]:
 
 @contextmanager
 def _failures() -> Iterator[None]:
-    with failures(NotReady, collector_app.NotReady, DirectoryRefused, NotStarted, DatabaseUnusable):
+    with failures(
+        NotReady, collector_app.NotReady, DirectoryRefused, NotStarted, DatabaseUnusable, BackupFailed, WrapInvalid
+    ):
         try:
             yield
         except SQLAlchemyError as error:

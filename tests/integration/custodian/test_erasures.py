@@ -245,7 +245,7 @@ def test_the_collectors_word_alone_is_not_final_while_the_old_generation_lives(
     kim = few[0]
     erase(kim, everything=True)
     with monkeypatch.context() as patched:
-        patched.setattr("assent_custodian.night.rotation.rotate", lambda _custodian: [])
+        patched.setattr("assent_custodian.night.rotation.rotate", lambda *_: [])
         run_night(lite.custodian)
         acknowledge_all(lite)
         lite.clock.forward(days=60)

@@ -192,6 +192,17 @@ def test_the_night_reports_what_it_did(founded: Path) -> None:
     assert json.loads(done.stdout)["ran"] is True
 
 
+def test_both_services_are_backed_up_with_one_command(founded: Path, tmp_path: Path) -> None:
+    done = _run("backup", "--data", str(founded), "--to", str(tmp_path / "backups"), "--json")
+    assert done.returncode == 0, done.stderr
+    made = json.loads(done.stdout)
+    assert sorted(made) == ["collector", "custodian"]
+    assert all((Path(folder) / "manifest.json").is_file() for folder in made.values())
+    refused = _run("backup", "custodian", "--data", str(founded))
+    assert refused.returncode == 1
+    assert "--to" in refused.stderr
+
+
 def test_a_signed_directory_has_the_next_version(founded: Path) -> None:
     root = founded / "custodian" / "root" / "root.key"
     arguments = ("directory", "sign", "--data", str(founded), "--root-key", str(root), "--json")

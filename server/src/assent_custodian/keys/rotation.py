@@ -1,4 +1,5 @@
-"""KEK rotation: a new generation, everything living wrapped anew, a sample opened, and only then the old one destroyed.
+"""KEK rotation: a new generation, everything living wrapped anew, backed up, a sample opened, and only then the old one
+destroyed.
 
 Each step is committed before the next, and each can be taken again after a crash: `rotate` goes on where it stopped.
 The old generation's key is destroyed only after the log says so, in the same transaction that has seen that
@@ -8,18 +9,24 @@ nothing is left under it.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from assent.contracts.leaves import Leaf, LeafType
 from assent_custodian.context import Custodian
-from assent_custodian.keys.keks import Keks, unwrap_rows
+from assent_custodian.keys.keks import Keks
 from assent_custodian.keys.models import Generation, VaultKey
 from assent_custodian.keys.wrapping import WrapInvalid
 from assent_custodian.log import service as log
 
-BATCH = 500
+BATCH = 10_000
+"""Vault keys wrapped anew in one transaction: about a quarter of a second in which nobody else writes on SQLite."""
+
+_MOVE = "UPDATE vault_keys SET wrapped = ?, generation = ? WHERE stream = ?"
+"""As SQLite's driver takes it: through SQLAlchemy's own compiler a million rows would take a third longer."""
+
 SAMPLE = 16
 
 
@@ -30,14 +37,16 @@ def is_due(session: Session, keks: Keks) -> bool:
     return len(living) > 1 or any(row.tainted or not keks.settled(row.number) for row in living)
 
 
-def rotate(custodian: Custodian) -> list[int]:
+def rotate(custodian: Custodian, back_up: Callable[[], None] = lambda: None) -> list[int]:
     """Wrap every living vault key under a new generation and destroy the older ones. Returns those destroyed.
 
-    Raises WrapInvalid, and destroys nothing, when a key does not unwrap. Run by one at a time: the night holds a lock.
+    `back_up` is called when everything is under the new generation and nothing is destroyed. What it raises, and
+    WrapInvalid when a key does not unwrap, destroys nothing. Run by one at a time: the night holds a lock.
     """
     new = _new_generation(custodian)
-    while _rewrap_some(custodian, new):
-        pass
+    while (old := _oldest(custodian)) is not None and old < new:
+        _rewrap_some(custodian, old, new)
+    back_up()
     destroyed = _retire(custodian, new)
     remove_destroyed_keys(custodian)
     return destroyed
@@ -67,16 +76,31 @@ def _new_generation(custodian: Custodian) -> int:
         return number
 
 
-def _rewrap_some(custodian: Custodian, new: int) -> bool:
-    """Wrap up to `BATCH` keys anew. False when none was left."""
+def _oldest(custodian: Custodian) -> int | None:
+    """The oldest generation that a key is wrapped under."""
+    with custodian.database.reading() as session:
+        return session.scalar(select(func.min(VaultKey.generation)))
+
+
+def _rewrap_some(custodian: Custodian, old: int, new: int) -> None:
+    """Wrap up to `BATCH` keys of one generation anew.
+
+    Taken as the index on generations has them, so that a batch touches as few pages as possible; locked in the order
+    in which everybody else locks them.
+    """
+    some = select(VaultKey.stream).where(VaultKey.generation == old).limit(BATCH)
     with custodian.database.transaction() as session:
-        rows = session.scalars(
-            select(VaultKey).where(VaultKey.generation != new).order_by(VaultKey.stream).limit(BATCH).with_for_update()
-        ).all()
-        wrapped = custodian.keks.wrap(new, unwrap_rows(custodian.keks, rows))
-        for row in rows:
-            row.wrapped, row.generation = wrapped[row.stream], new
-        return bool(rows)
+        rows = session.execute(
+            select(VaultKey.stream, VaultKey.wrapped)
+            .where(VaultKey.stream.in_(some))
+            .order_by(VaultKey.stream)
+            .with_for_update()
+        )
+        anew = custodian.keks.wrap(new, custodian.keks.unwrap(old, {row.stream: row.wrapped for row in rows}))
+        moved = [(wrapped, new, stream) for stream, wrapped in anew.items()]
+        if moved:
+            statement = _MOVE if custodian.database.is_sqlite else _MOVE.replace("?", "%s")
+            session.connection().exec_driver_sql(statement, moved)
 
 
 def _retire(custodian: Custodian, new: int) -> list[int]:
@@ -114,6 +138,14 @@ def _check_sample(session: Session, custodian: Custodian, new: int) -> None:
     """Unwrap some keys from what is stored, with the new generation's key as it is kept. Raises WrapInvalid."""
     if custodian.keks.check(new) != session.get_one(Generation, new).check_value:
         raise WrapInvalid("the key of the new generation is not the one that was made")
-    streams = session.scalars(select(VaultKey.stream).where(VaultKey.generation == new)).all()
-    sample = secrets.SystemRandom().sample(streams, min(SAMPLE, len(streams)))
-    unwrap_rows(custodian.keks, session.scalars(select(VaultKey).where(VaultKey.stream.in_(sample))))
+    sample: dict[str, bytes] = {}
+    for start in ("", *(secrets.token_hex(16) for _ in range(SAMPLE - 1))):  # at random, since stream ids are random
+        row = session.execute(
+            select(VaultKey.stream, VaultKey.wrapped)
+            .where(VaultKey.stream >= start, VaultKey.generation == new)
+            .order_by(VaultKey.stream)
+            .limit(1)
+        ).first()
+        if row is not None:
+            sample[row.stream] = row.wrapped
+    custodian.keks.unwrap(new, sample)

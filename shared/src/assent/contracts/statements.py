@@ -392,6 +392,30 @@ class OrderDone(Statement):
     order: Hash
 
 
+class BackupFile(Part):
+    """A file of a backup. `name` is relative to its folder."""
+
+    name: Line
+    sha256: Hash
+    size_bytes: Annotated[int, Field(ge=0)]
+
+
+class BackupManifest(Statement):
+    """What a backup holds. Signed by whose it is: the statement key, or the collector key. It permits nothing.
+
+    `head_size`: leaves of the custodian's log. `generations`: the KEK generations without which its vault keys do not
+    open; none of them is in the backup. `last_order`: the last order made (custodian) or carried out (collector).
+    """
+
+    TYPE: ClassVar[str] = "backup-manifest"
+    service: Literal["collector", "custodian"]
+    day: Day
+    files: Annotated[tuple[BackupFile, ...], Field(min_length=1)]
+    head_size: Annotated[int, Field(ge=0)] | None = None
+    generations: tuple[int, ...] = ()
+    last_order: Annotated[int, Field(ge=0)]
+
+
 class Stored(Statement):
     """Signed by the collector key, over the segment's id or the record's hash.
 

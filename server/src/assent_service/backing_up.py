@@ -1,0 +1,277 @@
+"""Backups that are whole or not there: made aside, described in a signed manifest, checked, and only then given a name.
+
+A backup is a folder `<service>-<day>-<random>` with a copy of the database, further files, and `manifest.json`, a
+signed list of the digests of them all. File times say midnight of the day. Nothing here decides what belongs into one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from sqlalchemy import URL, inspect, make_url
+
+from assent.client.files import write_private
+from assent.contracts.envelope import Envelope, StatementInvalid, read
+from assent.contracts.ids import new_id
+from assent.contracts.keys import PublicKey
+from assent.contracts.statements import BackupFile, BackupManifest
+from assent.contracts.times import parse_day
+from assent_service.database import open_engine
+
+MANIFEST = "manifest.json"
+SQLITE_FILE = "database.sqlite"
+DUMP_FILE = "database.dump"
+UNFINISHED = ".unfinished-"
+
+Service = Literal["collector", "custodian"]
+
+
+class BackupFailed(Exception):
+    """No backup was made, or this one cannot be used; says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Backup:
+    """A backup whose signature and digests hold."""
+
+    folder: Path
+    manifest: BackupManifest
+
+    @property
+    def database(self) -> Path:
+        """The copy of the database: a SQLite file, or a dump of PostgreSQL in its custom format."""
+        lite = self.folder / SQLITE_FILE
+        return lite if lite.exists() else self.folder / DUMP_FILE
+
+
+@contextmanager
+def making(to: Path, service: Service, day: str) -> Iterator[Path]:
+    """A new folder to fill. It gets its name when the block ends well, and is removed when it raises."""
+    to.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for left in to.glob(f"{UNFINISHED}{service}-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    name = f"{service}-{day}-{new_id()[:8]}"
+    aside = to / f"{UNFINISHED}{name}"
+    aside.mkdir(mode=0o700)
+    try:
+        yield aside
+        aside.rename(to / name)
+        sync_folder(to)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+
+
+def named(aside: Path) -> Path:
+    """Where a folder that is being made will be."""
+    return aside.with_name(aside.name.removeprefix(UNFINISHED))
+
+
+# --- databases --------------------------------------------------------------------------------------------------------
+
+
+def copy_database(url: str, into: Path) -> Path:
+    """A consistent copy of a database in use: SQLite's online backup, or `pg_dump`. Raises BackupFailed."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        copied = into / SQLITE_FILE
+        with closing(sqlite3.connect(sqlite_file(url))) as live, closing(sqlite3.connect(copied)) as target:
+            live.backup(target)
+            target.execute("PRAGMA journal_mode=DELETE")
+        copied.chmod(0o600)
+        return copied
+    copied = into / DUMP_FILE
+    _client("pg_dump", parsed, "--format=custom", "--no-owner", f"--file={copied}")
+    copied.chmod(0o600)
+    return copied
+
+
+def restore_database(backup: Backup, url: str, prepare: Callable[[str], None]) -> None:
+    """Put the copy in place of the database at `url`, which nobody uses. Raises BackupFailed.
+
+    SQLite: `prepare` gets the address of the copy before it takes the database's name. PostgreSQL: what the database
+    holds is replaced in one transaction; `prepare` gets its address after that.
+    """
+    parsed = make_url(url)
+    is_file = parsed.get_backend_name() == "sqlite"
+    if is_file != (backup.database.name == SQLITE_FILE):
+        raise BackupFailed("this backup is of another kind of database (SQLite or PostgreSQL) than is configured")
+    if not is_file:
+        _client("pg_restore", parsed, "--clean", "--if-exists", "--no-owner", "--single-transaction", backup.database)
+        prepare(url)
+        return
+    place = sqlite_file(url)
+    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    aside = place.with_name(f".{place.name}.restoring")
+    for leftover in (aside, *_beside(aside)):
+        leftover.unlink(missing_ok=True)
+    shutil.copyfile(backup.database, aside)
+    aside.chmod(0o600)
+    prepare(f"sqlite:///{aside}")
+    with closing(sqlite3.connect(aside)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.execute("PRAGMA journal_mode=DELETE")
+    sync_file(aside)
+    for old in _beside(place):
+        old.unlink(missing_ok=True)
+    aside.replace(place)
+    sync_folder(place.parent)
+
+
+def holds_tables(url: str) -> bool:
+    """Whether there is something at `url` that a restore would replace. Raises sqlalchemy.exc.SQLAlchemyError."""
+    if make_url(url).get_backend_name() == "sqlite":
+        return sqlite_file(url).exists()
+    engine = open_engine(url)
+    try:
+        return bool(inspect(engine).get_table_names())
+    finally:
+        engine.dispose()
+
+
+def dumped_rows(dump: Path, table: str) -> Iterator[list[str]]:
+    """The rows of one table in a dump of PostgreSQL, as `COPY` writes them. Raises BackupFailed."""
+    command = [_found("pg_restore"), "--data-only", f"--table={table}", "--file=-", str(dump)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None  # noqa: S101 - it was asked for
+        inside = False
+        for line in process.stdout:
+            if inside and line == "\\.\n":
+                inside = False
+            elif inside:
+                yield line.rstrip("\n").split("\t")
+            elif line.startswith("COPY "):
+                inside = True
+    if process.returncode:
+        raise BackupFailed("pg_restore cannot read the dump")
+
+
+def sqlite_file(url: str) -> Path:
+    """The file of a SQLite address. Raises BackupFailed when it is in memory only."""
+    name = make_url(url).database
+    if not name or name == ":memory:":
+        raise BackupFailed("a database in memory cannot be backed up")
+    return Path(name)
+
+
+def _beside(file: Path) -> tuple[Path, ...]:
+    return tuple(file.with_name(file.name + suffix) for suffix in ("-wal", "-shm", "-journal"))
+
+
+def _client(program: str, url: URL, *arguments: str | Path) -> bytes:
+    """Run a client of PostgreSQL. The password goes through the environment, never through the command line."""
+    environment = dict(os.environ)
+    if url.password is not None:
+        environment["PGPASSWORD"] = str(url.password)
+    bare = url.set(drivername="postgresql", password=None).render_as_string(hide_password=False)
+    command = [_found(program), f"--dbname={bare}", *(str(argument) for argument in arguments)]
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)
+    if done.returncode:
+        why = done.stderr.decode(errors="replace").strip().splitlines()
+        raise BackupFailed(f"{program} failed: {why[0][:300] if why else 'no reason given'}")
+    return done.stdout
+
+
+def _found(program: str) -> str:
+    path = shutil.which(program)
+    if path is None:
+        raise BackupFailed(
+            f"{program} is not installed here: install PostgreSQL's client programs (of the server's version or newer)"
+        )
+    return path
+
+
+# --- manifests --------------------------------------------------------------------------------------------------------
+
+
+def describe(folder: Path, *, leave_out: str = "") -> tuple[BackupFile, ...]:
+    """Digests of all files, those below the folder `leave_out` excepted; every file is synced."""
+    files = []
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if not path.is_file() or name == MANIFEST or (leave_out and name.startswith(f"{leave_out}/")):
+            continue
+        sync_file(path)
+        files.append(BackupFile(name=name, sha256=digest(path), size_bytes=path.stat().st_size))
+    return tuple(files)
+
+
+def seal(folder: Path, manifest: Envelope, day: str) -> None:
+    """Write the manifest, set every file's time to midnight of the day, and sync."""
+    write_private(folder / MANIFEST, manifest.to_json())
+    midnight = datetime.combine(parse_day(day), datetime.min.time(), UTC).timestamp()
+    for path in (*folder.iterdir(), folder):
+        os.utime(path, (midnight, midnight))
+    sync_folder(folder)
+
+
+def check(folder: Path, key: PublicKey, service: Service) -> Backup:
+    """Read a backup of this service that `key` signed, and check the digest of every file. Raises BackupFailed."""
+    try:
+        manifest = read(Envelope.from_json((folder / MANIFEST).read_bytes()), BackupManifest, key)
+    except OSError as error:
+        raise BackupFailed(f"{folder.name} is no backup: its manifest cannot be read") from error
+    except StatementInvalid as error:
+        raise BackupFailed(f"{folder.name} is not a backup of this {service}: {error}") from error
+    if manifest.service != service:
+        raise BackupFailed(f"{folder.name} is a backup of the {manifest.service}, not of the {service}")
+    for file in manifest.files:
+        path = folder / file.name
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise BackupFailed("the manifest names a file outside its folder")
+        if not path.is_file() or path.stat().st_size != file.size_bytes or digest(path) != file.sha256:
+            raise BackupFailed(f"{file.name} in {folder.name} is not as it was backed up; use another backup")
+    return Backup(folder, manifest)
+
+
+def service_of(folder: Path) -> Service:
+    """Of which service a backup says it is; nothing is believed yet. Raises BackupFailed."""
+    try:
+        envelope = Envelope.from_json((folder / MANIFEST).read_bytes())
+        return BackupManifest.model_validate_json(envelope.payload_bytes).service
+    except (OSError, StatementInvalid, ValueError) as error:
+        raise BackupFailed(f"{folder.name} is no backup: its manifest cannot be read") from error
+
+
+def days_of(folder: Path, service: Service) -> list[tuple[str, Path]]:
+    """(day, folder) of the backups of a service, by name, oldest first."""
+    found = folder.glob(f"{service}-????-??-??-*") if folder.exists() else ()
+    return sorted((path.name.removeprefix(f"{service}-")[:10], path) for path in found)
+
+
+def remove_before(folder: Path, service: Service, day: str) -> int:
+    """Remove the backups that were made before this day. Returns how many."""
+    old = [path for made, path in days_of(folder, service) if made < day]
+    for path in old:
+        shutil.rmtree(path)
+    if old:
+        sync_folder(folder)
+    return len(old)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync_file(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_folder(folder: Path) -> None:
+    sync_file(folder)
