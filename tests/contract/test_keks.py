@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.simulators import softhsm
-from tests.simulators.softhsm import MISSING, MODULE, SoftHsm, SoftToken
+from tests.simulators.softhsm import MODULE, SoftToken, hsm, token
 
 from assent.contracts.ids import new_id
 from assent_custodian.files import NotReady, write_file
@@ -16,21 +16,12 @@ from assent_custodian.keys.stores import KeksMoving
 from assent_custodian.keys.token import KekToken
 from assent_custodian.keys.wrapping import WrapInvalid, unwrap
 
+__all__ = ["hsm", "token"]
+
 PRIVATE = bytes(range(96))
 """As long as a private vault key."""
 
-needs_softhsm = pytest.mark.skipif(not softhsm.installed(), reason=MISSING)
-STORES = ("folder", pytest.param("token", marks=needs_softhsm), pytest.param("moving", marks=needs_softhsm))
-
-
-@pytest.fixture(scope="module")
-def hsm(tmp_path_factory: pytest.TempPathFactory) -> SoftHsm:
-    return SoftHsm(tmp_path_factory.mktemp("softhsm"))
-
-
-@pytest.fixture
-def token(hsm: SoftHsm) -> SoftToken:
-    return hsm.new_token()
+STORES = ("folder", "token", "moving")
 
 
 def in_token(token: SoftToken) -> KekToken:
@@ -195,7 +186,6 @@ def test_a_kek_of_another_length_is_refused(tmp_path: Path) -> None:
 # --- the token ---
 
 
-@needs_softhsm
 def test_the_token_never_gives_its_key_out(token: SoftToken) -> None:
     import pkcs11
     from pkcs11 import Attribute
@@ -227,7 +217,6 @@ def test_the_token_never_gives_its_key_out(token: SoftToken) -> None:
     again.close()
 
 
-@needs_softhsm
 def test_sessions_survive_a_token_that_was_restarted(token: SoftToken) -> None:
     keks, stream = in_token(token), new_id()
     keks.create(1)
@@ -243,7 +232,6 @@ def test_sessions_survive_a_token_that_was_restarted(token: SoftToken) -> None:
     keks.close()
 
 
-@needs_softhsm
 def test_a_missing_token_is_said_and_nothing_is_lost_when_it_comes_back(token: SoftToken) -> None:
     keks, stream = in_token(token), new_id()
     keks.create(1)
@@ -262,7 +250,6 @@ def test_a_missing_token_is_said_and_nothing_is_lost_when_it_comes_back(token: S
     keks.close()
 
 
-@needs_softhsm
 def test_a_wrong_pin_is_sent_once_and_not_again_before_the_file_changes(token: SoftToken) -> None:
     right = token.pin_file.read_text()
     token.pin_file.write_text("000000000\n")
@@ -276,7 +263,6 @@ def test_a_wrong_pin_is_sent_once_and_not_again_before_the_file_changes(token: S
     keks.close()
 
 
-@needs_softhsm
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
@@ -294,7 +280,6 @@ def test_the_pin_comes_from_a_file_that_only_the_custodian_reads(
         in_token(token).has(1)
 
 
-@needs_softhsm
 def test_a_missing_module_and_one_that_is_none_are_named(token: SoftToken, tmp_path: Path) -> None:
     (tmp_path / "not-a-module.so").write_bytes(b"nothing")
     for module in (tmp_path / "absent.so", tmp_path / "not-a-module.so"):
@@ -305,7 +290,6 @@ def test_a_missing_module_and_one_that_is_none_are_named(token: SoftToken, tmp_p
 # --- from folder to token ---
 
 
-@needs_softhsm
 def test_moving_uses_the_folder_until_its_generations_are_destroyed(token: SoftToken, tmp_path: Path) -> None:
     folder, stream = KekFolder(tmp_path / "kek"), new_id()
     check = folder.create(1)

@@ -41,7 +41,7 @@ from assent.transparency.checkpoint import Checkpoint, sign_checkpoint
 from assent.transparency.witnessing import Submission
 from assent_custodian.consent import service as consent
 from assent_custodian.context import open_custodian
-from assent_custodian.custody import assess
+from assent_custodian.custody import assess, judge, look
 from assent_custodian.files import NotReady
 from assent_custodian.keys.keks import KekFolder
 from assent_custodian.keys.vault import Vault
@@ -157,7 +157,7 @@ def test_row_15_a_database_older_than_a_signed_head_keeps_the_door_shut(in_use: 
 
 
 def test_row_16_level_0_says_who_could_open_recordings_without_a_trace(populated: Populated) -> None:
-    custody = assess(populated.world.settings, populated.world.custodian.directory.directory)
+    custody = assess(populated.world.custodian)
     assert custody.level == 0
     assert custody.sentence.startswith("These accounts could open recordings without a trace today: root on ")
     assert any("same host" in reason for reason in custody.reasons)
@@ -166,7 +166,7 @@ def test_row_16_level_0_says_who_could_open_recordings_without_a_trace(populated
 
 def test_row_16_a_directory_cannot_claim_more_than_can_be_seen(populated: Populated) -> None:
     claimed = populated.world.custodian.directory.directory.model_copy(update={"custody_level": 4})
-    assert assess(populated.world.settings, claimed).level == 0
+    assert judge(look(populated.world.custodian, claimed), claimed).level == 0
 
 
 def test_row_16_the_documents_say_it_in_plain_words() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pkcs11
+import pytest
 
 _PLACES = (
     Path("/usr/lib/softhsm/libsofthsm2.so"),
@@ -79,6 +80,18 @@ class SoftHsm:
         pin_file.write_text(f"{pin}\n")
         pin_file.chmod(0o600)
         return SoftToken(label, pin_file, made)
+
+
+@pytest.fixture(scope="session")
+def hsm(tmp_path_factory: pytest.TempPathFactory) -> SoftHsm:
+    if not installed():
+        pytest.skip(MISSING)
+    return SoftHsm(tmp_path_factory.mktemp("softhsm"))
+
+
+@pytest.fixture
+def token(hsm: SoftHsm) -> SoftToken:
+    return hsm.new_token()
 
 
 def restart_module() -> None:

@@ -153,6 +153,11 @@ def init(
     finally:
         database.close()
     write_file(settings.directory, envelope.to_json(), 0o644)
+    custodian = open_custodian(settings, clock)
+    try:
+        custody = assess(custodian)
+    finally:
+        custodian.close()
     return InitReport(
         root_fingerprint=root_print,
         statement_fingerprint=fingerprint(statement.public.text),
@@ -161,7 +166,7 @@ def init(
         directory_version=1,
         directory_hash=envelope.hash,
         root_key_file=root_folder / ROOT_PRIVATE_FILE,
-        custody=assess(settings, directory),
+        custody=custody,
         codes={role: code.to_text() for role, code in codes.items()},
     )
 

@@ -114,7 +114,7 @@ def _summary(layout: Layout, codes: dict[str, str]) -> dict[str, Any]:
     opened = open_custodian(CustodianSettings.load(layout.config("custodian")))
     try:
         directory = opened.directory.directory
-        found = assess(opened.settings, directory)
+        found = assess(opened)
     finally:
         opened.close()
     root = CollectorSettings.load(layout.config("collector")).root_fingerprint

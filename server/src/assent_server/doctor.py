@@ -44,7 +44,7 @@ class Findings:
 
 
 def examine(custodian: Path | None, collector: Path | None, witness: Path | None) -> Findings:
-    """Look at the services whose configuration files are given. Changes nothing and asks nobody over the network."""
+    """Look at the services whose configuration files are given. Changes nothing, and asks the name service only."""
     findings = Findings()
     looks: list[tuple[str, Path | None, Callable[[Findings, Path], None]]] = [
         ("custodian", custodian, _custodian),
@@ -77,10 +77,12 @@ def _custodian(findings: Findings, config: Path) -> None:
     findings.configuration["custodian"] = redacted(settings.model_dump())
     opened = open_custodian(settings)
     try:
-        _reach(findings, "custodian", opened.database)
-        found = custody.assess(settings, opened.directory.directory)
+        if not _reach(findings, "custodian", opened.database):
+            return
+        found = custody.assess(opened)
     finally:
         opened.close()
+    findings.faults += [f"custodian: {fault}" for fault in found.faults]
     findings.custody_level = found.level
     findings.custody_sentence = found.sentence
     findings.notes += [f"custody level {found.level}: {reason}" for reason in found.reasons]
@@ -109,10 +111,12 @@ def _witness(findings: Findings, config: Path) -> None:
         findings.faults.append(f"witness: the key file {loaded.key_path.name} is missing")
 
 
-def _reach(findings: Findings, name: str, database: Database) -> None:
+def _reach(findings: Findings, name: str, database: Database) -> bool:
     try:
         with database.reading() as session:
             session.execute(text("SELECT 1 FROM alembic_version"))
     except Exception as error:
         reason = type(error).__name__
         findings.faults.append(f"{name}: the database cannot be used ({reason}); run `assent-server migrate {name}`")
+        return False
+    return True

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from tests.simulators.custodian import CustodianWorld, custodian_world
 from tests.simulators.postgres import postgres_server, postgres_url
+from tests.simulators.softhsm import hsm, token
 
-__all__ = ["postgres_server", "postgres_url"]
+__all__ = ["hsm", "postgres_server", "postgres_url", "token"]
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -19,7 +19,7 @@ from assent.contracts.envelope import Envelope, read
 from assent.contracts.keys import PublicKey, SigningKey, fingerprint
 from assent.contracts.problems import Problem
 from assent.contracts.statements import Directory, Role
-from assent_custodian import ceremony, custody, halt, tables
+from assent_custodian import ceremony, halt, tables
 from assent_custodian.app import create_app
 from assent_custodian.context import open_custodian
 from assent_custodian.files import NotReady
@@ -261,38 +261,7 @@ def test_settings_cannot_weaken_what_is_promised(tmp_path: Path, changes: dict[s
         Settings(data_dir=tmp_path, **changes)
 
 
-# --- custody and halting ---
-
-
-def test_a_demo_says_that_it_is_one(lite: CustodianWorld) -> None:
-    found = custody.assess(lite.settings, lite.custodian.directory.directory)
-    assert found.level == 0
-    assert "witnessed by the same host only" in found.reasons
-    assert found.sentence.startswith("These accounts could open recordings without a trace today: root on ")
-
-
-def test_level_one_needs_separate_hosts_a_separate_kek_and_two_witnesses(lite: CustodianWorld, tmp_path: Path) -> None:
-    directory = lite.custodian.directory.directory
-    elsewhere = [
-        lite.witness.entry.model_copy(update={"url": f"https://{name}.example"}) for name in ("council", "security")
-    ]
-    good = directory.model_copy(
-        update={
-            "custodian_url": "https://custodian.example",
-            "collector_url": "https://collector.example",
-            "witnesses": tuple(elsewhere),
-            "custody_level": 1,
-        }
-    )
-    apart = lite.settings.model_copy(update={"kek_dir": tmp_path / "volume"})
-    assert custody.assess(apart, good).level == 1
-    assert custody.assess(lite.settings, good).level == 0
-    for worse in (
-        {"collector_url": "https://custodian.example"},
-        {"witnesses": tuple(elsewhere[:1])},
-        {"custody_level": 0},
-    ):
-        assert custody.assess(apart, good.model_copy(update=worse)).level == 0
+# --- halting ---
 
 
 def test_halting_needs_a_reason_and_is_in_the_log(lite: CustodianWorld) -> None:

@@ -50,6 +50,9 @@ class Keks(Protocol):
     def in_token(self, generation: int) -> bool:
         """Whether the generation is kept by a token that never lets it out."""
 
+    def is_software(self, generation: int) -> bool:
+        """Whether a token keeps it that says of itself that it is no hardware."""
+
     def settled(self, generation: int) -> bool:
         """Whether it lies where new ones are made; rotation moves what does not."""
 
@@ -99,6 +102,9 @@ class KekFolder:
         destroy_file(self._path(generation))
 
     def in_token(self, generation: int) -> bool:
+        return False
+
+    def is_software(self, generation: int) -> bool:
         return False
 
     def settled(self, generation: int) -> bool:

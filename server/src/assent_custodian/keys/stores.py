@@ -45,6 +45,9 @@ class KeksMoving:
     def in_token(self, generation: int) -> bool:
         return self._of(generation).in_token(generation)
 
+    def is_software(self, generation: int) -> bool:
+        return self._of(generation).is_software(generation)
+
     def settled(self, generation: int) -> bool:
         return not self._old.has(generation)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
 import pkcs11
-from pkcs11 import Attribute, GCMParams, KeyType, Mechanism, MechanismFlag, ObjectClass
+from pkcs11 import Attribute, GCMParams, KeyType, Mechanism, MechanismFlag, ObjectClass, SlotFlag
 from pkcs11.exceptions import (
     NoSuchKey,
     PinExpired,
@@ -103,6 +103,13 @@ class KekToken:
     def in_token(self, generation: int) -> bool:
         """Whether the token itself made the key and has never been able to give it out."""
         return self._ask(lambda session: (kek := self._find(session, generation)) is not None and _never_left(kek))
+
+    def is_software(self, generation: int) -> bool:
+        def work(session: pkcs11.Session) -> bool:
+            here = self._find(session, generation) is not None
+            return here and not session.token.slot.flags & SlotFlag.HW_SLOT
+
+        return self._ask(work)
 
     def settled(self, generation: int) -> bool:
         return True
