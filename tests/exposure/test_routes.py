@@ -43,6 +43,7 @@ from assent.contracts.statements import (
     OwnData,
     PurposeDraft,
     PurposeSignature,
+    RecallDone,
     ReleaseRequest,
     Role,
     RoleCountersignature,
@@ -162,6 +163,7 @@ def _statement(route: str, populated: Populated, by: Asker) -> bytes:
             nonce=new_id(), at=now, until=soon,
         ),
         "/v1/leases/closures": lambda: LeaseClosed(lease=populated.job.lease.lease, opened=0),
+        "/v1/recalls/done": lambda: RecallDone(recall="ab" * 32, at=now),
         "/v1/orders/done": lambda: OrderDone(number=1, order="ab" * 32),
         "/v1/enrolments": lambda: Enrolment(
             secret=new_id(), credentials=(NewCredential(kind="device", key=by.key.public.text),),

@@ -40,6 +40,7 @@ from assent_custodian.notifications import service as told
 from assent_custodian.orders import endpoints as orders
 from assent_custodian.people import endpoints as people
 from assent_custodian.purposes import endpoints as purposes
+from assent_custodian.recalls import endpoints as recalls
 from assent_custodian.settings import Settings
 from assent_service.metrics import CountAnswers, Facts, Metrics
 from assent_service.problems import response_for
@@ -55,6 +56,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     log.router,
     grants.router,
     leases.router,
+    recalls.router,
     notifications.router,
     catalogue.router,
     audit.router,

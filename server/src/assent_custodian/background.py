@@ -1,5 +1,6 @@
-"""What the service does unasked: it forgets old nonces, has heads countersigned when the log has grown, and runs the
-night once a day: as soon as it is time, and again an hour later when it failed or the service was down.
+"""What the service does unasked: it forgets old nonces, has heads countersigned when the log has grown, sounds the
+alarm when something is overdue, and runs the night once a day: as soon as it is time, and again an hour later when it
+failed or the service was down.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from assent_custodian import alarms
 from assent_custodian.context import Custodian
 from assent_custodian.log import service as log
 from assent_custodian.log import witnesses
@@ -29,6 +31,7 @@ class Background:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="custodian-background", daemon=True)
         self._not_before: datetime | None = None
+        self._looked_on = ""
 
     def start(self) -> None:
         self._thread.start()
@@ -53,10 +56,19 @@ class Background:
             grown = log.size(session) > log.newest_cosigned_size(session)
         if grown:
             witnesses.submit_head(self._custodian)
+        self._look_for_overdue()
         now = self._custodian.now()
         if now.hour >= self._custodian.settings.night_hour_utc and self._is_due(now):
             self._not_before = now + AGAIN_AFTER
             run_night(self._custodian)
+
+    def _look_for_overdue(self) -> None:
+        """Once a day, also where no night comes to its end any more."""
+        if self._looked_on != self._custodian.today():
+            with self._custodian.database.reading() as session:
+                last = last_done(session)
+            alarms.sound(self._custodian, last)
+            self._looked_on = self._custodian.today()
 
     def _is_due(self, now: datetime) -> bool:
         """Whether today's night has not come to its end, and was not tried here within the hour."""

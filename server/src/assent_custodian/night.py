@@ -20,7 +20,7 @@ from assent.contracts.ids import new_id
 from assent.contracts.leaves import Leaf, LeafType
 from assent.contracts.problems import Problem
 from assent.contracts.times import add_days, moment
-from assent_custodian import backups, replay
+from assent_custodian import alarms, backups, replay
 from assent_custodian.base import DAY, ID, MOMENT, Base
 from assent_custodian.consent import service as consent
 from assent_custodian.consent.models import WithdrawalRow
@@ -34,6 +34,7 @@ from assent_custodian.log import witnesses
 from assent_custodian.log.models import QueuedPersonLeaf
 from assent_custodian.orders import service as orders
 from assent_custodian.people.models import Invitation
+from assent_custodian.recalls import service as recalls
 
 PERSON_LEAVES = 64
 """Person leaves come in multiples of this, filled up with random ones, every night, also when there was none."""
@@ -108,6 +109,8 @@ def _steps(custodian: Custodian) -> dict[str, Any]:
         report["requests_expired"] = grants.expire_due(session, custodian)
     report["backups_removed"] = backups.remove_old(custodian)
     with custodian.database.transaction() as session:
+        report["recalls"] = recalls.issue(session, custodian)
+    with custodian.database.transaction() as session:
         report["erasures_final"] = erasures.finish(session, custodian)
     with custodian.database.transaction() as session:
         report["person_leaves"] = append_person_leaves(session, custodian.today())
@@ -115,6 +118,7 @@ def _steps(custodian: Custodian) -> dict[str, Any]:
         report["orders"] = orders.make_orders(session, custodian)
     rotation.remove_destroyed_keys(custodian)
     report |= _rotate_and_back_up(custodian)
+    report["overdue"] = alarms.sound(custodian, last_night=custodian.today())
     report["witnessed"] = _witness(custodian)
     with custodian.database.reading() as session:
         report["orders_open"] = orders.open_orders(session)

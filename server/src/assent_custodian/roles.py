@@ -59,6 +59,8 @@ class Permission(StrEnum):
     OPEN_LEASES = "open leases"
     RELEASE = "have keys released to a job"
     CLOSE_LEASES = "close leases"
+    SEE_RECALLS = "see what was recalled from one's own grants"
+    ACKNOWLEDGE_RECALLS = "say that a recall was carried out"
     READ_LOG = "read the log"
     FETCH_ORDERS = "fetch orders"
     ACKNOWLEDGE_ORDERS = "acknowledge orders"
@@ -120,6 +122,8 @@ RULES: tuple[Rule, ...] = (
     _rule(Permission.OPEN_LEASES, {Party.PERSON}, OPENING, "POST /v1/leases"),
     _rule(Permission.RELEASE, {Party.JOB}, _NO_CREDENTIAL, "POST /v1/leases/releases"),
     _rule(Permission.CLOSE_LEASES, {Party.JOB}, _NO_CREDENTIAL, "POST /v1/leases/closures"),
+    _rule(Permission.SEE_RECALLS, {Role.REQUESTER}, OPENING, "GET /v1/recalls"),
+    _rule(Permission.ACKNOWLEDGE_RECALLS, {Role.REQUESTER}, OPENING, "POST /v1/recalls/done"),
     _rule(
         Permission.READ_LOG,
         {Role.AUDITOR, Role.COUNCIL},

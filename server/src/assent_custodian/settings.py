@@ -54,6 +54,11 @@ class Settings(ServiceSettings):
     backup_days: Annotated[int, Field(ge=0)] = 35
     """How long the oldest backup of custodian or collector is kept. An erasure is final only after that; 0: there are
     no backups."""
+    overdue_days: Annotated[int, Field(ge=1)] = 3
+    """An order that was not acknowledged, or a KEK generation that was not destroyed, for longer than this is a
+    fault."""
+    recall_days: Annotated[int, Field(ge=1)] = 7
+    """The same for requesters who did not say that they dropped what was recalled."""
     invitation_days: Annotated[int, Field(ge=1, le=30)] = 14
     approvals_needed: Annotated[int, Field(ge=limits.APPROVALS_NEEDED)] = limits.APPROVALS_NEEDED
     """Configurable upward only."""

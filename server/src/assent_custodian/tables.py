@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from assent_custodian import halt, night, replay
+from assent_custodian import alarms, halt, night, replay
 from assent_custodian.base import Base
 from assent_custodian.catalogue import models as catalogue
 from assent_custodian.consent import models as consent
@@ -15,8 +15,10 @@ from assent_custodian.notifications import models as notifications
 from assent_custodian.orders import models as orders
 from assent_custodian.people import models as people
 from assent_custodian.purposes import models as purposes
+from assent_custodian.recalls import models as recalls
 
 MODULES = (
+    alarms,
     catalogue,
     consent,
     erasures,
@@ -30,6 +32,7 @@ MODULES = (
     orders,
     people,
     purposes,
+    recalls,
     replay,
 )
 METADATA = Base.metadata

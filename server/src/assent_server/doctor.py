@@ -9,13 +9,14 @@ from typing import Any
 
 from pydantic import ValidationError
 from sqlalchemy import make_url, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from assent.client.directory import DirectoryRefused, TrustedDirectory
 from assent_collector.app import NotReady as CollectorNotReady
 from assent_collector.app import read_key
 from assent_collector.settings import CollectorSettings
-from assent_custodian import custody
-from assent_custodian.context import open_custodian
+from assent_custodian import alarms, custody, night
+from assent_custodian.context import Custodian, open_custodian
 from assent_custodian.files import NotReady
 from assent_custodian.settings import Settings as CustodianSettings
 from assent_server import witnessing
@@ -79,6 +80,7 @@ def _custodian(findings: Findings, config: Path) -> None:
     try:
         if not _reach(findings, "custodian", opened.database):
             return
+        _overdue(findings, opened)
         found = custody.assess(opened)
     finally:
         opened.close()
@@ -86,6 +88,18 @@ def _custodian(findings: Findings, config: Path) -> None:
     findings.custody_level = found.level
     findings.custody_sentence = found.sentence
     findings.notes += [f"custody level {found.level}: {reason}" for reason in found.reasons]
+
+
+def _overdue(findings: Findings, opened: Custodian) -> None:
+    """What should have been erased, destroyed or dropped by now and was not. Says no ids and no numbers."""
+    try:
+        with opened.database.reading() as session:
+            late = alarms.overdue(session, opened, night.last_done(session))
+    except SQLAlchemyError as error:
+        kind = type(error).__name__
+        findings.faults.append(f"custodian: what is overdue cannot be read ({kind}); run `assent-server migrate`")
+        return
+    findings.faults += [f"custodian: {one.sentence}" for one in late]
 
 
 def _collector(findings: Findings, config: Path) -> None:

@@ -240,6 +240,17 @@ def test_a_withdrawal_is_confirmed_and_bites(terminal: Terminal, populated: Popu
     after = terminal.ok(requester, "data", "pull", populated.request, "--summary", "--json").json
     assert after["session_count"] == 9
     assert after["lease"]["no_longer_available"] == 4
+    run_night(populated.world.custodian)
+    recalled = terminal.ok(requester, "data", "recall", populated.request[:8], "--json").json["recalls"]
+    mine = {one.stream for one in populated.recordings if one.member is populated.people[9]}
+    assert mine <= {item["stream"] for recall in recalled for item in recall["items"]}
+    assert {recall["done"] for recall in recalled} == {None}
+    assert "OPEN" in terminal.ok(requester, "data", "recall").out
+    signed = terminal.ok(requester, "data", "recall", "--done", "--yes", "--json").json["recalls"]
+    assert None not in {recall["done"] for recall in signed}
+    assert "OPEN" not in terminal.ok(requester, "data", "recall").out
+    steward = terminal.is_("steward", populated.staff.steward)
+    assert terminal.run(steward, "data", "recall").code == 1
     assert terminal.ok(person, "me", "receipts", "--json").json["receipts"][0]["state"] == "withdrawn"
 
 

@@ -161,6 +161,33 @@ def test_the_doctor_says_who_could_open_recordings(founded: Path) -> None:
     assert any("witnessed by the same host only" in note for note in found["notes"])
 
 
+def test_the_doctor_says_what_is_overdue_and_since_when(founded: Path) -> None:
+    with closing(sqlite3.connect(founded / "custodian" / "custodian.db")) as database:
+        (good,) = database.execute("SELECT done FROM night_lock").fetchone()
+        late = (
+            "UPDATE night_lock SET done = '2020-01-01'",
+            "UPDATE kek_generations SET tainted = 1, tainted_since = '2020-01-02'",
+            f"INSERT INTO orders VALUES (1, '{'0' * 64}', '', '2020-01-03', NULL, NULL)",
+            f"INSERT INTO recalls VALUES ('{'0' * 64}', '{'1' * 64}', '2020-01-04', '', NULL, NULL)",
+        )
+        for statement in late:
+            database.execute(statement)
+        database.commit()
+        done = _run("doctor", "--data", str(founded))
+        faults = [line for line in done.stdout.splitlines() if line.startswith("FAULT custodian")]
+        assert (done.returncode, len(faults)) == (1, 4)
+        assert all(any(f"2020-01-0{n}" in fault for fault in faults) for n in (1, 2, 3, 4))
+        for statement in (
+            f"UPDATE night_lock SET done = '{good}'",
+            "UPDATE kek_generations SET tainted = 0, tainted_since = NULL",
+            "DELETE FROM orders",
+            "DELETE FROM recalls",
+        ):
+            database.execute(statement)
+        database.commit()
+    assert _run("doctor", "--data", str(founded)).returncode == 0
+
+
 def test_the_doctor_finds_faults_and_ends_with_one(founded: Path) -> None:
     key = founded / "collector" / "collector.pem"
     good = key.read_bytes()

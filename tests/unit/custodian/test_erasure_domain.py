@@ -81,6 +81,11 @@ def test_backups_count_from_the_generation_when_it_was_the_last_to_go() -> None:
     assert final(late, 1, "2026-11-11") == Final("2026-11-10", "2026-11-04", "2026-11-11")
 
 
+def test_a_backup_that_nobody_removed_holds_up_the_end_whatever_was_configured() -> None:
+    assert final(DONE, 1, "2026-11-05", "2026-11-04") is None
+    assert final(DONE, 1, "2026-11-05", "2026-11-05") == Final("2026-11-02", "2026-11-04", "2026-11-05")
+
+
 @pytest.mark.parametrize(
     "outstanding",
     [

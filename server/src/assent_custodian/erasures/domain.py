@@ -82,8 +82,11 @@ class Final:
     backups_expired: str
 
 
-def final(progress: Progress, backup_days: int, today: str) -> Final | None:
-    """The final days, or None while anything is outstanding. Every doubt says that something is."""
+def final(progress: Progress, backup_days: int, today: str, oldest_backup: str | None = None) -> Final | None:
+    """The final days, or None while anything is outstanding. Every doubt says that something is.
+
+    `oldest_backup`: the day of the oldest backup that is known to lie there still, whatever was configured.
+    """
     if progress.destroyed is None or (progress.keys and progress.generation is None):
         return None
     acknowledged = list(progress.orders)
@@ -91,5 +94,7 @@ def final(progress: Progress, backup_days: int, today: str) -> Final | None:
         return None
     deleted = max([progress.destroyed, *(day for day in acknowledged if day is not None)])
     last = max(deleted, progress.generation or deleted)
+    if oldest_backup is not None and oldest_backup <= last:
+        return None
     expired = add_days(last, backup_days)
     return Final(progress.generation, deleted, expired) if expired <= today else None

@@ -18,7 +18,6 @@ from assent.contracts.envelope import Envelope, read_unverified
 from assent.contracts.lists import person_leaf
 from assent.contracts.problems import Code, Problem
 from assent.contracts.statements import Erasure, ErasureReceipt
-from assent.contracts.times import add_days
 from assent.contracts.wire import ErasuresView, ErasureView, RetentionView
 from assent_custodian import backups
 from assent_custodian.auth import Stated
@@ -157,19 +156,20 @@ def note_destroyed(
 def finish(session: Session, custodian: Custodian) -> int:
     """Sign the final receipt of everything that has come to its end, and queue its salted hash for the log."""
     session.flush()
-    settings, oldest, count = custodian.settings, backups.oldest(custodian.settings), 0
+    settings, today, count = custodian.settings, custodian.today(), 0
+    oldest = backups.oldest(settings)
     owed = select(ErasureRow).where(ErasureRow.final.is_(None), ErasureRow.destroyed.is_not(None))
     for row in session.scalars(owed.order_by(ErasureRow.of).with_for_update()).all():
-        done = domain.final(_progress(session, row), custodian.settings.backup_days, custodian.today())
-        if done is None or (oldest is not None and add_days(oldest, settings.backup_days) <= done.backups_expired):
-            continue  # a backup that could hold it is still there, whatever its retention
+        done = domain.final(_progress(session, row), settings.backup_days, today, oldest)
+        if done is None:
+            continue
         requested = read_unverified(Envelope.from_json(row.requested), ErasureReceipt)
         final = custodian.sign(
             requested.model_copy(
                 update={
                     "state": "final",
-                    "day": custodian.today(),
-                    "backup_days": custodian.settings.backup_days,
+                    "day": today,
+                    "backup_days": settings.backup_days,
                     "keys_destroyed": done.keys_destroyed,
                     "deleted": done.deleted,
                     "backups_expired": done.backups_expired,

@@ -31,7 +31,7 @@ def erase(session: Session, custodian: Custodian, streams: Iterable[str], reason
         living = session.scalars(
             select(Stream).where(Stream.id.in_(wanted[start : start + _BATCH]), Stream.erased.is_(None))
         ).all()
-        destroy(session, [stream.id for stream in living])
+        destroy(session, [stream.id for stream in living], custodian.today())
         for stream in living:
             stream.erased = custodian.today()
             bury(session, custodian, stream.id, reason=reason)
@@ -39,7 +39,7 @@ def erase(session: Session, custodian: Custodian, streams: Iterable[str], reason
     return count
 
 
-def destroy(session: Session, streams: Sequence[str]) -> None:
+def destroy(session: Session, streams: Sequence[str], today: str) -> None:
     """Destroy the vault keys of these streams, and mark the generations for rotation."""
     if not streams:
         return
@@ -47,9 +47,8 @@ def destroy(session: Session, streams: Sequence[str]) -> None:
     ordered = select(VaultKey.stream).where(VaultKey.stream.in_(streams)).order_by(VaultKey.stream).with_for_update()
     session.execute(ordered)  # in the order in which everybody else locks them, so that nobody waits in a circle
     session.execute(delete(VaultKey).where(VaultKey.stream.in_(streams)))
-    session.execute(
-        update(Generation).where(Generation.destroyed.is_(None), Generation.tainted.is_(False)).values(tainted=True)
-    )
+    clean = (Generation.destroyed.is_(None), Generation.tainted.is_(False))
+    session.execute(update(Generation).where(*clean).values(tainted=True, tainted_since=today))
 
 
 def bury(

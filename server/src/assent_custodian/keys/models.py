@@ -47,7 +47,8 @@ class VaultKey(Base):
 class Generation(Base):
     """A KEK generation. `check_value` tells a wrong key file from the right one without opening anything.
 
-    `tainted`: a key that was wrapped under it has been destroyed, so the generation must go as well.
+    `tainted`: a key that was wrapped under it has been destroyed, so the generation must go as well; `tainted_since`:
+    the day of the first one.
     """
 
     __tablename__ = "kek_generations"
@@ -56,6 +57,7 @@ class Generation(Base):
     created: Mapped[str] = mapped_column(DAY)
     destroyed: Mapped[str | None] = mapped_column(DAY)
     tainted: Mapped[bool] = mapped_column(Boolean, default=False)
+    tainted_since: Mapped[str | None] = mapped_column(DAY)
 
 
 class TombstoneRow(Base):

@@ -6,7 +6,7 @@ import json
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Annotated, Any, BinaryIO
@@ -18,10 +18,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from assent.cli.output import plain
 from assent.cli.shell import SHORT, AsJson, Failed, Shell, day_option, full_hash, shell_of
 from assent.contracts import limits
-from assent.contracts.envelope import read_unverified
+from assent.contracts.envelope import Envelope, read_unverified
 from assent.contracts.ids import Modality, new_id
-from assent.contracts.statements import DataRequest, Decision, Mode
-from assent.contracts.times import moment
+from assent.contracts.statements import DataRequest, Decision, Mode, Recall
+from assent.contracts.times import day_of, moment
 from assent.contracts.wire import RequestView
 from assent.reader import sessions
 from assent.reader.auditing import SAME_HOST, same_host
@@ -207,6 +207,62 @@ def _decide(shell: Shell, hash_: str, what: str, reason: str, *, yes: bool, as_j
         return
     done = {"approve": "Approved", "refuse": "Refused", "revoke": "Revoked"}[what]
     shell.output.say(f"{done}. The request is now: {after.state} ({after.approvals} of {after.approvals_needed}).")
+
+
+@app.command()
+def recall(
+    context: typer.Context,
+    hash_: Annotated[
+        str | None, typer.Argument(metavar="[HASH]", help="Only of this request: its hash, or its first 8 digits.")
+    ] = None,
+    done: Annotated[bool, typer.Option("--done", help="Sign that everything listed as open was dropped.")] = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """What you read and must drop now (requester): its people took it back, or it is too old. With --done you sign it.
+
+    Streams are named as your leases named them. Drop every copy, and whatever was derived from them stream by stream.
+    """
+    shell = shell_of(context)
+    with shell.custodian() as custodian:
+        only = None if hash_ is None else full_hash(custodian, hash_)
+        found = [entry for entry in custodian.recalls() if only in (None, entry[1].request)]
+        pending = [entry for entry in found if entry[2] is None]
+        if not as_json:
+            _show_recalls(shell, found)
+        signed: set[str] = set()
+        if done and pending:
+            count = sum(len(statement.items) for _, statement, _ in pending)
+            shell.confirm(f"Sign that all copies of these {count} streams, or hours of them, were dropped?", yes)
+            for envelope, _, _ in pending:
+                custodian.recall_done(envelope.hash)
+                signed.add(envelope.hash)
+    if as_json:
+        shell.output.json(
+            {
+                "recalls": [
+                    {
+                        "recall": envelope.hash,
+                        **statement.model_dump(mode="json"),
+                        "done": day or (day_of(shell.now) if envelope.hash in signed else None),
+                    }
+                    for envelope, statement, day in found
+                ]
+            }
+        )
+        return
+    if signed:
+        shell.output.say("Signed, and written into the log.", "green")
+
+
+def _show_recalls(shell: Shell, found: Sequence[tuple[Envelope, Recall, str | None]]) -> None:
+    rows = [
+        (statement.request[:SHORT], statement.day, item.stream, ", ".join(item.hours) or "all of it", day or "OPEN")
+        for _, statement, day in found
+        for item in statement.items
+    ]
+    columns = ("request", "recalled", "stream", "drop", "done")
+    shell.output.table("To be dropped", columns, rows, "Nothing that you read was recalled.")
 
 
 def days(first: str | None, last: str | None) -> str:

@@ -51,6 +51,8 @@ from assent.contracts.statements import (
     OwnData,
     PurposeDraft,
     PurposeSignature,
+    Recall,
+    RecallDone,
     Receipt,
     ReleaseRequest,
     RoleCountersignature,
@@ -80,6 +82,7 @@ from assent.contracts.wire import (
     PeopleView,
     ProposalsView,
     PurposesView,
+    RecallsView,
     ReceiptAnswer,
     ReceiptsView,
     ReleaseAnswer,
@@ -405,6 +408,15 @@ class CustodianClient:
     def close_lease(self, lease: str, job_key: SigningKey, opened: int) -> Accepted:
         envelope = sign(LeaseClosed(lease=lease, opened=opened), job_key)
         return self._parse(Accepted, self._post("/v1/leases/closures", envelope.to_json()))
+
+    def recalls(self) -> tuple[tuple[Envelope, Recall, str | None], ...]:
+        """What must be dropped of what was read under one's own grants: each verified, with the day it was done."""
+        view = self._parse(RecallsView, self._get("/v1/recalls"))
+        return tuple((row.recall, self._read(row.recall, Recall), row.done) for row in view.recalls)
+
+    def recall_done(self, recall: str) -> Accepted:
+        """Sign that everything which this recall (its hash) names was dropped."""
+        return self._accepted("/v1/recalls/done", RecallDone(recall=recall, at=self.now()))
 
     # --- the log ------------------------------------------------------------------------------------------------------
 
