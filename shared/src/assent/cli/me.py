@@ -22,12 +22,13 @@ from assent.client.files import write_private
 from assent.client.receipts import ErasureFile, ReceiptFile, ReceiptInvalid, check_erasure, check_receipt
 from assent.client.transport import Refused
 from assent.contracts.envelope import read_unverified, sign
-from assent.contracts.events import DisplaysChanged, Rect
+from assent.contracts.events import DisplaysChanged, Rect, ScreenFrame
 from assent.contracts.ids import Modality
 from assent.contracts.problems import Code
 from assent.contracts.statements import Erasure, ErasureReceipt, OwnData, Receipt, Withdrawal
 from assent.contracts.times import day_of, parse_hour
 from assent.contracts.wire import Access, ErasuresView
+from assent.reader.archive import Archive, written_whole
 from assent.reader.contact_sheet import Pixels, contact_sheet, hatched
 from assent.reader.sessions import Data, Session
 from assent.transparency.errors import TransparencyError
@@ -39,6 +40,9 @@ PICTURES = 48
 """Most pictures on a contact sheet; of more, every second, fourth, … is taken."""
 
 THUMBNAIL = 800
+
+FIRST_DAY = "2000-01-01"
+"""Before anything was recorded."""
 
 
 @app.command()
@@ -391,66 +395,179 @@ def devices(context: typer.Context, as_json: AsJson = False) -> None:
     shell.output.table("Your keys", ("key", "kind", "may", "since", ""), rows, "There are none.")
 
 
+Since = Annotated[str, typer.Option(callback=day_option, help="First day (UTC); default: the very first.")]
+Until = Annotated[str | None, typer.Option(callback=day_option, help="Last day (UTC); default: today.")]
+
+
 @app.command()
 def recordings(
     context: typer.Context,
-    day: Annotated[str | None, typer.Option(callback=day_option, help="Which day (UTC); default: today.")] = None,
-    to: Annotated[Path, typer.Option(help="Where to write the picture.")] = Path("my-recordings.png"),
+    *,
+    day: Annotated[str | None, typer.Option(callback=day_option, help="Only this day (UTC).")] = None,
+    since: Since = FIRST_DAY,
+    until: Until = None,
+    to: Annotated[
+        Path | None, typer.Option(help="Write the pictures of --day (default: today) onto one page, into this file.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Open your own recordings of a day and write their pictures onto one page.
+    """Your own recordings by day: sessions, events, pictures. With --to, the pictures of one day on one page.
 
     They are opened through the same door as everybody's, and the log says so. The file is for you only (mode 0600):
     it is plain, so delete it when you have looked.
     """
     shell = shell_of(context)
-    chosen = day or day_of(shell.now)
-    own = OwnData(from_day=chosen, to_day=chosen, modalities=tuple(Modality))
-    events: dict[str, int] = {}
-    count = 0
+    last = until or day_of(shell.now)
+    if to is not None:
+        since = last = day or day_of(shell.now)
+    elif day is not None:
+        since = last = day
     pictures: list[tuple[str, Pixels]] = []
+    found: dict[str, dict[str, Any]] = {}
     try:
-        with reading(shell, own=own, hours=1.0) as data:
+        with reading(shell, own=OwnData(from_day=since, to_day=last, modalities=tuple(Modality)), hours=1.0) as data:
             for session in data.sessions():
-                count += 1
-                for content in session.segments():
-                    events[content.modality] = events.get(content.modality, 0) + len(content.events)
-                pictures += _thinned(_captioned(session))
+                _count(session, found.setdefault(session.day, {"sessions": 0, "events": {}, "frames": 0}))
+                if to is not None:
+                    pictures += _thinned(_captioned(session))
     except Refused as refused:
         if refused.code is Code.NOT_AVAILABLE:
-            raise Failed(f"Nothing of yours of {chosen} is stored.") from refused
+            raise Failed(f"Nothing of yours of {_range(since, last)} is stored.") from refused
         raise
-    pictures = _thinned(iter(pictures))
-    page = io.BytesIO()
-    contact_sheet(pictures).save(page, "PNG")
-    write_private(to, page.getvalue())
     facts: dict[str, Any] = {
-        "day": chosen,
-        "sessions": count,
-        "events": events,
-        "pictures_shown": len(pictures),
-        "file": str(to),
+        "days": [{"day": one, **counts} for one, counts in sorted(found.items())],
         "lease": lease_json(shell, data),
         **account_json(data),
     }
+    if to is not None:
+        pictures = _thinned(iter(pictures))
+        page = io.BytesIO()
+        contact_sheet(pictures).save(page, "PNG")
+        write_private(to, page.getvalue())
+        counts = found.get(since, {"sessions": 0, "events": {}})
+        facts |= {
+            "day": since,
+            "sessions": counts["sessions"],
+            "events": counts["events"],
+            "pictures_shown": len(pictures),
+            "file": str(to),
+        }
     if as_json:
         shell.output.json(facts)
         return
     _show_own(shell, data, facts)
 
 
+def _count(session: Session, counts: dict[str, Any]) -> None:
+    counts["sessions"] += 1
+    for content in session.segments():
+        events = counts["events"]
+        events[content.modality] = events.get(content.modality, 0) + len(content.events)
+        counts["frames"] += sum(isinstance(event, ScreenFrame) for event in content.events)
+
+
 def _show_own(shell: Shell, data: Data, facts: dict[str, Any]) -> None:
     out = shell.output
-    rows = [(modality, count) for modality, count in sorted(facts["events"].items())]
-    if rows:
-        out.table(f"Your recordings of {facts['day']}", ("modality", "events"), rows, "")
+    rows = [
+        (
+            one["day"],
+            one["sessions"],
+            ", ".join(f"{count} {modality}" for modality, count in sorted(one["events"].items())),
+            one["frames"],
+        )
+        for one in facts["days"]
+    ]
+    columns = ("day", "sessions", "events", "pictures")
+    out.table("Your recordings", columns, rows, "Nothing of what is stored could be shown.")
+    _show_missing(shell, data)
+    if "file" in facts:
+        count = facts["pictures_shown"]
+        out.say(f"{count} {'picture is' if count == 1 else 'pictures are'} in {facts['file']}.")
+        out.say("That file is plain: delete it when you have looked.")
+    elif rows:
+        out.say("'assent me recordings --day DAY --to FILE.png' shows pictures; 'assent me export' gives you all.")
+
+
+def _show_missing(shell: Shell, data: Data) -> None:
     for dropped in data.dropped:
-        out.say(f"Not shown: a stream of {dropped.stream.modality}: {plain(dropped.reason)}.", "yellow")
+        reason = plain(dropped.reason)
+        shell.output.say(f"Not shown: a stream of {dropped.stream.modality}: {reason}.", "yellow")
     if data.missing:
-        out.say(f"{len(data.missing)} of your streams are not at the collector (not sent yet, or erased).")
-    count = facts["pictures_shown"]
-    out.say(f"{count} {'picture is' if count == 1 else 'pictures are'} in {facts['file']}.")
-    out.say("That file is plain: delete it when you have looked.")
+        shell.output.say(f"{len(data.missing)} of your streams are not at the collector (not sent yet, or erased).")
+
+
+@app.command()
+def export(
+    context: typer.Context,
+    *,
+    to: Annotated[Path, typer.Option(help="The ZIP file to write.")],
+    since: Since = FIRST_DAY,
+    until: Until = None,
+    modality: Annotated[list[Modality] | None, typer.Option(help="Only this modality; may be repeated.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Everything of yours as one ZIP: recordings, receipts, accesses with proofs, erasures, and how to read it.
+
+    It is opened through the same door as for everybody, and the log says so. The file is for you only (mode 0600) and
+    plain. If the command is killed, FILE.part is left; the next run removes it.
+    """
+    shell = shell_of(context)
+    own = OwnData(
+        from_day=since,
+        to_day=until or day_of(shell.now),
+        modalities=tuple(dict.fromkeys(modality or Modality)),
+    )
+    at = shell.now.timetuple()[:6]
+    with written_whole(to) as file, Archive(file, (at[0], at[1], at[2], at[3], at[4], at[5])) as archive:
+        facts: dict[str, Any] = {"from_day": own.from_day, "to_day": own.to_day}
+        data: Data | None = None
+        try:
+            with reading(shell, own=own) as data:
+                archive.add_recordings(data)
+            facts |= {"lease": lease_json(shell, data), **account_json(data)}
+        except Refused as refused:
+            if refused.code is not Code.NOT_AVAILABLE or data is not None:
+                raise
+        facts |= archive.written.as_dict() | _add_papers(shell, archive)
+        archive.add_json("account.json", facts)
+    facts["file"] = str(to)
+    if as_json:
+        shell.output.json(facts)
+        return
+    out = shell.output
+    events = sum(facts["events"].values())
+    out.say(
+        f"{to} holds {facts['sessions']} sessions of {len(facts['days'])} days: {events} events, {facts['frames']} "
+        f"pictures; {facts['receipts']} receipts, {facts['accesses']} accesses, {facts['erasures']} erasures.",
+        "green",
+    )
+    if data is not None:
+        _show_missing(shell, data)
+    out.say("That file is plain: whoever has it can read it.")
+
+
+def _add_papers(shell: Shell, archive: Archive) -> dict[str, int]:
+    """Receipts, accesses and erasures. Asked for after reading, so that this reading is among the accesses."""
+    with shell.custodian() as custodian:
+        receipts_view, accesses_view, erasures_view = custodian.receipts(), custodian.accesses(), custodian.erasures()
+    for entry in receipts_view.receipts:
+        archive.add(f"receipts/{entry.record}.receipt.json", ReceiptFile(receipt=entry.receipt).to_json())
+    notes = []
+    for access in accesses_view.accesses:
+        note = access.notification
+        notes.append(note.model_dump(mode="json"))
+        if access.proof is not None and access.leaf is not None:
+            archive.add(f"accesses/{note.id}.tlog-proof", access.proof.encode())
+            archive.add(f"accesses/{note.id}.leaf", from_base64(access.leaf))
+    archive.add_json("accesses/accesses.json", notes)
+    for name, file in erasure_files(erasures_view):
+        archive.add(f"erasures/{name}", file.to_json())
+    archive.add_json("erasures/retention.json", [row.model_dump(mode="json") for row in erasures_view.retention])
+    return {
+        "receipts": len(receipts_view.receipts),
+        "accesses": len(accesses_view.accesses),
+        "erasures": len(erasures_view.erasures),
+    }
 
 
 def _captioned(session: Session) -> Iterator[tuple[str, Pixels]]:
