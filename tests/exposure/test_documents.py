@@ -122,5 +122,5 @@ def test_the_threat_model_says_the_unflattering_parts() -> None:
 def test_the_privacy_page_is_short_and_says_what_people_can_do() -> None:
     text = (ROOT / "docs" / "privacy.md").read_text()
     assert len(text.split()) < 1300
-    for word in ("Refuse", "Pause", "forget", "Withdraw", "See", "Open", "keep", "Complain"):
+    for word in ("Refuse", "Pause", "forget", "Withdraw", "See", "Erase", "Follow", "Open", "take", "keep", "Complain"):
         assert f"**{word}**" in text
