@@ -1,6 +1,6 @@
 """Backups of the collector: its database, and every body by hard link (or by copy, on another file system).
 
-What is in one is what the collector holds: sealed bodies of streams without a name, and no key that opens any. Its signing
+What is in one is what the collector holds: sealed bodies of nameless streams, and no key that opens any. Its signing
 key is not in it. The database is copied first: a body that comes later is in no row, and one that is erased meanwhile
 is missing as it should be. `blobs.list` names the bodies; their digests are in the rows.
 """
