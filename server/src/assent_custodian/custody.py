@@ -160,13 +160,15 @@ def _look_at_folder(settings: Settings) -> Iterable[str]:
     if not keks.is_dir():
         return
     beside = [settings.data_dir.resolve(), settings.keys.resolve()]
+    if settings.backup_dir is not None:
+        beside.append(settings.backup_dir.resolve())
     database = make_url(settings.database)
     if database.get_backend_name() == "sqlite" and database.database:
         beside.append(Path(database.database).resolve().parent)
     if any(keks.is_relative_to(place) or place.is_relative_to(keks) for place in beside):
         yield "the KEK lies beside the database, where a backup takes it along: put it on a volume of its own"
     elif keks.stat().st_dev in {place.stat().st_dev for place in (*beside, Path("/")) if place.exists()}:
-        yield "the KEK is on the volume of the database or of the system: put it on a volume of its own"
+        yield "the KEK is on the volume of the database, its backups or the system: put it on a volume of its own"
     info = keks.stat()
     if stat.S_IMODE(info.st_mode) & 0o077 or info.st_uid != os.geteuid():
         yield "the KEK's folder can be entered by others: make it 0700, of the account that runs the custodian"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
@@ -23,11 +23,12 @@ class ServiceSettings(BaseSettings):
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
     @classmethod
-    def load(cls, toml: Path | None = None) -> Self:
-        """Read the environment and, below it, `toml`. Raises pydantic.ValidationError naming what is wrong."""
+    def load(cls, toml: Path | None = None, **given: Any) -> Self:
+        """Read `given`, below it the environment and, below that, `toml`. Raises pydantic.ValidationError naming what
+        is wrong."""
 
         class WithFile(cls):  # type: ignore[misc, valid-type]
             model_config = SettingsConfigDict(toml_file=toml)
 
-        found: Self = WithFile()
+        found: Self = WithFile(**given)
         return found

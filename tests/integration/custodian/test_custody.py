@@ -169,6 +169,17 @@ def test_another_folder_of_the_same_volume_is_no_volume_of_its_own(tmp_path: Pat
     assert "volume of its own" in found.reasons[0]
 
 
+def test_a_kek_beside_the_backups_would_go_along_with_them(apart: CustodianWorld, volume: Path) -> None:
+    for backups, reason in ((volume / "kek" / "backups", "takes it along"), (volume / "backups", "volume of its own")):
+        backups.mkdir()
+        found = assessed(
+            dataclasses.replace(apart.custodian, settings=apart.settings.model_copy(update={"backup_dir": backups}))
+        )
+        assert found.level == 0
+        assert len(found.reasons) == 1
+        assert reason in found.reasons[0]
+
+
 def test_a_kek_that_others_may_read_is_a_fault_and_level_zero(apart: CustodianWorld, volume: Path) -> None:
     file = volume / "kek" / "000001.kek"
     file.chmod(0o640)
