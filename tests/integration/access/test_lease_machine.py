@@ -10,15 +10,18 @@ import tempfile
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from tests.simulators.access import AccessWorld, Job, Recorded
-from tests.simulators.custodian import CustodianWorld, Member, problem
+from tests.simulators.custodian import CustodianWorld, Member, problem, with_leaf
 
+from assent.contracts.envelope import sign
 from assent.contracts.ids import Modality
-from assent.contracts.statements import OwnData
+from assent.contracts.statements import Erasure, OwnData
+from assent_custodian.night import run_night
 
 PEOPLE = 10
 PERSON = st.integers(0, PEOPLE - 1)
@@ -45,6 +48,7 @@ class LeaseMachine(RuleBasedStateMachine):
         self.in_force = True
         self.withdrawn: set[str] = set()
         self.erased: set[str] = set()
+        self.hours_erased: set[str] = set()
         self.leases: list[Known] = []
 
     def teardown(self) -> None:
@@ -56,7 +60,7 @@ class LeaseMachine(RuleBasedStateMachine):
         person = one.owner.person
         if owner is not None:
             return person == owner.person and person not in self.erased
-        return self.in_force and person not in self.withdrawn
+        return self.in_force and person not in self.withdrawn | self.erased
 
     @rule(hours=st.integers(1, 24))
     def open_under_the_grant(self, hours: int) -> None:
@@ -101,7 +105,9 @@ class LeaseMachine(RuleBasedStateMachine):
         expected = {
             one.segment.id: one.data_key.to_bytes()
             for one in wanted
-            if one.certificate.stream in lease.streams and self._may_open(one, lease.owner)
+            if one.certificate.stream in lease.streams
+            and self._may_open(one, lease.owner)
+            and one.owner.person not in self.hours_erased
         }
         assert opened == expected
         assert set(refused) == {one.segment.id for one in wanted} - set(expected)
@@ -120,6 +126,27 @@ class LeaseMachine(RuleBasedStateMachine):
         self.withdrawn.add(person.person)
         if at_once:
             self.erased.add(person.person)
+
+    @rule(who=PERSON)
+    def erase_everything(self, who: int) -> None:
+        self._erase(self.world.people[who], everything=True)
+        self.erased.add(self.world.people[who].person)
+
+    @rule(who=PERSON)
+    def erase_the_hour(self, who: int) -> None:
+        """Everything was recorded in one hour; the streams live on, and stay in leases."""
+        person = self.world.people[who].person
+        self._erase(self.world.people[who], hours=("2026-11-23T09",))
+        self.hours_erased.add(person)
+
+    def _erase(self, member: Member, **what: Any) -> None:
+        wish = Erasure(person=member.person, at=self.custodian.now, **what)
+        answer = self.custodian.post("/v1/erasures", with_leaf(sign(wish, member.opening)))
+        assert answer.status_code == 200, answer.text
+
+    @rule()
+    def night(self) -> None:
+        run_night(self.custodian.custodian)
 
     @rule()
     def revoke(self) -> None:

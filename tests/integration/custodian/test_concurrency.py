@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from typing import Any
 import httpx2
 import pytest
 from sqlalchemy import select
+from sqlalchemy.orm import Session
+from tests.simulators.access import AccessWorld
 from tests.simulators.collector import serving
 from tests.simulators.custodian import PURPOSE, RECIPIENT, CustodianWorld, custodian_world, problem, with_leaf
 
@@ -21,6 +23,7 @@ from assent.contracts.ids import Modality, new_id
 from assent.contracts.keys import SigningKey
 from assent.contracts.problems import Code
 from assent.contracts.statements import (
+    Erasure,
     Mode,
     Role,
     RoleCountersignature,
@@ -34,10 +37,12 @@ from assent_custodian.auth import Asker, Stated
 from assent_custodian.consent.domain import Use
 from assent_custodian.consent.service import ConsentNow, withdraw
 from assent_custodian.guards import MAX_CONCURRENT_TRANSACTIONS
+from assent_custodian.keys import erasure
 from assent_custodian.keys.certifying import certify
-from assent_custodian.keys.models import Stream
+from assent_custodian.keys.models import Stream, TombstoneRow, VaultKey
 from assent_custodian.keys.vault import Vault
 from assent_custodian.night import run_night
+from assent_custodian.orders.models import QueuedItem
 from assent_custodian.people.service import countersign
 from assent_service import web
 
@@ -166,6 +171,72 @@ def test_a_withdrawal_waits_for_a_release_under_way_and_the_next_one_sees_it(wor
     with custodian.database.transaction() as session:
         stream = session.get_one(Stream, certificate.stream)
         assert ConsentNow(session, [stream], use, world.clock()).why_not(stream) == "withdrawn"
+
+
+@pytest.mark.parametrize("what", [{"everything": True}, {"hours": ("2026-11-23T09",)}])
+def test_an_erasure_waits_for_a_release_that_has_begun_and_the_next_one_sees_it(
+    world: CustodianWorld, what: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is sent just before the release looks for tombstones: either it waits, or the release must see it."""
+    access = AccessWorld(world)
+    job, mine = access.job(), access.recorded[:2]
+    assert job.open(access.requester, request=access.grant()).status_code == 200
+    owner = mine[0].owner
+    body = with_leaf(sign(Erasure(person=owner.person, at=world.now, **what), owner.opening))
+    answers: list[int] = []
+    thread = threading.Thread(target=lambda: answers.append(world.post("/v1/erasures", body).status_code))
+    buried_hours = erasure.buried_hours
+
+    def look(session: Session, streams: Sequence[str]) -> dict[str, frozenset[str] | None]:
+        if thread.ident is None:
+            thread.start()
+            thread.join(timeout=0.5)
+            assert answers == [], "the erasure waits for this transaction"
+        return buried_hours(session, streams)
+
+    monkeypatch.setattr("assent_custodian.leases.service.erasure.buried_hours", look)
+    opened, _ = job.release(mine)
+    thread.join(timeout=60)
+    assert (len(opened), answers) == (2, [200])
+    assert job.release(mine) == ({}, {one.segment.id: "erased" for one in mine})
+
+
+def test_the_same_erasure_sent_many_times_at_once_is_one(world: CustodianWorld) -> None:
+    world.add_purpose()
+    (kim,) = world.add_participants(1)
+    kim.certify()
+    body = with_leaf(sign(Erasure(person=kim.person, at=world.now, everything=True), kim.opening))
+    answers = at_once(world, [("POST", "/v1/erasures", body, {}) for _ in range(6)])
+    assert {(answer.status_code, answer.content) for answer in answers} == {(200, answers[0].content)}
+    with world.custodian.database.reading() as session:
+        assert len(session.scalars(select(QueuedItem)).all()) == 4
+
+
+def test_erasures_withdrawals_and_the_night_at_once_lose_nothing(world: CustodianWorld) -> None:
+    world.add_purpose()
+    people = world.add_participants(4)
+    requests: list[Call] = []
+    for member in people:
+        member.certify()
+        whole = with_leaf(sign(Erasure(person=member.person, at=world.now, everything=True), member.opening))
+        some = Erasure(person=member.person, at=world.now, hours=("2026-11-23T09",))
+        withdrawal = with_leaf(sign(Withdrawal(person=member.person, at=world.now, erase="now"), member.device))
+        requests += [
+            ("POST", "/v1/erasures", with_leaf(sign(some, member.opening)), {}),
+            ("POST", "/v1/withdrawals", withdrawal, {}),
+            ("POST", "/v1/erasures", whole, {}),
+        ]
+    night = threading.Thread(target=run_night, args=(world.custodian,))
+    night.start()
+    answers = at_once(world, requests)
+    night.join(timeout=60)
+    assert {answer.status_code for answer in answers} == {200}
+    run_night(world.custodian)
+    with world.custodian.database.reading() as session:
+        assert session.scalars(select(VaultKey)).all() == []
+        assert session.scalars(select(QueuedItem)).all() == []
+        ordered = session.scalars(select(TombstoneRow).where(TombstoneRow.hours == "[]")).all()
+        assert len(ordered) == 16 and all(row.ordered for row in ordered)
 
 
 def test_two_roles_countersigned_at_the_same_time_do_not_both_count(world: CustodianWorld) -> None:

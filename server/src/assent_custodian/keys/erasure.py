@@ -44,11 +44,21 @@ def destroy(session: Session, streams: Sequence[str], today: str) -> None:
     if not streams:
         return
     session.flush()
-    ordered = select(VaultKey.stream).where(VaultKey.stream.in_(streams)).order_by(VaultKey.stream).with_for_update()
-    session.execute(ordered)  # in the order in which everybody else locks them, so that nobody waits in a circle
+    hold(session, streams)
     session.execute(delete(VaultKey).where(VaultKey.stream.in_(streams)))
     clean = (Generation.destroyed.is_(None), Generation.tainted.is_(False))
     session.execute(update(Generation).where(*clean).values(tainted=True, tainted_since=today))
+
+
+def hold(session: Session, streams: Sequence[str]) -> None:
+    """Wait until no release of these streams is under way; new ones wait until this transaction ends.
+
+    In the order in which everybody else locks them, so that nobody waits in a circle.
+    """
+    wanted = sorted(streams)
+    for start in range(0, len(wanted), _BATCH):
+        some = VaultKey.stream.in_(wanted[start : start + _BATCH])
+        session.execute(select(VaultKey.stream).where(some).order_by(VaultKey.stream).with_for_update())
 
 
 def bury(

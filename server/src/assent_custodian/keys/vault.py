@@ -60,10 +60,17 @@ class Vault:
 
 
 def alive(session: Session, streams: Sequence[str]) -> set[str]:
-    """Those of the streams whose vault key exists."""
+    """Those of the streams whose vault key exists, held until the transaction ends: whatever erases them, or hours of
+    them, waits for that, and what was erased before is seen by everything that is read after this.
+    """
     found: set[str] = set()
     for start in range(0, len(streams), _BATCH):
         found.update(
-            session.scalars(select(VaultKey.stream).where(VaultKey.stream.in_(streams[start : start + _BATCH])))
+            session.scalars(
+                select(VaultKey.stream)
+                .where(VaultKey.stream.in_(streams[start : start + _BATCH]))
+                .order_by(VaultKey.stream)
+                .with_for_update(read=True)
+            )
         )
     return found

@@ -441,8 +441,8 @@ def _facts(
     if row.mode != "own":
         use = grants.use_of(grants.read_request(grants.row_of(session, row.request)))
         consent = ConsentNow(session, streams, use, custodian.now())
-    buried = erasure.buried_hours(session, ids)
     alive = vault.alive(session, ids)
+    buried = erasure.buried_hours(session, ids)
     facts = {}
     for stream in streams:
         if consent is not None:

@@ -203,7 +203,7 @@ def withdraw(
         return
     shell.output.say("Confirmed by the custodian: from this moment it opens for nobody but you.", "green")
     shell.output.say(f"{confirmed.streams} streams are closed; they are erased from {confirmed.erased_from} on.")
-    shell.output.say(f"The signed statement is kept in {kept}.")
+    shell.output.say(f"The signed statement is kept in {kept}; 'assent me erasures' says when it is final.")
 
 
 @app.command()
