@@ -25,24 +25,30 @@ from tests.simulators.collector import Issuer
 from tests.unit.agent.parts import MemorySecrets
 
 from assent.client.directory import TrustedDirectory
+from assent.client.receipts import receipt_of
 from assent.contracts.envelope import Envelope, read, sign
 from assent.contracts.events import KeyboardMode
-from assent.contracts.ids import Modality, new_id, sha256_hex
+from assent.contracts.ids import Modality, new_id
 from assent.contracts.keys import PublicKey, SigningKey, b64url_bytes
 from assent.contracts.segment import FIRST_PREVIOUS
 from assent.contracts.statements import (
+    DPV_CONSENT,
     Ask,
     CertificateAnswer,
     CertificateRequest,
-    Choice,
+    DataItem,
     Enrolled,
     Enrolment,
+    LawfulBasis,
+    LiveReceipt,
     Mode,
     News,
-    Notice,
     Notification,
+    PartyNamed,
+    PartyRole,
     Receipt,
     StreamCertificate,
+    Terms,
     Withdrawal,
     WithdrawalConfirmed,
 )
@@ -54,7 +60,6 @@ from assent.contracts.wire import (
     Offer,
     PurposeView,
     ReceiptAnswer,
-    ReceiptState,
     ReceiptsView,
     ReceiptView,
     StatementWithLeaf,
@@ -69,6 +74,21 @@ from assent_agent.runtime.network import Links
 from assent_agent.settings import AgentSettings
 
 PURPOSE = "urn:purpose:train"
+DPV = "https://w3id.org/dpv"
+PERSONAL_DATA = tuple(DataItem(modality=m, term=f"{DPV}#PersonalData", words=f"The {m.value}.") for m in Modality)
+TERMS = Terms(
+    lawful_basis=(
+        LawfulBasis(term=DPV_CONSENT, words="A gate."),
+        LawfulBasis(term=f"{DPV}#LegitimateInterestOfController", words="As assessed."),
+    ),
+    parties=(PartyNamed(role=PartyRole.CONTROLLER, name="Example Ltd", address="1 Way", contact="dpo@example"),),
+    collection_method="Recorded on this computer.",
+    storage_locations=("Example Ltd",),
+    retention_days=180,
+    withdrawal_method="One click.",
+    rights=("To erase.",),
+    jurisdiction=("Exampleland",),
+)
 START = datetime(2026, 11, 23, 12, 1, tzinfo=UTC)
 
 
@@ -109,7 +129,8 @@ class Desk:
     online: bool = True
     halted: str | None = None
     live: set[str] = field(default_factory=set)
-    states: dict[str, ReceiptState] = field(default_factory=dict)
+    ended: set[str] = field(default_factory=set)
+    narrowed: frozenset[Modality] = frozenset()
     receipts: list[Envelope] = field(default_factory=list)
     withdrawals: list[Withdrawal] = field(default_factory=list)
     certificates: dict[str, HybridPrivateKey] = field(default_factory=dict)
@@ -136,6 +157,7 @@ class Desk:
                     sentence="Train models to use a computer.",
                     recipients=("research",),
                     modes=(Mode.READER, Mode.EXPORT),
+                    terms=(f"{DPV}#ResearchAndDevelopment",),
                     draft="0" * 64,
                     signed=True,
                 ),
@@ -145,6 +167,8 @@ class Desk:
             agreement="Agreement 1",
             dpia="DPIA 1",
             statements=("No detriment.",),
+            personal_data=PERSONAL_DATA,
+            terms=TERMS,
             valid_days=180,
         )
 
@@ -171,7 +195,7 @@ class Desk:
                 self._asker(authorization)
                 records = [(Receipt.model_validate_json(r.payload_bytes).record, r) for r in self.receipts]
                 views = tuple(
-                    ReceiptView(record=record, state=self.states.get(record, "given"), receipt=receipt)
+                    ReceiptView(record=record, state="withdrawn" if record in self.ended else "given", receipt=receipt)
                     for record, receipt in records
                 )
                 return 200, ReceiptsView(receipts=views).to_json()
@@ -182,7 +206,8 @@ class Desk:
                     nonce=ask.nonce,
                     now=now,
                     halted=self.halted,
-                    live=tuple(self.live),
+                    live=tuple(self._live(record) for record in self.live),
+                    ended=tuple(sorted(self.ended)),
                     notifications=self.notifications,
                 )
                 return 200, sign(news, key).to_json()
@@ -199,13 +224,20 @@ class Desk:
                 self.withdrawals.append(withdrawal)
                 if not withdrawal.modalities and not withdrawal.purposes and withdrawal.record:
                     self.live.discard(withdrawal.record)
-                    self.states[withdrawal.record] = "withdrawn"
+                    self.ended.add(withdrawal.record)
                 confirmed = WithdrawalConfirmed(withdrawal=envelope.hash, streams=0, erased_from=day_of(self.now()))
                 return 200, WithdrawalAnswer(confirmation=sign(confirmed, key)).to_json()
             case "POST", "/v1/certificates":
                 envelope = Envelope.from_json(body)
                 return 200, self._certify(read(envelope, CertificateRequest, *self.devices_of(envelope)))
         return 404, b"{}"
+
+    def _live(self, record: str) -> LiveReceipt:
+        """`narrowed`: these modalities were withdrawn elsewhere."""
+        receipts = [Receipt.model_validate_json(envelope.payload_bytes) for envelope in self.receipts]
+        receipt = next(receipt for receipt in receipts if receipt.record == record)
+        left = tuple(choice for choice in receipt.choices if choice.modality not in self.narrowed)
+        return LiveReceipt(record=record, left=left)
 
     def _certify(self, request: CertificateRequest) -> bytes:
         now = self.now()
@@ -335,24 +367,18 @@ def write_replay(path: Path, seconds: float, *, application: str = "editor", rat
 
 def receipt_for(desk: Desk, modalities: tuple[Modality, ...], now: datetime, record: str | None = None) -> Receipt:
     offer = desk.offer()
-    return Receipt(
-        record=record or new_id(),
+    receipt = receipt_of(
+        offer,
         person=desk.person,
         previous=FIRST_PREVIOUS,
-        at=moment(now),
-        notice=Notice(version="1", locale="en", sha256=sha256_hex(offer.notice.encode())),
-        choices=tuple(Choice(modality=m, purpose=PURPOSE, purpose_version=1) for m in modalities),
-        keyboard_mode=KeyboardMode.TEXT if Modality.KEYBOARD in modalities else KeyboardMode.OFF,
-        recipients=("research",),
+        at=now,
+        modalities=modalities,
+        purposes=offer.purposes,
+        keyboard_mode=KeyboardMode.TEXT,
         modes=(Mode.READER,),
-        application_list="1",
-        redaction_profile="none",
-        agreement="Agreement 1",
-        dpia="DPIA 1",
-        statements=offer.statements,
-        valid_from=moment(now - timedelta(minutes=1)),
-        valid_until=moment(now + timedelta(days=180)),
     )
+    changes = {"valid_from": moment(now - timedelta(minutes=1)), **({} if record is None else {"record": record})}
+    return receipt.model_copy(update=changes)
 
 
 @dataclass

@@ -27,6 +27,8 @@ from assent.contracts.ids import Modality, new_id, sha256_hex
 from assent.contracts.keys import PublicKey, SigningKey, b64url
 from assent.contracts.lists import person_leaf
 from assent.contracts.statements import (
+    DPV_CONSENT,
+    AgreedPurpose,
     Ask,
     CertificateAnswer,
     CertificateRequest,
@@ -155,6 +157,12 @@ class Member:
     def receipt(self, **changes: Any) -> Receipt:
         """A receipt for all modalities and every signed purpose, with `changes`."""
         offer, now = self.offer(), self.world.clock()
+        choices = changes.get("choices") or tuple(
+            Choice(modality=modality, purpose=purpose.iri, purpose_version=purpose.version)
+            for purpose in offer.purposes
+            for modality in ALL_MODALITIES
+        )
+        modalities = {choice.modality for choice in choices}
         content: dict[str, Any] = {
             "record": new_id(),
             "person": self.person,
@@ -163,11 +171,10 @@ class Member:
             "notice": Notice(
                 version=offer.notice_version, locale=offer.locale, sha256=sha256_hex(offer.notice.encode())
             ),
-            "choices": tuple(
-                Choice(modality=modality, purpose=purpose.iri, purpose_version=purpose.version)
-                for purpose in offer.purposes
-                for modality in ALL_MODALITIES
-            ),
+            "choices": choices,
+            "purposes": _shown(offer, choices),
+            "personal_data": tuple(item for item in offer.personal_data if item.modality in modalities),
+            "terms": offer.terms,
             "recipients": tuple(dict.fromkeys(r for p in offer.purposes for r in p.recipients)),
             "modes": (Mode.READER,),
             "application_list": offer.application_list.version,
@@ -375,6 +382,17 @@ class CustodianWorld:
         for member in members:
             member.consent()
         return members
+
+
+def _shown(offer: Offer, choices: Sequence[Choice]) -> tuple[AgreedPurpose, ...]:
+    """The purposes of these choices as they are offered; one that is not offered, made up."""
+    offered = {purpose.iri: purpose for purpose in offer.purposes}
+    shown = []
+    for iri, version in dict.fromkeys((choice.purpose, choice.purpose_version) for choice in choices):
+        view = offered.get(iri)
+        sentence, terms = ("Made up.", (DPV_CONSENT,)) if view is None else (view.sentence, view.terms)
+        shown.append(AgreedPurpose(iri=iri, version=version, sentence=sentence, terms=terms))
+    return tuple(shown)
 
 
 def with_leaf(envelope: Envelope) -> bytes:

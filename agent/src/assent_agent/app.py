@@ -19,14 +19,15 @@ from assent.client.credentials import Credential, CredentialInvalid, CredentialS
 from assent.client.custodian import CustodianClient
 from assent.client.directory import TrustedDirectory
 from assent.client.joining import Kind, join
+from assent.client.receipts import receipt_of
 from assent.client.transport import ClientError, Refused, Unreachable, now_utc
 from assent.contracts.codes import CodeInvalid, InvitationCode
 from assent.contracts.envelope import read_unverified, sign
 from assent.contracts.events import KeyboardMode
-from assent.contracts.ids import Modality, new_id, sha256_hex
+from assent.contracts.ids import Modality, sha256_hex
 from assent.contracts.keys import SigningKey
 from assent.contracts.segment import FIRST_PREVIOUS
-from assent.contracts.statements import Choice, Mode, Notice, Receipt
+from assent.contracts.statements import Mode, Receipt
 from assent.contracts.times import moment, parse_moment
 from assent.contracts.wire import Offer
 from assent_agent.adapters.agent_clock import SystemAgentClock
@@ -215,29 +216,16 @@ def give(
         raise NotPossible("These purposes do not offer that mode.")
     identity = parts.home.identity()
     device = device or parts.device(parts.secrets())
-    now = datetime.now(UTC)
     with parts.links(device).custodian() as custodian:
-        receipt = Receipt(
-            record=new_id(),
+        receipt = receipt_of(
+            shown,
             person=identity.person,
             previous=_previous_receipt(custodian, device),
-            at=moment(now),
-            notice=Notice(version=shown.notice_version, locale=shown.locale, sha256=sha256_hex(shown.notice.encode())),
-            choices=tuple(
-                Choice(modality=modality, purpose=purpose.iri, purpose_version=purpose.version)
-                for purpose in chosen
-                for modality in dict.fromkeys(modalities)
-            ),
-            keyboard_mode=keyboard_mode if Modality.KEYBOARD in modalities else KeyboardMode.OFF,
-            recipients=tuple(dict.fromkeys(r for purpose in chosen for r in purpose.recipients)),
-            modes=tuple(dict.fromkeys(modes)),
-            application_list=shown.application_list.version,
-            redaction_profile=shown.redaction_profile,
-            agreement=shown.agreement,
-            dpia=shown.dpia,
-            statements=shown.statements,
-            valid_from=moment(now),
-            valid_until=moment(now + timedelta(days=shown.valid_days)),
+            at=datetime.now(UTC),
+            modalities=modalities,
+            purposes=chosen,
+            keyboard_mode=keyboard_mode,
+            modes=modes,
         )
         salt = token_bytes(SALT_BYTES)
         signed = custodian.deliver_receipt(sign(receipt, device), salt)

@@ -320,6 +320,12 @@ def _offer_text(offer: Offer) -> str:
     for purpose in offer.purposes:
         lines.append(f"  {purpose.iri}: {purpose.sentence}")
         lines.append(f"    who may receive it: {', '.join(purpose.recipients)}")
+    lines += ["", "What is recorded, if you choose it:"]
+    lines += [f"  {item.modality.value}: {item.words}" for item in offer.personal_data]
+    terms = offer.terms
+    lines += ["", *(f"{party.name}: {party.address}. Contact: {party.contact}." for party in terms.parties)]
+    lines += [*(basis.words for basis in terms.lawful_basis), *terms.storage_locations, *terms.jurisdiction]
+    lines += [f"Kept for {terms.retention_days} days at most.", "Your rights:", *(f"  {r}" for r in terms.rights)]
     lines += ["", *offer.statements, "", f"Consent ends after {offer.valid_days} days. Nothing is chosen for you."]
     lines.append("Applications that may be recorded: " + (", ".join(offer.application_list.allow) or "none"))
     return "\n".join(lines)

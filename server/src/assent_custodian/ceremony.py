@@ -109,7 +109,7 @@ def init(
     write_file(settings.keys / ROOT_KEY_FILE, f"{root.public.text}\n".encode(), 0o644)
     check = keks.create(1)
     keks.close()
-    offer = policy or default_policy(organisation, agreement, dpia, applications)
+    offer = policy or default_policy(organisation, agreement, dpia, applications, settings.retention_days)
     write_file(settings.policy, policy_bytes(offer), 0o644)
     parts = urlsplit(custodian_url)
     origin = f"{parts.netloc.replace(':', '.')}/assent-log"

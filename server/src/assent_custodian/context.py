@@ -90,6 +90,12 @@ def open_custodian(settings: Settings, clock: Clock = wall_clock) -> Custodian:
     log_signer = Signer(named.name, log_key.ed25519)
     if str(log_signer.verifier) != directory.log_vkey:
         raise NotReady("the directory names another log key; sign a new directory or restore the key")
+    offer = read_policy(settings.policy)
+    if settings.retention_days > offer.terms.retention_days:
+        raise NotReady(
+            f"retention_days is {settings.retention_days}, but people are promised {offer.terms.retention_days} in "
+            f"{settings.policy.name}: nothing is kept for longer than was promised"
+        )
     return Custodian(
         settings=settings,
         database=Database(settings.database),
@@ -98,7 +104,7 @@ def open_custodian(settings: Settings, clock: Clock = wall_clock) -> Custodian:
         log_signer=log_signer,
         head_memory=HeadMemory(settings.keys / HEAD_FILE),
         book=book,
-        offer=read_policy(settings.policy),
+        offer=offer,
         keks=open_keks(settings),
     )
 

@@ -20,11 +20,24 @@ from tests.simulators.custodian import (
 from assent.contracts.envelope import Envelope, read, sign
 from assent.contracts.ids import Modality, new_id
 from assent.contracts.keys import SigningKey
-from assent.contracts.statements import Choice, Mode, News, Notice, Receipt, Withdrawal, WithdrawalConfirmed
+from assent.contracts.statements import (
+    DPV_CONSENT,
+    AgreedPurpose,
+    Choice,
+    DataItem,
+    LiveReceipt,
+    Mode,
+    News,
+    Notice,
+    Receipt,
+    Withdrawal,
+    WithdrawalConfirmed,
+)
 from assent.contracts.times import moment
 from assent.contracts.wire import ReceiptAnswer, WithdrawalAnswer
 from assent_custodian.consent import service as consent
 from assent_custodian.consent.domain import Use
+from assent_custodian.consent.offer import default_terms
 from assent_custodian.keys.models import Stream, TombstoneRow, VaultKey
 from assent_custodian.log.models import QueuedPersonLeaf
 from assent_custodian.night import run_night
@@ -46,6 +59,9 @@ def lee(lite: CustodianWorld) -> Member:
     """On SQLite only."""
     lite.add_purpose()
     return lite.add_person("Lee")
+
+
+OTHER_TERMS = default_terms("Another Ltd", "Works agreement 7", "DPIA 3", 180)
 
 
 def choice(modality: Modality, purpose: str = PURPOSE, version: int = 1) -> Choice:
@@ -103,6 +119,12 @@ def test_the_same_receipt_again_gets_the_same_answer_even_much_later(kim: Member
         ({"agreement": "another"}, "refused"),
         ({"dpia": "another"}, "refused"),
         ({"statements": ()}, "refused"),
+        ({"terms": OTHER_TERMS}, "refused"),
+        (
+            {"purposes": (AgreedPurpose(iri=PURPOSE, version=1, sentence="Little.", terms=(DPV_CONSENT,)),)},
+            "refused",
+        ),
+        ({"personal_data": (DataItem(modality=Modality.SCREEN, term=DPV_CONSENT, words="Little."),)}, "refused"),
         ({"choices": (choice(Modality.SCREEN, "urn:purpose:other"),)}, "refused"),
         ({"choices": (choice(Modality.SCREEN, version=2),)}, "refused"),
         ({"choices": (choice(Modality.SCREEN), choice(Modality.SCREEN))}, "malformed"),
@@ -406,11 +428,30 @@ def news(member: Member) -> News:
 
 def test_news_say_which_receipts_allow_recording_now(lee: Member) -> None:
     assert news(lee).live == ()
-    receipt = lee.consent()
-    assert news(lee).live == (receipt.record,)
+    receipt = lee.consent(choices=(choice(Modality.POINTER), choice(Modality.SCREEN)))
+    assert news(lee).live == (LiveReceipt(record=receipt.record, left=receipt.choices),)
     assert news(lee).now == lee.world.now
+    confirmed(lee, modalities=(Modality.SCREEN,))
+    assert news(lee).live == (LiveReceipt(record=receipt.record, left=(choice(Modality.POINTER),)),)
+    assert news(lee).ended == ()
     confirmed(lee)
     assert news(lee).live == ()
+
+
+def test_news_say_which_receipts_of_this_device_ended_and_not_which_were_replaced_or_expired(lee: Member) -> None:
+    first = lee.consent()
+    second = lee.consent(valid_until=moment(lee.world.clock() + timedelta(days=2)))
+    assert news(lee).ended == ()
+    lee.world.clock.forward(days=3)
+    run_night(lee.world.custodian)
+    assert (news(lee).live, news(lee).ended) == ((), ()), "replaced and expired"
+    third = lee.consent()
+    confirmed(lee, record=first.record)
+    assert news(lee).ended == (first.record,)
+    confirmed(lee, record=third.record)
+    assert sorted(news(lee).ended) == sorted((first.record, third.record))
+    assert second.record not in news(lee).ended, "an end is final: what expired was not withdrawn"
+    assert news(lee.world.add_person("Other")).ended == ()
 
 
 def test_news_carry_the_reason_of_a_halt(lee: Member) -> None:

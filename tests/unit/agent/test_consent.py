@@ -16,7 +16,6 @@ from tests.unit.agent.parts import NOON
 from assent.contracts.events import KeyboardMode
 from assent.contracts.ids import Modality
 from assent_agent.core.consent import (
-    AskReceipt,
     CertificatesHeld,
     ClockCompared,
     ClockStepped,
@@ -74,10 +73,11 @@ EVENTS: tuple[ConsentEvent, ...] = (
     Withdrawn(),
     Withdrawn(modalities=frozenset({POINTER})),
     Withdrawn(purposes=frozenset({TRAIN})),
-    LiveReceiptsTold(frozenset(), NOON),
+    LiveReceiptsTold({}),
     ReceiptEnded(RECEIPT.record),
     ReceiptEnded(NEWER.record),
-    LiveReceiptsTold(frozenset({RECEIPT.record}), NOON),
+    LiveReceiptsTold({RECEIPT.record: RECEIPT.choices}),
+    LiveReceiptsTold({RECEIPT.record: frozenset({(POINTER, TEST)})}),
     CertificatesHeld((), NOON),
     CertificatesHeld(CERTIFICATES, NOON),
     CertificatesHeld(((POINTER, NOON + HOUR), (SCREEN, NOON + HOUR)), NOON),
@@ -217,7 +217,7 @@ def test_every_sequence_of_events_keeps_the_promises(events: list[ConsentEvent])
 
 
 STOPPED_BY: tuple[tuple[ConsentEvent, Why], ...] = (
-    (LiveReceiptsTold(frozenset(), NOON), Why.NO_RECEIPT),
+    (LiveReceiptsTold({}), Why.NO_RECEIPT),
     (CertificatesHeld((), NOON), Why.NO_CERTIFICATE),
     (SwitchedOff(), Why.SWITCHED_OFF),
     (IndicatorLost(), Why.NO_INDICATOR),
@@ -267,15 +267,23 @@ def test_withdrawing_without_a_receipt_still_destroys_what_is_here() -> None:
     assert step(ConsentState(), Withdrawn())[1] == (DestroySpool(),)
 
 
-def test_a_receipt_that_is_not_live_any_more_stops_recording_and_what_is_sealed_stays_until_more_is_known() -> None:
-    after, effects = step(RECORDING, LiveReceiptsTold(frozenset({NEWER.record}), NOON))
-    assert effects == (StopCapture(Why.NO_RECEIPT), AskReceipt(RECEIPT.record))
+def test_a_receipt_that_is_not_live_any_more_stops_recording_and_what_is_sealed_stays_until_its_end_is_signed() -> None:
+    after, effects = step(RECORDING, LiveReceiptsTold({NEWER.record: NEWER.choices}))
+    assert effects == (StopCapture(Why.NO_RECEIPT),)
     assert step(after, ReceiptEnded(RECEIPT.record))[1] == (DestroySpool(),)
 
 
-def test_a_receipt_that_expires_is_asked_about_by_nobody() -> None:
-    at_the_end = LiveReceiptsTold(frozenset(), RECEIPT.valid_until - timedelta(seconds=200))
-    assert step(RECORDING, at_the_end)[1] == (StopCapture(Why.NO_RECEIPT),)
+def test_what_was_withdrawn_elsewhere_stops_and_goes_and_the_rest_goes_on() -> None:
+    after, effects = step(RECORDING, LiveReceiptsTold({RECEIPT.record: frozenset({(POINTER, TEST)})}))
+    assert effects == (
+        StopCapture(Why.NO_CERTIFICATE, discard=frozenset({KEYBOARD})),
+        DestroySpool(frozenset({KEYBOARD})),
+        StartCapture(frozenset({POINTER}), KeyboardMode.SHAPE),
+    )
+    assert after.receipt is not None
+    assert after.receipt.choices == {(POINTER, TEST)}
+    wider = LiveReceiptsTold({RECEIPT.record: RECEIPT.choices | NEWER.choices})
+    assert step(after, wider) == (after, ()), "news can only narrow"
 
 
 def test_the_end_of_an_older_receipt_leaves_what_the_newer_one_covers() -> None:

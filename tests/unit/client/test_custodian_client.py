@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from tests.simulators.agents import PERSONAL_DATA, TERMS
 from tests.unit.reader.world import DAY, World
 
 from assent.client.custodian import CustodianClient
@@ -21,6 +22,8 @@ from assent.contracts.lists import person_leaf
 from assent.contracts.problems import Code, Problem
 from assent.contracts.segment import FIRST_PREVIOUS
 from assent.contracts.statements import (
+    DPV_CONSENT,
+    AgreedPurpose,
     CertificateAnswer,
     CertificateRequest,
     Choice,
@@ -132,6 +135,9 @@ def receipt(**changes: Any) -> Receipt:
         "notice": Notice(version="1", locale="en", sha256="00" * 32),
         "choices": (Choice(modality=Modality.POINTER, purpose="https://example.test/p", purpose_version=1),),
         "keyboard_mode": KeyboardMode.SHAPE,
+        "purposes": (AgreedPurpose(iri="https://example.test/p", version=1, sentence="Train.", terms=(DPV_CONSENT,)),),
+        "personal_data": PERSONAL_DATA,
+        "terms": TERMS,
         "recipients": ("research",),
         "modes": (Mode.READER,),
         "application_list": "1",

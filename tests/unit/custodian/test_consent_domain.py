@@ -8,9 +8,10 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from tests.simulators.agents import PERSONAL_DATA, TERMS
 
 from assent.contracts.ids import Modality
-from assent.contracts.statements import Choice, Mode, Notice, Receipt
+from assent.contracts.statements import DPV_CONSENT, AgreedPurpose, Choice, Mode, Notice, Receipt
 from assent_custodian.consent.domain import (
     Consent,
     DeclaredInvalid,
@@ -129,6 +130,9 @@ def receipt(**changes: object) -> Receipt:
         "at": "2026-11-23T09:00:00Z",
         "notice": Notice(version="1", locale="en", sha256="3" * 64),
         "choices": (Choice(modality=Modality.SCREEN, purpose=TRAIN, purpose_version=1),),
+        "purposes": (AgreedPurpose(iri=TRAIN, version=1, sentence="Train.", terms=(DPV_CONSENT,)),),
+        "personal_data": PERSONAL_DATA,
+        "terms": TERMS,
         "recipients": ("research",),
         "modes": (Mode.READER,),
         "application_list": "1",

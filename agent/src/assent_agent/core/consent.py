@@ -11,13 +11,14 @@ Withdrawal wins from every state: capture stops, the withdrawal is queued and th
 permission, never grant one; the end of a timed pause is not consent, it only takes away the pause.
 
 Doubt about a permission stops recording; it does not destroy what is sealed. That a receipt is not live any more may
-only mean that it was renewed: what became of it is asked, and only one that was ended takes the spool with it.
+only mean that it was renewed or has expired: only the custodian's signed word that it ended takes the spool with it.
 
 Pure: every event brings its own time (aware datetimes in UTC).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -81,15 +82,14 @@ class Withdrawn:
 
 @dataclass(frozen=True)
 class LiveReceiptsTold:
-    """The custodian's signed news: `live` are the records that allow recording now."""
+    """The custodian's signed news: which records allow recording now, each with the choices that are left of it."""
 
-    live: frozenset[str]
-    now: datetime
+    live: Mapping[str, frozenset[tuple[Modality, str]]]
 
 
 @dataclass(frozen=True)
 class ReceiptEnded:
-    """The custodian says that this receipt was withdrawn or ended, and not only replaced or expired."""
+    """The custodian's signed news: this receipt was withdrawn, terminated or invalidated, not replaced or expired."""
 
     record: str
 
@@ -283,14 +283,7 @@ class WantCertificates:
     modalities: frozenset[Modality]
 
 
-@dataclass(frozen=True)
-class AskReceipt:
-    """Ask the custodian what became of this receipt, until it is known."""
-
-    record: str
-
-
-Effect = StartCapture | StopCapture | QueueWithdrawal | DestroySpool | WantCertificates | AskReceipt
+Effect = StartCapture | StopCapture | QueueWithdrawal | DestroySpool | WantCertificates
 
 
 # --- state ----------------------------------------------------------------------------------------
@@ -393,13 +386,12 @@ def _learn(state: ConsentState, event: ConsentEvent) -> tuple[ConsentState, tupl
             # A new receipt needs new streams: what was certified under another one does not count.
             fresh = replace(state, receipt=receipt, certificates=())
             return fresh, (WantCertificates(receipt.modalities),)
-        case LiveReceiptsTold(live, now):
-            if state.receipt is None or state.receipt.record in live:
+        case LiveReceiptsTold(live):
+            if state.receipt is None:
                 return state, ()
-            # At its end a receipt expires, and what was recorded stays. Before, it was replaced or somebody ended it.
-            early = now + CLOCK_DOUBT < state.receipt.valid_until
-            ask = (AskReceipt(state.receipt.record),) if early else ()
-            return replace(state, receipt=None, certificates=()), ask
+            if state.receipt.record not in live:
+                return replace(state, receipt=None, certificates=()), ()
+            return _narrowed(state, state.receipt, live[state.receipt.record])
         case ReceiptEnded(record):
             if state.receipt is not None and state.receipt.record != record:
                 # What is here may be the newer one's; streams of the older are closed, and go when they are sent.
@@ -449,6 +441,16 @@ def _learn(state: ConsentState, event: ConsentEvent) -> tuple[ConsentState, tupl
             assert_never(event)
 
 
+def _narrowed(
+    state: ConsentState, receipt: HeldReceipt, left: frozenset[tuple[Modality, str]]
+) -> tuple[ConsentState, tuple[Effect, ...]]:
+    """The receipt less what was withdrawn elsewhere. Of what has no purpose any more, everything here goes."""
+    rest = replace(receipt, choices=receipt.choices & left)
+    gone = receipt.modalities - rest.modalities
+    held = tuple(c for c in state.certificates if c[0] not in gone)
+    return replace(state, receipt=rest, certificates=held), ((DestroySpool(gone),) if gone else ())
+
+
 def _ticked(state: ConsentState, now: datetime) -> ConsentState:
     after = replace(state, certificates=tuple(c for c in state.certificates if c[1] > now))
     if state.pause is not None and state.pause.until is not None and state.pause.until <= now:
@@ -473,10 +475,13 @@ def _settle(
     )
     if target == before.capturing and not (target and mode_changed):
         return replace(after, capturing=target), effects
-    destroyed = any(isinstance(effect, DestroySpool) for effect in effects)
+    discard: frozenset[Modality] | None = frozenset()
+    for effect in effects:
+        if isinstance(effect, DestroySpool):
+            discard = effect.modalities
     stop: tuple[Effect, ...] = ()
     if before.capturing:
-        stop = (StopCapture(after.why or Why.NO_CERTIFICATE, discard=None if destroyed else frozenset()),)
+        stop = (StopCapture(after.why or Why.NO_CERTIFICATE, discard=discard),)
     start: tuple[Effect, ...] = ()
     if target and after.receipt is not None:
         start = (StartCapture(target, after.receipt.keyboard_mode),)

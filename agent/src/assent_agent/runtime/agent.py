@@ -28,7 +28,6 @@ from assent.contracts.ids import Modality
 from assent.contracts.keys import SigningKey
 from assent.contracts.statements import News, Notification, Receipt, StreamWanted
 from assent.contracts.times import add_days, day_of, moment, parse_hour, parse_moment
-from assent.contracts.wire import ReceiptState
 from assent_agent.core import consent, uploads
 from assent_agent.core.consent import ConsentEvent, ConsentState, Trouble, Why
 from assent_agent.core.exclusion import policy
@@ -66,7 +65,6 @@ from assent_agent.runtime.network import (
     Links,
     Message,
     NewsCame,
-    ReceiptsCame,
     Uploader,
     WithdrawalAnswered,
 )
@@ -83,9 +81,6 @@ RETRY_DISK_NS: Final = 60 * SECOND_NS
 RETRY_CUSTODIAN_NS: Final = 30 * SECOND_NS
 RENEW_BEFORE: Final = timedelta(hours=12)
 TOMORROW_BEFORE: Final = timedelta(hours=6)
-ENDED: Final[frozenset[ReceiptState]] = frozenset({"withdrawn", "terminated", "invalidated"})
-"""A receipt in one of these states covers nothing that it covered. An expired one still counts for what is there."""
-
 BUDGET_RESERVE: Final = 32 * 1024 * 1024
 
 GAP_REASONS: Final[Mapping[Why, GapReason]] = {
@@ -186,7 +181,6 @@ class Agent:
         self._upload_trouble = ""
         self._notifications: tuple[Notification, ...] = ()
         self._unqueued: list[consent.QueueWithdrawal] = []
-        self._doubted: str | None = None
         self._sealed: Counter[Modality] = Counter()
         self._ended = threading.Event()
 
@@ -327,8 +321,6 @@ class Agent:
                 message.answer.set_result(self._answer(message.question))
             case NewsCame():
                 self._told_news(message.news, message.asked)
-            case ReceiptsCame():
-                self._told_receipts(message)
             case CertificatesCame():
                 self._told_certificates(message)
             case WithdrawalAnswered():
@@ -388,9 +380,6 @@ class Agent:
             case consent.WantCertificates():
                 self._hurry("certificates", 0)
                 self._hurry("news", 0)
-            case consent.AskReceipt():
-                self._doubted = effect.record
-                self._hurry("receipts", 0)
             case _:
                 assert_never(effect)
 
@@ -595,31 +584,31 @@ class Agent:
         self._notifications = news.notifications
         now = parse_moment(news.now)
         self._step(consent.HaltLifted() if news.halted is None else consent.HaltTold(news.halted))
+        self._told_ended(frozenset(news.ended))
         if asked is not None and asked == self._record():
-            self._step(consent.LiveReceiptsTold(frozenset(news.live), now))
+            left = {live.record: frozenset((c.modality, c.purpose) for c in live.left) for live in news.live}
+            self._step(consent.LiveReceiptsTold(left))
         self._compare_clock(now)
 
-    def _told_receipts(self, message: ReceiptsCame) -> None:
-        """What became of the receipt that is in doubt. Nothing is destroyed while a receipt that is not ended is saved
-        here: it was given meanwhile, and what is here may be its own.
+    def _told_ended(self, ended: frozenset[str]) -> None:
+        """The custodian signed that these ended; an end is for ever, so it does not matter when it was asked.
+
+        Nothing is destroyed while a receipt that has not ended is saved here: it was given meanwhile, and what is here
+        may be its own.
         """
-        self._asking.discard("receipts")
-        doubted = message.asked
-        if doubted != self._doubted:
-            return
-        self._doubted = None
-        if message.states.get(doubted) not in ENDED:
-            return
         try:
-            saved = self._home.receipt()
+            stored = self._home.receipt()
         except HomeDamaged as error:
             self._custodian_trouble = str(error)
             return
-        record = None if saved is None else read_unverified(saved.receipt, Receipt).record
-        if record not in (None, doubted) and message.states.get(record) not in ENDED:
-            self._look_for_receipt()
+        saved = None if stored is None else read_unverified(stored.receipt, Receipt).record
+        held = self._record() or saved
+        if held is None or held not in ended:
             return
-        self._step(consent.ReceiptEnded(doubted))
+        if saved is not None and saved not in ended:
+            self._adopt_receipt()
+            return
+        self._step(consent.ReceiptEnded(held))
 
     def _compare_clock(self, custodian: datetime) -> None:
         self._step(consent.ClockCompared((custodian - self._wall()).total_seconds()))
@@ -672,9 +661,6 @@ class Agent:
             self._step(consent.TroubleEnded(Trouble.DISK))
         if self._state.locked and self._due("unlock", 2 * SECOND_NS):
             self._look_for_unlock()
-        if self._doubted is not None and "receipts" not in self._asking and self._due("receipts", RETRY_CUSTODIAN_NS):
-            self._asking.add("receipts")
-            self._custodian.ask_receipts(self._doubted)
         if "withdrawal" not in self._asking and self._due("withdrawal", RETRY_CUSTODIAN_NS):
             for queued in self._pending_withdrawals()[:1]:
                 self._asking.add("withdrawal")
@@ -717,8 +703,8 @@ class Agent:
         self.spool.release_hold()
         self._schedule = uploads.asked_for(self._schedule, self._wall())
 
-    def _look_for_receipt(self) -> None:
-        """The command line says that consent was given on this device."""
+    def _adopt_receipt(self) -> None:
+        """Consent was given on this device: the receipt that is saved here is the one in force."""
         receipt = self._home.held_receipt()
         if receipt is not None:
             self._give(receipt)
@@ -936,7 +922,7 @@ def _wish(question: Question) -> Callable[[Agent], Answer]:
             purposes = frozenset(str(each) for each in question.get("purposes", ()))
             return then_status(lambda agent: agent._withdraw(modalities, purposes))
         case "given":
-            return then_status(lambda agent: agent._look_for_receipt())
+            return then_status(lambda agent: agent._adopt_receipt())
         case "stop":
             return then_status(lambda agent: agent.stop())
         case _:

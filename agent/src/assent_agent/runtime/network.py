@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from random import Random
@@ -23,7 +23,6 @@ from assent.client.transport import AnswerInvalid, ClientError, OutOfOrder, Refu
 from assent.contracts.envelope import StatementInvalid
 from assent.contracts.keys import SigningKey
 from assent.contracts.statements import News, StreamWanted, WithdrawalConfirmed
-from assent.contracts.wire import ReceiptState
 from assent.sealing.errors import SealingError
 from assent.sealing.segments import SealedSegment
 from assent_agent.core.uploads import Outcome, overdue, shuffled
@@ -38,14 +37,6 @@ class NewsCame:
 
     news: News
     asked: str | None
-
-
-@dataclass(frozen=True)
-class ReceiptsCame:
-    """The state of each of the person's receipts, by record. `asked`: the one it was asked about."""
-
-    states: Mapping[str, ReceiptState]
-    asked: str
 
 
 @dataclass(frozen=True)
@@ -82,7 +73,7 @@ class BatchDone:
     too_late: int = 0
 
 
-Message = NewsCame | ReceiptsCame | CertificatesCame | WithdrawalAnswered | CustodianFailed | BatchDone
+Message = NewsCame | CertificatesCame | WithdrawalAnswered | CustodianFailed | BatchDone
 Tell = Callable[[Message], None]
 
 
@@ -158,12 +149,6 @@ class CustodianWorker(_Worker):
 
     def ask_news(self, receipt: str | None) -> None:
         self._do(lambda: self._ask("news", lambda client: NewsCame(client.news(), receipt)))
-
-    def ask_receipts(self, receipt: str) -> None:
-        def states(client: CustodianClient) -> Message:
-            return ReceiptsCame({view.record: view.state for view in client.receipts().receipts}, receipt)
-
-        self._do(lambda: self._ask("receipts", states))
 
     def ask_certificates(self, wanted: Sequence[tuple[StreamWanted, SigningKey]], receipt: str | None) -> None:
         asked = tuple(wanted)

@@ -153,6 +153,17 @@ class ConsentWindow(Window):
                     *(text(f"•  {sentence}") for sentence in offer.statements),
                     text(f"Works agreement: {offer.agreement}. Impact assessment: {offer.dpia}.", "quiet"),
                 ),
+                text("Who is responsible, and your rights", "section"),
+                card(
+                    *(text(f"{p.name}: {p.address}. Contact: {p.contact}.") for p in offer.terms.parties),
+                    text(
+                        f"Kept for {offer.terms.retention_days} days at most. "
+                        + " ".join(offer.terms.storage_locations)
+                    ),
+                    *(text(f"•  {right}") for right in offer.terms.rights),
+                    text("On what grounds: " + " ".join(basis.words for basis in offer.terms.lawful_basis), "quiet"),
+                    text(" ".join(offer.terms.jurisdiction), "quiet"),
+                ),
             ],
             [self._not_now, agree],
         )

@@ -23,6 +23,10 @@ class State(StrEnum):
     INVALIDATED = "invalidated"
 
 
+ENDED = frozenset({State.WITHDRAWN, State.TERMINATED, State.INVALIDATED})
+"""What a receipt in one of these states covered opens for nobody but its person. An expired one can be renewed."""
+
+
 @dataclass(frozen=True, order=True)
 class Granted:
     """One choice that was agreed to."""

@@ -12,9 +12,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from assent.contracts.ids import sha256_hex
+from assent.contracts.ids import Modality, sha256_hex
 from assent.contracts.limits import RECEIPT_DAYS
-from assent.contracts.statements import Line
+from assent.contracts.statements import DPV_CONSENT, DataItem, LawfulBasis, Line, PartyNamed, PartyRole, Terms
 from assent.contracts.wire import ApplicationList, Offer, PurposeView
 from assent_custodian.files import NotReady
 
@@ -25,6 +25,31 @@ STATEMENTS = (
     "A model that was trained with my recordings cannot unlearn them.",
     "Recipients may recognise me by what is on my screen.",
     "Nobody is treated worse for refusing, pausing or withdrawing.",
+)
+
+RIGHTS = (
+    "To see and to export my recordings, and every access to them (GDPR Articles 15 and 20).",
+    "To have them erased, all or in part (Article 17).",
+    "To withdraw at any time, without a reason and without harm (Article 7(3)).",
+    "To object, and to have wrong things about me corrected (Articles 16 and 21).",
+    "To complain to a data-protection authority (Article 77).",
+)
+
+BEHAVIOUR = "https://w3id.org/dpv/pd#Behavioral"
+
+PERSONAL_DATA = (
+    DataItem(modality=Modality.POINTER, term=BEHAVIOUR, words="Movements, clicks and scrolling of the pointer."),
+    DataItem(
+        modality=Modality.KEYBOARD,
+        term=BEHAVIOUR,
+        words="That and when keys are pressed; which ones, only if 'text' is chosen.",
+    ),
+    DataItem(
+        modality=Modality.SCREEN,
+        term="https://w3id.org/dpv#PersonalData",
+        words="Pictures of the screen, with every window that is not on the list painted over.",
+    ),
+    DataItem(modality=Modality.CONTEXT, term=BEHAVIOUR, words="Which listed application and window is in front."),
 )
 
 BROWSERS = ("firefox", "firefox-esr", "chromium", "google-chrome", "brave-browser", "microsoft-edge", "opera")
@@ -66,6 +91,8 @@ class OfferPolicy(BaseModel):
     agreement: Line
     dpia: Line
     statements: tuple[Line, ...]
+    personal_data: Annotated[tuple[DataItem, ...], Field(min_length=1)]
+    terms: Terms
     valid_days: Annotated[int, Field(ge=1, le=RECEIPT_DAYS)]
 
     @property
@@ -85,11 +112,43 @@ class OfferPolicy(BaseModel):
             agreement=self.agreement,
             dpia=self.dpia,
             statements=self.statements,
+            personal_data=self.personal_data,
+            terms=self.terms,
             valid_days=self.valid_days,
         )
 
 
-def default_policy(organisation: str, agreement: str, dpia: str, allow: tuple[str, ...] = ()) -> OfferPolicy:
+def default_terms(organisation: str, agreement: str, dpia: str, retention_days: int) -> Terms:
+    """What can be said before anybody has edited the policy file. Addresses and places are for operators to add."""
+    interest = (
+        f"The interest of {organisation} in models that can use computers, as weighed in {dpia or 'the assessment'} "
+        f"and agreed in {agreement or 'the agreement'}."
+    )
+    return Terms(
+        lawful_basis=(
+            LawfulBasis(term=DPV_CONSENT, words="A gate that must be open: nothing is recorded or read without it."),
+            LawfulBasis(term="https://w3id.org/dpv#LegitimateInterestOfController", words=interest),
+        ),
+        parties=(
+            PartyNamed(
+                role=PartyRole.CONTROLLER,
+                name=organisation,
+                address="as stated in the works agreement",
+                contact="the data-protection officer, as named in the works agreement",
+            ),
+        ),
+        collection_method="Recorded on this computer by the Assent agent, only while its sign says so.",
+        storage_locations=(f"Servers run for {organisation}: sealed recordings at one, their keys at another.",),
+        retention_days=retention_days,
+        withdrawal_method="One click at the agent's sign, or 'assent-agent consent withdraw', or 'assent me withdraw'.",
+        rights=RIGHTS,
+        jurisdiction=(f"The law of the country in which {organisation} employs me.",),
+    )
+
+
+def default_policy(
+    organisation: str, agreement: str, dpia: str, allow: tuple[str, ...] = (), retention_days: int = 180
+) -> OfferPolicy:
     """Browsers, mail, chat and password stores are denied; terminals, editors and `allow` are allowed."""
     deny = (*BROWSERS, *MAIL, *CHAT, *SECRETS)
     wanted = tuple(dict.fromkeys((*TERMINALS, *EDITORS, *(name.lower() for name in allow))))
@@ -102,6 +161,8 @@ def default_policy(organisation: str, agreement: str, dpia: str, allow: tuple[st
         agreement=agreement,
         dpia=dpia,
         statements=STATEMENTS,
+        personal_data=PERSONAL_DATA,
+        terms=default_terms(organisation, agreement, dpia, retention_days),
         valid_days=RECEIPT_DAYS,
     )
 

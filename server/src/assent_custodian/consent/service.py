@@ -20,8 +20,12 @@ from assent.contracts.ids import Modality
 from assent.contracts.limits import SKEW_S
 from assent.contracts.problems import Code, Problem
 from assent.contracts.statements import (
+    AgreedPurpose,
+    Choice,
+    LiveReceipt,
     News,
     Notification,
+    PurposeDraft,
     Receipt,
     Revocation,
     Withdrawal,
@@ -34,6 +38,7 @@ from assent_custodian.auth import Asker, Stated
 from assent_custodian.consent import domain
 from assent_custodian.consent.domain import Consent, Granted, State, Use
 from assent_custodian.consent.models import ReceiptRow, WithdrawalRow
+from assent_custodian.consent.offer import OfferPolicy
 from assent_custodian.context import Custodian
 from assent_custodian.erasures import service as erasures
 from assent_custodian.keys import erasure
@@ -116,6 +121,7 @@ def _check_offered(session: Session, custodian: Custodian, receipt: Receipt, now
         "agreement": (receipt.agreement, offer.agreement),
         "dpia": (receipt.dpia, offer.dpia),
         "statements": (receipt.statements, offer.statements),
+        "terms": (receipt.terms, offer.terms),
     }
     for name, (agreed, offered) in pinned.items():
         if agreed != offered:
@@ -129,6 +135,7 @@ def _check_offered(session: Session, custodian: Custodian, receipt: Receipt, now
         chosen.append(purpose)
     if len(set(receipt.choices)) != len(receipt.choices):
         raise Problem(Code.MALFORMED, "a choice stands twice in the receipt")
+    _check_shown(offer, receipt, chosen)
     if not set(receipt.recipients) <= {recipient for purpose in chosen for recipient in purpose.recipients}:
         raise Problem(Code.REFUSED, "a recipient class belongs to none of the purposes chosen")
     if not set(receipt.modes) <= {mode for purpose in chosen for mode in purpose.modes}:
@@ -139,6 +146,21 @@ def _check_offered(session: Session, custodian: Custodian, receipt: Receipt, now
         raise Problem(Code.MALFORMED, "valid_from or valid_until is not a moment of the calendar") from error
     if begins > now + timedelta(seconds=SKEW_S) or not now < ends <= begins + timedelta(days=offer.valid_days):
         raise Problem(Code.REFUSED, f"a receipt begins now and ends within {offer.valid_days} days")
+
+
+def _check_shown(offer: OfferPolicy, receipt: Receipt, chosen: Sequence[PurposeDraft]) -> None:
+    """The receipt repeats what was shown of its purposes and modalities, of each once and of no other."""
+    shown = {
+        (draft.iri, draft.version): AgreedPurpose(
+            iri=draft.iri, version=draft.version, sentence=draft.sentence, terms=draft.terms
+        )
+        for draft in chosen
+    }
+    if len(receipt.purposes) != len(shown) or set(receipt.purposes) != set(shown.values()):
+        raise Problem(Code.REFUSED, "purposes are not those of the choices, as the council signed them")
+    modalities = {choice.modality for choice in receipt.choices}
+    if receipt.personal_data != tuple(item for item in offer.personal_data if item.modality in modalities):
+        raise Problem(Code.REFUSED, "personal_data is not what is offered now for these modalities")
 
 
 def _withdrawn_before(session: Session, receipt: Receipt) -> bool:
@@ -380,16 +402,32 @@ def _view(row: ReceiptRow, now: datetime) -> ReceiptView:
 def news(
     session: Session, custodian: Custodian, asker: Asker, nonce: str, notifications: tuple[Notification, ...]
 ) -> Envelope:
-    """What an agent must know: whether to stop, which of the person's receipts allow recording, and accesses."""
+    """What an agent must know: whether to stop, which of the person's receipts allow recording and how far, which of
+    this device's ended, and accesses.
+    """
     now = custodian.now()
+    ended = select(ReceiptRow.record).where(
+        ReceiptRow.credential == asker.credential, ReceiptRow.state.in_([state.value for state in domain.ENDED])
+    )
     return custodian.sign(
         News(
             nonce=nonce,
             now=moment(now),
             halted=halt.halted(session),
-            live=tuple(sorted(row.record for row in live_receipts(session, [asker.person], now))),
+            live=tuple(_live(row) for row in live_receipts(session, [asker.person], now)),
+            ended=tuple(session.scalars(ended.order_by(ReceiptRow.record))),
             notifications=notifications,
         )
+    )
+
+
+def _live(row: ReceiptRow) -> LiveReceipt:
+    return LiveReceipt(
+        record=row.record,
+        left=tuple(
+            Choice(modality=choice.modality, purpose=choice.purpose, purpose_version=choice.version)
+            for choice in sorted(consent_of(row).left)
+        ),
     )
 
 

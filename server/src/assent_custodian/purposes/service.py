@@ -22,7 +22,7 @@ from assent_custodian.purposes.models import Purpose
 def draft(session: Session, custodian: Custodian, statement: PurposeDraft, envelope: Envelope, asker: Asker) -> None:
     """Store a draft. Versions of one purpose only rise. Raises Problem."""
     check_number(statement.version)
-    for words in (statement.iri, statement.sentence, *statement.recipients):
+    for words in (statement.iri, statement.sentence, *statement.recipients, *statement.terms):
         check_text(words)
     newest = session.scalar(select(func.max(Purpose.version)).where(Purpose.iri == statement.iri)) or 0
     if statement.version <= newest:
@@ -108,6 +108,7 @@ def _view(row: Purpose) -> PurposeView:
         sentence=drafted.sentence,
         recipients=drafted.recipients,
         modes=drafted.modes,
+        terms=drafted.terms,
         draft=row.hash,
         signed=row.signed is not None,
     )

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from assent.cli.shell import SHORT, AsJson, Failed, shell_of
-from assent.contracts.statements import Mode, PurposeDraft, PurposeSignature
+from assent.contracts.statements import DPV_RESEARCH, Mode, PurposeDraft, PurposeSignature
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -21,6 +21,9 @@ def draft(
     sentence: Annotated[str, typer.Option(help="The purpose in one plain sentence, as people will read it.")],
     recipient: Annotated[list[str], typer.Option(help="Who may receive it; may be repeated.")],
     mode: Annotated[list[Mode] | None, typer.Option(help="How it may be read; may be repeated.")] = None,
+    term: Annotated[
+        list[str] | None, typer.Option(help="Its kind as an IRI of the Data Privacy Vocabulary; may be repeated.")
+    ] = None,
     version: Annotated[int, typer.Option(min=1, help="A change is a new version, and asks everybody anew.")] = 1,
     as_json: AsJson = False,
 ) -> None:
@@ -34,6 +37,7 @@ def draft(
                 sentence=sentence,
                 recipients=tuple(recipient),
                 modes=tuple(mode or [Mode.READER]),
+                terms=tuple(term or [DPV_RESEARCH]),
                 at=custodian.now(),
             )
         )
@@ -67,6 +71,7 @@ def sign(
                     ("sentence", purpose.sentence),
                     ("recipients", ", ".join(purpose.recipients)),
                     ("modes", ", ".join(purpose.modes)),
+                    ("terms", ", ".join(purpose.terms)),
                     ("draft", purpose.draft),
                 ]
             )

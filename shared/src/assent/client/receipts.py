@@ -1,4 +1,4 @@
-"""A receipt as a file, and what it proves without a network.
+"""A receipt: made of what was offered and chosen, kept as a file, and what the file proves without a network.
 
 The file holds the counter-signed receipt and, if known, the public device key that signed it. Whatever else a device
 keeps in it (the salt that hides the receipt in the log, the application list that was shown) is not looked at here.
@@ -6,13 +6,62 @@ keeps in it (the salt that hides the receipt in the log, the application list th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from pydantic import ConfigDict
 
 from assent.contracts.envelope import Envelope, Signed, StatementInvalid, read
+from assent.contracts.events import KeyboardMode
+from assent.contracts.ids import Modality, new_id, sha256_hex
 from assent.contracts.keys import KeyInvalid, KeyText, PublicKey
-from assent.contracts.statements import ErasureReceipt, Receipt
+from assent.contracts.statements import AgreedPurpose, Choice, ErasureReceipt, Mode, Notice, Receipt
+from assent.contracts.times import moment
+from assent.contracts.wire import Offer, PurposeView
+
+
+def receipt_of(
+    offer: Offer,
+    *,
+    person: str,
+    previous: str,
+    at: datetime,
+    modalities: Sequence[Modality],
+    purposes: Sequence[PurposeView],
+    keyboard_mode: KeyboardMode,
+    modes: Sequence[Mode],
+) -> Receipt:
+    """The receipt for exactly these choices, pinning everything that the person was shown."""
+    wanted = tuple(dict.fromkeys(modalities))
+    return Receipt(
+        record=new_id(),
+        person=person,
+        previous=previous,
+        at=moment(at),
+        notice=Notice(version=offer.notice_version, locale=offer.locale, sha256=sha256_hex(offer.notice.encode())),
+        choices=tuple(
+            Choice(modality=modality, purpose=purpose.iri, purpose_version=purpose.version)
+            for purpose in purposes
+            for modality in wanted
+        ),
+        purposes=tuple(
+            AgreedPurpose(iri=shown.iri, version=shown.version, sentence=shown.sentence, terms=shown.terms)
+            for shown in purposes
+        ),
+        personal_data=tuple(item for item in offer.personal_data if item.modality in wanted),
+        terms=offer.terms,
+        keyboard_mode=keyboard_mode if Modality.KEYBOARD in wanted else KeyboardMode.OFF,
+        recipients=tuple(dict.fromkeys(recipient for purpose in purposes for recipient in purpose.recipients)),
+        modes=tuple(dict.fromkeys(modes)),
+        application_list=offer.application_list.version,
+        redaction_profile=offer.redaction_profile,
+        agreement=offer.agreement,
+        dpia=offer.dpia,
+        statements=offer.statements,
+        valid_from=moment(at),
+        valid_until=moment(at + timedelta(days=offer.valid_days)),
+    )
 
 
 class ReceiptInvalid(Exception):

@@ -6,9 +6,9 @@ The class docstring names the signer and the replay rule. A statement that is no
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from assent.contracts import limits
 from assent.contracts.envelope import Envelope, Statement
@@ -138,6 +138,10 @@ class RoleCountersignature(Statement):
 # --- purposes -------------------------------------------------------------------------------------
 
 
+DPV_CONSENT = "https://w3id.org/dpv#Consent"
+DPV_RESEARCH = "https://w3id.org/dpv#ResearchAndDevelopment"
+
+
 class PurposeDraft(Statement):
     """Signed by an admin. A purpose is (iri, version); a change is a new version, and asks everybody anew."""
 
@@ -149,6 +153,8 @@ class PurposeDraft(Statement):
     recipients: Annotated[tuple[Line, ...], Field(min_length=1)]
     """Recipient classes."""
     modes: Annotated[tuple[Mode, ...], Field(min_length=1)]
+    terms: Annotated[tuple[Iri, ...], Field(min_length=1)] = (DPV_RESEARCH,)
+    """What kind of purpose it is, in terms of the Data Privacy Vocabulary (W3C DPV)."""
     at: Moment
 
 
@@ -179,20 +185,103 @@ class Notice(Part):
     sha256: Hash
 
 
+class AgreedPurpose(Part):
+    """A purpose as it was shown: the version that the council signed, in one plain sentence."""
+
+    iri: Iri
+    version: Annotated[int, Field(ge=1)]
+    sentence: Line
+    terms: Annotated[tuple[Iri, ...], Field(min_length=1)]
+
+
+class DataItem(Part):
+    """What is recorded of one modality, in words, and its kind as a DPV term. Each is optional for the person."""
+
+    modality: Modality
+    term: Iri
+    words: Line
+
+
+class LawfulBasis(Part):
+    term: Iri
+    words: Line
+
+
+class PartyRole(StrEnum):
+    """What a party is to the recordings: DPV terms."""
+
+    CONTROLLER = "https://w3id.org/dpv#DataController"
+    PROCESSOR = "https://w3id.org/dpv#DataProcessor"
+    DPO = "https://w3id.org/dpv#DataProtectionOfficer"
+    AUTHORITY = "https://w3id.org/dpv#DataProtectionAuthority"
+
+
+class PartyNamed(Part):
+    role: PartyRole
+    name: Line
+    address: Line
+    contact: Line
+
+
+class Terms(Part):
+    """Under what terms recordings are processed: the employer's policy, shown to the person, pinned by the receipt."""
+
+    lawful_basis: Annotated[tuple[LawfulBasis, ...], Field(min_length=1)]
+    """Consent is a necessary gate, and never the only basis: another one stands beside it."""
+    parties: Annotated[tuple[PartyNamed, ...], Field(min_length=1)]
+    collection_method: Line
+    storage_locations: Annotated[tuple[Line, ...], Field(min_length=1)]
+    retention_days: Annotated[int, Field(ge=1)]
+    """Recordings are erased at the latest so many days after the day they were made on."""
+    withdrawal_method: Line
+    rights: Annotated[tuple[Line, ...], Field(min_length=1)]
+    jurisdiction: Annotated[tuple[Line, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        if not any(basis.term not in CONSENT_TERMS for basis in self.lawful_basis):
+            raise ValueError("consent is never the only lawful basis: name the other one")
+        if not any(party.role is PartyRole.CONTROLLER for party in self.parties):
+            raise ValueError("a controller is missing among the parties")
+        return self
+
+
+EXPLICIT_CONSENT: Final = "https://w3id.org/dpv#ExplicitlyExpressedConsent"
+CONSENT_GIVEN: Final = "https://w3id.org/dpv#ConsentGiven"
+CONSENT_TERMS = frozenset({
+    DPV_CONSENT,
+    EXPLICIT_CONSENT,
+    "https://w3id.org/dpv#ExpressedConsent",
+    "https://w3id.org/dpv#ImpliedConsent",
+    "https://w3id.org/dpv#InformedConsent",
+    "https://w3id.org/dpv#UninformedConsent",
+})  # fmt: skip
+"""Terms of DPV that all mean consent."""
+
+
 class Receipt(Statement):
     """A person's consent. Signed by the device key, counter-signed by the custodian's statement key.
 
+    The fields are those of ISO/IEC TS 27560:2023; `docs/formats/receipt.md` gives each its name there and its DPV term.
     `previous` is the hash of this credential's previous receipt (64 zeros for the first): a receipt that names
     another predecessor is refused. Giving again is a new receipt with a new `record`.
     """
 
     TYPE: ClassVar[str] = "receipt"
+    schema_version: Literal["urn:assent:receipt:1"] = "urn:assent:receipt:1"
     record: RandomId
     person: RandomId
     previous: Hash = FIRST_PREVIOUS
     at: Moment
+    event_type: Literal["https://w3id.org/dpv#ExplicitlyExpressedConsent"] = EXPLICIT_CONSENT
+    event_state: Literal["https://w3id.org/dpv#ConsentGiven"] = CONSENT_GIVEN
     notice: Notice
     choices: Annotated[tuple[Choice, ...], Field(min_length=1)]
+    purposes: Annotated[tuple[AgreedPurpose, ...], Field(min_length=1)]
+    """The purposes of the choices, each once, as they were shown."""
+    personal_data: Annotated[tuple[DataItem, ...], Field(min_length=1)]
+    """What is recorded, of the modalities of the choices."""
+    terms: Terms
     keyboard_mode: KeyboardMode = KeyboardMode.SHAPE
     recipients: Annotated[tuple[Line, ...], Field(min_length=1)]
     modes: Annotated[tuple[Mode, ...], Field(min_length=1)]
@@ -609,15 +698,25 @@ class Notification(Part):
     leaf_index: Annotated[int, Field(ge=0)] | None = None
 
 
+class LiveReceipt(Part):
+    """A receipt that allows recording now, and the choices of it that were not withdrawn."""
+
+    record: RandomId
+    left: Annotated[tuple[Choice, ...], Field(min_length=1)]
+
+
 class News(Statement):
     """Signed by the statement key, bound to the ask's nonce: what the agent must know every 5 minutes.
 
-    `live` are the records of the person's receipts that allow recording now. A `halted` reason stops every agent.
+    `live` are the person's receipts that allow recording now. `ended` are the records of the receipts of the asking
+    credential that were withdrawn, terminated or invalidated: for ever, and what they covered is destroyed where it
+    is. One that is in neither was replaced or has expired, or is not known. A `halted` reason stops every agent.
     """
 
     TYPE: ClassVar[str] = "news"
     nonce: RandomId
     now: Moment
     halted: Text | None = None
-    live: tuple[RandomId, ...]
+    live: tuple[LiveReceipt, ...]
+    ended: tuple[RandomId, ...] = ()
     notifications: tuple[Notification, ...]

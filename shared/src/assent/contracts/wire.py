@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints
 from assent.contracts.envelope import Envelope, Signed
 from assent.contracts.ids import Hash, Modality, RandomId, StreamId
 from assent.contracts.keys import KeyId
-from assent.contracts.statements import Mode, Notification, Role
+from assent.contracts.statements import DataItem, Mode, Notification, Role, Terms
 from assent.contracts.times import Day, Moment
 
 AUTHORIZATION_SCHEME = "Assent"
@@ -61,6 +61,7 @@ class PurposeView(Signed):
     sentence: str
     recipients: tuple[str, ...]
     modes: tuple[Mode, ...]
+    terms: tuple[str, ...]
     draft: Hash
     signed: bool
 
@@ -89,6 +90,8 @@ class Offer(Signed):
     agreement: str
     dpia: str
     statements: tuple[str, ...]
+    personal_data: tuple[DataItem, ...]
+    terms: Terms
     valid_days: int
 
 
