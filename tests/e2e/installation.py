@@ -44,7 +44,8 @@ class Installation:
 
     def _found(self) -> None:
         init = (BIN / "assent-server", "init", "--data", self.data, "--port-base", free_ports(), "--json")
-        codes = done(self.programs.run(*init, env=self._services, log="server", quiet=True)).json["codes"]
+        references = ("--agreement", settings.AGREEMENT, "--dpia", settings.DPIA)
+        codes = done(self.programs.run(*init, *references, env=self._services, log="server", quiet=True)).json["codes"]
         self.up = self._start()
         self.admin, council, dpo = (self.person(role, role) for role in ("admin", "council", "dpo"))
         for role, person in (("admin", self.admin), ("council", council), ("dpo", dpo)):

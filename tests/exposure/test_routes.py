@@ -186,7 +186,13 @@ def _statement(route: str, populated: Populated, by: Asker) -> bytes:
 def _target(route: str, populated: Populated) -> str:
     path = route.partition(" ")[2]
     path = path.replace("{hash}", populated.request).replace("{path:path}", "0/000.p/1")
-    return path + {"/v1/log/proof": "?index=0", "/v1/orders": "?after=0"}.get(path, "")
+    mine = populated.people[0].receipts[0]
+    query = {
+        "/v1/log/proof": "?index=0",
+        "/v1/orders": "?after=0",
+        "/v1/me/receipts/{record}/proof": f"?leaf={'ab' * 32}",
+    }.get(path, "")
+    return path.replace("{record}", mine.record).replace("{sha256}", mine.notice.sha256) + query
 
 
 def call(route: str, populated: Populated, by: Asker) -> Response:

@@ -60,6 +60,7 @@ from assent.contracts.wire import (
     Offer,
     PurposeView,
     ReceiptAnswer,
+    ReceiptProof,
     ReceiptsView,
     ReceiptView,
     StatementWithLeaf,
@@ -130,6 +131,7 @@ class Desk:
     halted: str | None = None
     live: set[str] = field(default_factory=set)
     ended: set[str] = field(default_factory=set)
+    asks_anew: tuple[str, ...] = ()
     narrowed: frozenset[Modality] = frozenset()
     receipts: list[Envelope] = field(default_factory=list)
     withdrawals: list[Withdrawal] = field(default_factory=list)
@@ -199,6 +201,9 @@ class Desk:
                     for record, receipt in records
                 )
                 return 200, ReceiptsView(receipts=views).to_json()
+            case "GET", path if path.endswith("/proof"):
+                self._asker(authorization)
+                return 200, ReceiptProof().to_json()
             case "GET", "/v1/me/news":
                 ask = self._asker(authorization)
                 assert ask.target == target
@@ -208,6 +213,7 @@ class Desk:
                     halted=self.halted,
                     live=tuple(self._live(record) for record in self.live),
                     ended=tuple(sorted(self.ended)),
+                    asks_anew=self.asks_anew,
                     notifications=self.notifications,
                 )
                 return 200, sign(news, key).to_json()
@@ -430,6 +436,7 @@ class Surroundings:
                 salt="00" * 16,
                 device_key=self.device.public.text,
                 application_list=self.desk.offer().application_list,
+                notice=self.desk.offer().notice,
             )
         )
         self.home.save_switch(Switch(on=on))

@@ -18,6 +18,7 @@ from typing import Any, Final
 from assent.client.credentials import Credential, CredentialInvalid, CredentialStore, lock
 from assent.client.custodian import CustodianClient
 from assent.client.directory import TrustedDirectory
+from assent.client.files import write_private
 from assent.client.joining import Kind, join
 from assent.client.receipts import receipt_of
 from assent.client.transport import ClientError, Refused, Unreachable, now_utc
@@ -234,11 +235,29 @@ def give(
         salt=salt.hex(),
         device_key=device.public.text,
         application_list=shown.application_list,
-        sentences={purpose.iri: purpose.sentence for purpose in chosen},
+        notice=shown.notice,
     )
     path = parts.home.save_receipt(stored)
     parts.home.save_switch(parts.home.switch().model_copy(update={"on": True}))
     return receipt, path
+
+
+def save_receipts(parts: Parts, folder: Path) -> tuple[int, int]:
+    """Write every receipt given on this device into `folder`, each with its proof of the log where there is one (the
+    custodian is asked for those that are missing). Returns how many, and how many of them are proved. Works offline.
+    """
+    receipts = list(parts.home.receipts())
+    if any(stored.proof is None for stored in receipts):
+        try:
+            with parts.custodian() as custodian:
+                receipts = [stored.completed(custodian) for stored in receipts]
+        except ClientError:
+            receipts = list(parts.home.receipts())
+    for stored in receipts:
+        record = read_unverified(stored.receipt, Receipt).record
+        write_private(parts.home.kept_receipt(record), stored.to_json())
+        write_private(folder / f"{record}.receipt.json", stored.to_json())
+    return len(receipts), sum(stored.proof is not None for stored in receipts)
 
 
 def _previous_receipt(custodian: CustodianClient, device: SigningKey) -> str:
@@ -340,12 +359,13 @@ class AgentDesk:
                 at=parse_moment(receipt.at),
                 valid_until=held.valid_until,
                 modalities=tuple(modality for modality in Modality if modality in held.modalities),
-                purposes=tuple(sorted({stored.sentences.get(iri, iri) for _, iri in held.choices})),
+                purposes=tuple(sorted(p.sentence for p in receipt.purposes if p.iri in {i for _, i in held.choices})),
                 keyboard_mode=held.keyboard_mode,
                 export=Mode.EXPORT in receipt.modes,
                 file=str(home.kept_receipt(receipt.record)),
             )
-            return Standing(agreed, unconfirmed, erased_from)
+            changed = tuple(str(name) for name in self._ask({"do": "status"}).get("asks_anew", ()))
+            return Standing(agreed, unconfirmed, erased_from, changed)
 
     def offer(self) -> Offer:
         with _refusing():

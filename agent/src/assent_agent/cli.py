@@ -143,6 +143,11 @@ def status(as_json: Json = False) -> None:
     if answer is None:
         answer = {"state": "off", "sentence": "The agent does not run. Nothing is recorded.", **_at_rest()}
     lines = [str(answer["sentence"])]
+    if answer.get("asks_anew"):
+        lines.append(
+            f"What you agreed to has changed ({', '.join(answer['asks_anew'])}): you are asked anew, and nothing is "
+            "recorded of it until you agree. See 'assent-agent consent give'."
+        )
     if answer.get("paused_until"):
         lines.append(f"Paused until {answer['paused_until']}.")
     for modality, seconds in sorted(answer.get("arrived_s", {}).items()):
@@ -429,14 +434,13 @@ def consent_receipt(
         if save is None:
             typer.echo(json.dumps([json.loads(stored.to_json()) for stored in receipts], indent=1))
             return
-        from assent.client.files import write_private
-        from assent.contracts.envelope import read_unverified
-        from assent.contracts.statements import Receipt
+        from assent_agent import app as agent_app
 
-        for stored in receipts:
-            record = read_unverified(stored.receipt, Receipt).record
-            write_private(save / f"{record}.receipt.json", stored.to_json())
-        typer.echo(f"Saved {len(receipts)} in {save}.")
+        count, proved = agent_app.save_receipts(parts, save)
+        text = f"Saved {count} in {save}; {proved} with the proof that the log has it."
+        if proved < count:
+            text += " A receipt is in the log one night after it was given: save it again then."
+        typer.echo(text)
 
 
 if __name__ == "__main__":

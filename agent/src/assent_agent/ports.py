@@ -317,12 +317,14 @@ class Agreed:
 @dataclass(frozen=True, slots=True)
 class Standing:
     """`agreed` None: nothing is. `unconfirmed`: withdrawals that the custodian has not signed for yet. `erased_from`:
-    the day from which what was withdrawn last is erased, once that is confirmed.
+    the day from which what was withdrawn last is erased, once that is confirmed. `asks_anew`: what has changed of what
+    was agreed to, so that the person is asked again.
     """
 
     agreed: Agreed | None
     unconfirmed: int = 0
     erased_from: str = ""
+    asks_anew: tuple[str, ...] = ()
 
 
 class ConsentDesk(Protocol):

@@ -92,13 +92,15 @@ RULES: tuple[Rule, ...] = (
     _rule(Permission.SEE_CHECKPOINT, {Party.ANYBODY}, _NO_CREDENTIAL, "GET /v1/log/checkpoint"),
     _rule(Permission.ENROL, {Party.CODE_HOLDER}, _NO_CREDENTIAL, "POST /v1/enrolments"),
     _rule(Permission.SEE_OWN_ACCOUNT, {Party.PERSON}, EITHER, "GET /v1/me"),
-    _rule(Permission.SEE_OFFER, {Party.PERSON}, EITHER, "GET /v1/consent/offer"),
+    _rule(Permission.SEE_OFFER, {Party.PERSON}, EITHER, "GET /v1/consent/offer", "GET /v1/consent/notices/{sha256}"),
     _rule(Permission.GIVE_CONSENT, {Party.PERSON}, DEVICE, "POST /v1/receipts"),
     _rule(Permission.WITHDRAW, {Party.PERSON}, EITHER, "POST /v1/withdrawals"),
     _rule(Permission.ERASE, {Party.PERSON}, OPENING, "POST /v1/erasures"),
     _rule(Permission.GET_CERTIFICATES, {Party.PERSON}, DEVICE, "POST /v1/certificates"),
     _rule(Permission.HEAR_NEWS, {Party.PERSON}, DEVICE, "GET /v1/me/news"),
-    _rule(Permission.SEE_OWN_RECEIPTS, {Party.PERSON}, EITHER, "GET /v1/me/receipts"),
+    _rule(
+        Permission.SEE_OWN_RECEIPTS, {Party.PERSON}, EITHER, "GET /v1/me/receipts", "GET /v1/me/receipts/{record}/proof"
+    ),
     _rule(Permission.SEE_OWN_ACCESSES, {Party.PERSON}, EITHER, "GET /v1/me/accesses"),
     _rule(Permission.SEE_OWN_ERASURES, {Party.PERSON}, EITHER, "GET /v1/me/erasures"),
     _rule(Permission.SEE_PEOPLE, {Role.ADMIN}, OPENING, "GET /v1/people"),

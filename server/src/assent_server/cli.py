@@ -22,6 +22,7 @@ from assent_collector import backups as collector_backups
 from assent_collector.settings import CollectorSettings
 from assent_custodian import app as custodian_app
 from assent_custodian import backups, ceremony, halt, night, roles
+from assent_custodian.consent.offer import NO_REFERENCE
 from assent_custodian.context import Custodian, open_custodian
 from assent_custodian.custody import assess
 from assent_custodian.files import NotReady
@@ -78,8 +79,8 @@ def up(
     port_base: Annotated[
         int | None, typer.Option(help="Custodian, collector and witness listen on the next three ports.", min=1024)
     ] = None,
-    agreement: Annotated[str, typer.Option(help="Works-agreement reference people are shown.")] = embedded.NO_REFERENCE,
-    dpia: Annotated[str, typer.Option(help="Impact-assessment reference people are shown.")] = embedded.NO_REFERENCE,
+    agreement: Annotated[str, typer.Option(help="Works-agreement reference people are shown.")] = NO_REFERENCE,
+    dpia: Annotated[str, typer.Option(help="Impact-assessment reference people are shown.")] = NO_REFERENCE,
     organisation: Annotated[str, typer.Option(help="Name of the organisation.")] = embedded.ORGANISATION,
     as_json: Json = False,
 ) -> None:
@@ -246,8 +247,8 @@ def init(
                 host="127.0.0.1",
                 port_base=port_base,
                 organisation=organisation,
-                agreement=agreement or embedded.NO_REFERENCE,
-                dpia=dpia or embedded.NO_REFERENCE,
+                agreement=agreement or NO_REFERENCE,
+                dpia=dpia or NO_REFERENCE,
             )
             codes_file = layout.data / embedded.FOUNDERS_FILE
         else:

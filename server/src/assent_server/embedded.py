@@ -21,7 +21,6 @@ from assent_server import collector_key, witnessing
 from assent_service.migrating import migrate
 
 FOUNDERS_FILE = "founders.txt"
-NO_REFERENCE = "none: trial on one host"
 ORGANISATION = "Trial on one host"
 
 

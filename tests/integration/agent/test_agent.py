@@ -283,6 +283,25 @@ def test_a_receipt_that_ended_while_the_agent_did_not_run_destroys_what_is_here(
         assert status(again)["segments_waiting"] == 0
 
 
+def test_a_change_asks_anew_says_so_and_keeps_what_was_recorded(around: Surroundings, replay: Path) -> None:
+    around.give(Modality.POINTER)
+    around.settings = AgentSettings(hold_s=900, reserve_bytes=0, news_interval_s=1)
+    agent = around.agent(replay)
+    with running(agent):
+        seal_one(agent)
+        around.desk.asks_anew = ("notice",)
+        around.desk.live.clear()
+        wait_until(lambda: status(agent)["asks_anew"] == ["notice"], "asked anew")
+        assert status(agent)["why"] == Why.NO_RECEIPT
+        assert "asked anew" in status(agent)["sentence"]
+        assert status(agent)["segments_waiting"] >= 1
+        around.desk.asks_anew = ()
+        around.give(Modality.POINTER)
+        say(agent, "given")
+        assert status(agent)["asks_anew"] == []
+        wait_until(lambda: recording(agent), "recording again")
+
+
 def test_a_modality_that_was_withdrawn_elsewhere_stops_and_what_is_here_of_it_is_destroyed(
     around: Surroundings, replay: Path
 ) -> None:

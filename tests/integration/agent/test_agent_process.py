@@ -14,9 +14,12 @@ from tests.simulators.agent_device import Device, a_device
 from tests.simulators.agents import PURPOSE, wait_until, write_replay
 
 from assent.client.credentials import CredentialStore
+from assent.client.directory import policy_of
 from assent.client.receipts import ReceiptFile, check_receipt
 from assent.contracts.codes import InvitationCode
+from assent.contracts.envelope import read_unverified
 from assent.contracts.ids import Modality
+from assent.contracts.statements import Directory
 
 
 @pytest.fixture
@@ -61,7 +64,10 @@ def test_from_an_invitation_to_a_stored_recording_and_back_to_nothing(enrolled: 
     device.command("consent", "receipt", "--save", str(device.folder / "saved"))
     (saved,) = (device.folder / "saved").glob("*.receipt.json")
     statement_key = device.desk.issuer.statement_key.public
-    assert check_receipt(ReceiptFile.read(saved.read_bytes()), statement_key, device.desk.person).device_key_checked
+    policy = policy_of(read_unverified(device.desk.directory, Directory))
+    checked = check_receipt(ReceiptFile.read(saved.read_bytes()), statement_key, device.desk.person, policy)
+    assert checked.device_key_checked
+    assert checked.notice_checked
     process = device.start(replay)
     wait_until(device.recording, "recording")
     socket = device.folder / "agent" / "control.sock"

@@ -16,8 +16,10 @@ from tests.simulators.agent_device import Device, a_device
 from tests.simulators.agents import PURPOSE, wait_until
 from tests.simulators.desktop import Desktop
 
+from assent.client.directory import policy_of
 from assent.client.receipts import ReceiptFile, check_receipt
-from assent.contracts.statements import Notification
+from assent.contracts.envelope import read_unverified
+from assent.contracts.statements import Directory, Notification
 
 pytestmark = pytest.mark.x11
 
@@ -164,6 +166,7 @@ def test_consent_is_given_and_withdrawn_with_clicks_alone(
         ReceiptFile.read(receipt_file(device).read_bytes()),
         device.desk.issuer.statement_key.public,
         device.desk.person,
+        policy_of(read_unverified(device.desk.directory, Directory)),
     )
     assert checked.device_key_checked
     assert [mode.value for mode in checked.statement.modes] == ["reader"], "exports were not ticked"

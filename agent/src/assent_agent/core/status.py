@@ -32,6 +32,7 @@ SENTENCES: Mapping[Why, str] = {
     Why.NO_CERTIFICATE: "There is no permission from the custodian yet. Nothing is recorded.",
 }
 
+ASKED_ANEW = "What you agreed to has changed, so you are asked anew. Nothing is recorded until you agree."
 ASKING = "Asking the custodian for permission. Nothing is recorded yet."
 ANSWERED_BY_THE_CUSTODIAN = frozenset({Why.CLOCK, Why.NO_CERTIFICATE})
 
@@ -55,16 +56,19 @@ def tell(
     asking: bool,
     started_ns: int,
     now_ns: int,
+    asked_anew: bool = False,
 ) -> Told:
     """What to say.
 
     `arrived_ns`: when something of each modality last arrived, monotonic. `failure`: of the source. `asking`: the
-    custodian is being asked, and nothing went wrong so far.
+    custodian is being asked, and nothing went wrong so far. `asked_anew`: what was agreed to has changed since.
     """
     why = state.why
     if why is not None:
         if why in ANSWERED_BY_THE_CUSTODIAN and asking and state.clock_sane is not False:
             return Told("off", ASKING)
+        if why is Why.NO_RECEIPT and asked_anew:
+            return Told("off", ASKED_ANEW)
         if why is Why.HALTED and state.halted:
             return Told("off", f"The programme is halted: {state.halted}")
         if why in (Why.PAUSED, Why.LOCKED):

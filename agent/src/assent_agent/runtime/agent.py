@@ -180,6 +180,7 @@ class Agent:
         self._custodian_trouble = ""
         self._upload_trouble = ""
         self._notifications: tuple[Notification, ...] = ()
+        self._asks_anew: tuple[str, ...] = ()
         self._unqueued: list[consent.QueueWithdrawal] = []
         self._sealed: Counter[Modality] = Counter()
         self._ended = threading.Event()
@@ -442,6 +443,8 @@ class Agent:
     # --- receipts and certificates -------------------------------------------------------------------
 
     def _give(self, receipt: consent.HeldReceipt) -> None:
+        if receipt.record != self._record():
+            self._asks_anew = ()
         if self._run is not None and self._run.record != receipt.record:
             self._step(consent.SwitchedOff())
             self._end_streams(self._run, before=None)
@@ -582,6 +585,7 @@ class Agent:
         self._custodian_trouble = ""
         self._news_at = news.now
         self._notifications = news.notifications
+        self._asks_anew = news.asks_anew
         now = parse_moment(news.now)
         self._step(consent.HaltLifted() if news.halted is None else consent.HaltTold(news.halted))
         self._told_ended(frozenset(news.ended))
@@ -811,6 +815,7 @@ class Agent:
             asking=bool(self._asking & {"news", "certificates"}) and not self._custodian_trouble,
             started_ns=self._capture_began_ns,
             now_ns=now.t_ns,
+            asked_anew=bool(self._asks_anew),
         )
 
     def _arrived(self, now: Instant) -> dict[str, float]:
@@ -833,6 +838,7 @@ class Agent:
             "arrived_s": self._arrived(now),
             "receipt": self._record(),
             "valid_until": None if self._state.receipt is None else moment(self._state.receipt.valid_until),
+            "asks_anew": list(self._asks_anew),
             "paused_until": self._paused_until(),
             "segments_waiting": len(segments),
             "segments_held": sum(n >= view.ready for view, n in segments),

@@ -21,9 +21,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self, TypeVar
 
-from pydantic import Field
-
 from assent.client.files import write_private
+from assent.client.receipts import ReceiptFile
 from assent.contracts.envelope import Envelope, Signed, StatementInvalid, read_unverified, sign
 from assent.contracts.ids import Hash, Modality, RandomId
 from assent.contracts.keys import KeyId, KeyText, SigningKey
@@ -59,16 +58,13 @@ class Identity(Signed):
     device_key_id: KeyId
 
 
-class StoredReceipt(Signed):
-    """`salt`: hexadecimal; it opens the receipt's leaf in the log. `device_key`: the public key that signed, so that
-    the person's own signature can be checked from the file alone. `sentences`: the purposes as they were shown, by IRI.
-    """
+class StoredReceipt(ReceiptFile):
+    """A receipt that was given here: nothing but the proof of the log can be missing in its file."""
 
-    receipt: Envelope
     salt: str
     device_key: KeyText
     application_list: ApplicationList
-    sentences: dict[str, str] = Field(default_factory=dict)
+    notice: str
 
 
 class StoredWithdrawal(Signed):

@@ -24,6 +24,7 @@ from assent_agent.ui.words import (
     KEYBOARD_WORDS,
     MODALITY_MEANINGS,
     MODALITY_WORDS,
+    changed_words,
     day_words,
     sentence_words,
     withdrawn_words,
@@ -44,6 +45,7 @@ class ConsentWindow(Window):
         self._choosing = False
         self._asked = 0
         self._withdrawn_file = ""
+        self._changed: tuple[str, ...] = ()
         self._purposes: dict[str, Tick] = {}
         self._modalities: dict[Modality, Tick] = {}
         self._confirming = QTimer(self)
@@ -78,7 +80,10 @@ class ConsentWindow(Window):
         def known(standing: Standing) -> None:
             if asked != self._asked:
                 return
+            self._changed = standing.asks_anew
             if standing.agreed is not None:
+                self._withdrawn_file = standing.agreed.file
+            if standing.agreed is not None and not standing.asks_anew:
                 self._show_agreed(standing.agreed)
                 return
             self._wait("Asking the custodian what there is to agree to…")
@@ -134,6 +139,7 @@ class ConsentWindow(Window):
             [
                 text("Recording on this computer", "title"),
                 text("You decide. It is off, and stays off unless you agree. Nothing is ticked for you.", "quiet"),
+                *([card(text(changed_words(self._changed)))] if self._changed else []),
                 card(text(offer.notice.strip())),
                 text("For what", "section"),
                 card(*purposes, *self._export_choice()),
@@ -165,11 +171,18 @@ class ConsentWindow(Window):
                     text(" ".join(offer.terms.jurisdiction), "quiet"),
                 ),
             ],
-            [self._not_now, agree],
+            [self._not_now, *self._withdraw_instead(), agree],
         )
         for each in (*self._purposes.values(), *self._modalities.values()):
             each.toggled.connect(lambda *_: self._offer_what_fits(offer))
         self._offer_what_fits(offer)
+
+    def _withdraw_instead(self) -> list[QPushButton]:
+        """Who is asked anew can also take back what they agreed to before, as easily."""
+        if not self._changed:
+            return []
+        self._withdraw_button = button("Withdraw", self._withdraw, name="withdraw")
+        return [self._withdraw_button]
 
     def _export_choice(self) -> list[QWidget]:
         self._export = Tick()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Final
 
@@ -148,3 +148,22 @@ def _arrival(seconds: float | None) -> str:
     if seconds < 90:
         return f"last seen {seconds:.0f} s ago"
     return f"last seen {seconds / 60:.0f} min ago"
+
+
+CHANGED_WORDS = {
+    "notice": "the text",
+    "application_list": "the list of applications",
+    "redaction_profile": "what is painted over",
+    "agreement": "the works agreement",
+    "dpia": "the impact assessment",
+    "statements": "what is good to know",
+    "terms": "who is responsible, or for how long and where it is kept",
+    "personal_data": "what is recorded",
+    "purposes": "a purpose, or who may receive it",
+}
+
+
+def changed_words(changed: Sequence[str]) -> str:
+    """Why somebody who agreed is asked again."""
+    what = "; ".join(CHANGED_WORDS.get(name, name) for name in changed)
+    return f"You are asked again, since something has changed: {what}. What you agreed to before does not cover it."

@@ -7,8 +7,17 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 
 from assent.contracts.envelope import Envelope
+from assent.contracts.ids import Hash, RandomId
 from assent.contracts.statements import Receipt, Withdrawal
-from assent.contracts.wire import Offer, ReceiptAnswer, ReceiptsView, StatementWithLeaf, WithdrawalAnswer
+from assent.contracts.wire import (
+    NoticeView,
+    Offer,
+    ReceiptAnswer,
+    ReceiptProof,
+    ReceiptsView,
+    StatementWithLeaf,
+    WithdrawalAnswer,
+)
 from assent_custodian.auth import Stated
 from assent_custodian.consent import service
 from assent_custodian.guards import Asked, ByAsk, ByStatement, Running, Tx, takes
@@ -49,6 +58,26 @@ def receipts(
 ) -> Response:
     """One's own receipts and their states."""
     return answer(service.receipts(session, asked.asker.person, custodian.now()))
+
+
+@router.get("/v1/me/receipts/{record}/proof", response_model=ReceiptProof)
+def proof(
+    custodian: Running,
+    session: Tx,
+    asked: Annotated[Asked, Depends(ByAsk(Permission.SEE_OWN_RECEIPTS))],
+    record: RandomId,
+    leaf: Hash,
+) -> Response:
+    """That one's own receipt is in the log. `leaf` is the salted hash that the device sent along with the receipt."""
+    return answer(service.proof(session, custodian, asked.asker.person, record, leaf))
+
+
+@router.get(
+    "/v1/consent/notices/{sha256}", response_model=NoticeView, dependencies=[Depends(ByAsk(Permission.SEE_OFFER))]
+)
+def notice(session: Tx, sha256: Hash) -> Response:
+    """A text that people agreed to, by its SHA-256."""
+    return answer(service.notice(session, sha256))
 
 
 @router.get("/v1/me/news", response_model=Envelope)

@@ -23,6 +23,16 @@ class ReceiptRow(Base):
     valid_until: Mapped[str] = mapped_column(MOMENT, index=True)
 
 
+class NoticeRow(Base):
+    """A notice that somebody agreed to: kept, since the policy file has only the newest."""
+
+    __tablename__ = "notices"
+    sha256: Mapped[str] = mapped_column(HASH, primary_key=True)
+    version: Mapped[str] = mapped_column(String(500))
+    locale: Mapped[str] = mapped_column(String(500))
+    text: Mapped[str] = mapped_column(Text)
+
+
 class WithdrawalRow(Base):
     """`received`: when it came; None: before that was written down. `erase_on`: the day on which the night run erases
     `streams` (JSON list); `erased` once that has been done.

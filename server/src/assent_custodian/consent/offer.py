@@ -10,15 +10,21 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from assent.contracts.ids import Modality, sha256_hex
 from assent.contracts.limits import RECEIPT_DAYS
+from assent.contracts.problems import Code, Problem
 from assent.contracts.statements import DPV_CONSENT, DataItem, LawfulBasis, Line, PartyNamed, PartyRole, Terms
 from assent.contracts.wire import ApplicationList, Offer, PurposeView
 from assent_custodian.files import NotReady
 
 MAX_NOTICE_CHARS = 100_000
+NO_REFERENCE = "none: trial on one host"
+"""What stands for a reference where there is none."""
+
+Reference = Annotated[str, StringConstraints(max_length=500, strip_whitespace=True)]
+"""Of the works agreement, of the impact assessment. It may be empty; then nobody can take part."""
 
 STATEMENTS = (
     "Other people who appear on my screen have not consented.",
@@ -88,12 +94,23 @@ class OfferPolicy(BaseModel):
     notice: Annotated[str, Field(min_length=1, max_length=MAX_NOTICE_CHARS)]
     application_list: ApplicationList
     redaction_profile: Line
-    agreement: Line
-    dpia: Line
+    agreement: Reference
+    dpia: Reference
     statements: tuple[Line, ...]
     personal_data: Annotated[tuple[DataItem, ...], Field(min_length=1)]
     terms: Terms
     valid_days: Annotated[int, Field(ge=1, le=RECEIPT_DAYS)]
+
+    def require_references(self) -> None:
+        """Nobody takes part before the works agreement and the impact assessment are named. Raises Problem."""
+        named = {"agreement": self.agreement, "dpia": self.dpia}
+        missing = [name for name, reference in named.items() if reference.strip() in ("", NO_REFERENCE)]
+        if missing:
+            raise Problem(
+                Code.REFUSED,
+                f"the policy file names no {' and no '.join(missing)}: nobody is invited to take part, and nobody can "
+                "consent, before it names the works agreement and the data-protection impact assessment",
+            )
 
     @property
     def notice_sha256(self) -> str:

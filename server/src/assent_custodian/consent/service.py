@@ -6,8 +6,11 @@ replaces an older one for the future; recordings made under the older one keep n
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -17,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from assent.contracts.envelope import Envelope, read_unverified
 from assent.contracts.ids import Modality
+from assent.contracts.leaves import Leaf, LeafType
 from assent.contracts.limits import SKEW_S
 from assent.contracts.problems import Code, Problem
 from assent.contracts.statements import (
@@ -32,17 +36,19 @@ from assent.contracts.statements import (
     WithdrawalConfirmed,
 )
 from assent.contracts.times import add_days, moment, parse_moment
-from assent.contracts.wire import ReceiptsView, ReceiptView
+from assent.contracts.wire import NoticeView, ReceiptProof, ReceiptsView, ReceiptView
+from assent.transparency.errors import TransparencyError
 from assent_custodian import halt, replay
 from assent_custodian.auth import Asker, Stated
 from assent_custodian.consent import domain
 from assent_custodian.consent.domain import Consent, Granted, State, Use
-from assent_custodian.consent.models import ReceiptRow, WithdrawalRow
+from assent_custodian.consent.models import NoticeRow, ReceiptRow, WithdrawalRow
 from assent_custodian.consent.offer import OfferPolicy
 from assent_custodian.context import Custodian
 from assent_custodian.erasures import service as erasures
 from assent_custodian.keys import erasure
 from assent_custodian.keys.models import Stream
+from assent_custodian.log import service as log
 from assent_custodian.orders import service as orders
 from assent_custodian.people.models import Credential
 from assent_custodian.people.service import one_at_a_time, queue_person_leaf
@@ -70,6 +76,7 @@ def give(session: Session, custodian: Custodian, stated: Stated[Receipt]) -> Env
         raise Problem(Code.MALFORMED, "a receipt has one signature, the device key's")
     now = custodian.now()
     replay.check_time(receipt.at, now)
+    custodian.offer.require_references()
     one_at_a_time(session, asker.person)
     if receipt.person != asker.person:
         raise Problem(Code.REFUSED, "a receipt can only be given for oneself")
@@ -104,28 +111,28 @@ def give(session: Session, custodian: Custodian, stated: Stated[Receipt]) -> Env
     except IntegrityError as error:
         raise Problem(Code.CONFLICT, "a receipt of this record exists already; giving again is a new record") from error
     credential.last_receipt = envelope.hash
+    _keep_notice(session, custodian.offer)
     queue_person_leaf(session, leaf)
     return countersigned
+
+
+def _keep_notice(session: Session, offer: OfferPolicy) -> None:
+    """The text that was shown stays, whatever the policy file says later."""
+    if session.get(NoticeRow, offer.notice_sha256) is not None:
+        return
+    row = NoticeRow(sha256=offer.notice_sha256, version=offer.notice_version, locale=offer.locale, text=offer.notice)
+    try:
+        with session.begin_nested():
+            session.add(row)
+    except IntegrityError:
+        return  # somebody else agreed to it in this moment
 
 
 def _check_offered(session: Session, custodian: Custodian, receipt: Receipt, now: datetime) -> None:
     """The receipt pins exactly what was offered, agrees to signed purposes only, and ends in time."""
     offer = custodian.offer
-    pinned = {
-        "notice": (
-            (receipt.notice.version, receipt.notice.locale, receipt.notice.sha256),
-            (offer.notice_version, offer.locale, offer.notice_sha256),
-        ),
-        "application_list": (receipt.application_list, offer.application_list.version),
-        "redaction_profile": (receipt.redaction_profile, offer.redaction_profile),
-        "agreement": (receipt.agreement, offer.agreement),
-        "dpia": (receipt.dpia, offer.dpia),
-        "statements": (receipt.statements, offer.statements),
-        "terms": (receipt.terms, offer.terms),
-    }
-    for name, (agreed, offered) in pinned.items():
-        if agreed != offered:
-            raise Problem(Code.REFUSED, f"{name} is not what is offered now; show the person the current offer")
+    for name in _not_as_offered(offer, receipt):
+        raise Problem(Code.REFUSED, f"{name} is not what is offered now; show the person the current offer")
     current = purposes.current(session)
     chosen = []
     for choice in receipt.choices:
@@ -135,7 +142,7 @@ def _check_offered(session: Session, custodian: Custodian, receipt: Receipt, now
         chosen.append(purpose)
     if len(set(receipt.choices)) != len(receipt.choices):
         raise Problem(Code.MALFORMED, "a choice stands twice in the receipt")
-    _check_shown(offer, receipt, chosen)
+    _check_shown(receipt, chosen)
     if not set(receipt.recipients) <= {recipient for purpose in chosen for recipient in purpose.recipients}:
         raise Problem(Code.REFUSED, "a recipient class belongs to none of the purposes chosen")
     if not set(receipt.modes) <= {mode for purpose in chosen for mode in purpose.modes}:
@@ -148,8 +155,30 @@ def _check_offered(session: Session, custodian: Custodian, receipt: Receipt, now
         raise Problem(Code.REFUSED, f"a receipt begins now and ends within {offer.valid_days} days")
 
 
-def _check_shown(offer: OfferPolicy, receipt: Receipt, chosen: Sequence[PurposeDraft]) -> None:
-    """The receipt repeats what was shown of its purposes and modalities, of each once and of no other."""
+def _not_as_offered(offer: OfferPolicy, receipt: Receipt) -> tuple[str, ...]:
+    """Which parts of what the receipt pins differ from what is offered now."""
+    modalities = {choice.modality for choice in receipt.choices}
+    pinned = {
+        "notice": (
+            (receipt.notice.version, receipt.notice.locale, receipt.notice.sha256),
+            (offer.notice_version, offer.locale, offer.notice_sha256),
+        ),
+        "application_list": (receipt.application_list, offer.application_list.version),
+        "redaction_profile": (receipt.redaction_profile, offer.redaction_profile),
+        "agreement": (receipt.agreement, offer.agreement),
+        "dpia": (receipt.dpia, offer.dpia),
+        "statements": (receipt.statements, offer.statements),
+        "terms": (receipt.terms, offer.terms),
+        "personal_data": (
+            receipt.personal_data,
+            tuple(item for item in offer.personal_data if item.modality in modalities),
+        ),
+    }
+    return tuple(name for name, (agreed, offered) in pinned.items() if agreed != offered)
+
+
+def _check_shown(receipt: Receipt, chosen: Sequence[PurposeDraft]) -> None:
+    """The receipt repeats its purposes as they were shown, each once and no other."""
     shown = {
         (draft.iri, draft.version): AgreedPurpose(
             iri=draft.iri, version=draft.version, sentence=draft.sentence, terms=draft.terms
@@ -158,9 +187,6 @@ def _check_shown(offer: OfferPolicy, receipt: Receipt, chosen: Sequence[PurposeD
     }
     if len(receipt.purposes) != len(shown) or set(receipt.purposes) != set(shown.values()):
         raise Problem(Code.REFUSED, "purposes are not those of the choices, as the council signed them")
-    modalities = {choice.modality for choice in receipt.choices}
-    if receipt.personal_data != tuple(item for item in offer.personal_data if item.modality in modalities):
-        raise Problem(Code.REFUSED, "personal_data is not what is offered now for these modalities")
 
 
 def _withdrawn_before(session: Session, receipt: Receipt) -> bool:
@@ -380,6 +406,31 @@ def receipt_for_recording(session: Session, credential: str, now: datetime) -> R
     return found.one_or_none()
 
 
+@dataclass(frozen=True)
+class Recordable:
+    """What may still be recorded under a receipt, and what has changed of that which its person agreed to.
+
+    A changed text, list or term stops recording; a purpose that has a newer version stops where no other purpose
+    remains. What was recorded before stays usable for what was agreed to: only consent for new things is asked anew.
+    """
+
+    left: frozenset[Granted]
+    changed: tuple[str, ...]
+
+
+def recordable(session: Session, custodian: Custodian, row: ReceiptRow) -> Recordable:
+    """See `Recordable`; the receipt's time is for the caller to look at."""
+    left = consent_of(row).left
+    changed = _not_as_offered(custodian.offer, receipt_of(row))
+    current = purposes.current(session)
+    now = frozenset(
+        choice for choice in left if choice.purpose in current and current[choice.purpose].version == choice.version
+    )
+    if now != left:
+        changed = (*changed, "purposes")
+    return Recordable(frozenset() if changed not in ((), ("purposes",)) else now, changed)
+
+
 # --- views ------------------------------------------------------------------------------------------------------------
 
 
@@ -399,6 +450,41 @@ def _view(row: ReceiptRow, now: datetime) -> ReceiptView:
     )
 
 
+def notice(session: Session, sha256: str) -> NoticeView:
+    """A text that was agreed to, by the hash that receipts name. Raises Problem."""
+    row = session.get(NoticeRow, sha256)
+    if row is None:
+        raise Problem(Code.NOT_FOUND, "nobody agreed to a notice of this hash")
+    return NoticeView(version=row.version, locale=row.locale, notice=row.text)
+
+
+def proof(session: Session, custodian: Custodian, person: str, record: str, leaf: str) -> ReceiptProof:
+    """The entry of one's own receipt in the log, with its proof once enough witnesses saw it. Raises Problem.
+
+    `leaf` is the salted hash that the device made: the custodian keeps no link between it and the receipt, so whoever
+    asks must know both.
+    """
+    row = session.get(ReceiptRow, record)
+    if row is None or row.person != person:
+        raise Problem(Code.NOT_FOUND, "you have no such receipt")
+    day, today = receipt_of(row).at[:10], custodian.today()
+    entries = []
+    while day <= today:
+        entries.append(Leaf(type=LeafType.PERSON, at=day, subject=leaf).to_bytes())
+        day = add_days(day, 1)
+    for start in range(0, len(entries), _BATCH):
+        found = log.find(session, LeafType.PERSON, entries[start : start + _BATCH])
+        if found is None:
+            continue
+        index, entry = found
+        for checkpoint in log.newest_first(session, above=index):
+            with suppress(TransparencyError):
+                custodian.directory.policy.check(checkpoint)
+                proved = log.proof(session, index, checkpoint).to_bytes().decode()
+                return ReceiptProof(leaf=base64.b64encode(entry).decode(), proof=proved)
+    return ReceiptProof()
+
+
 def news(
     session: Session, custodian: Custodian, asker: Asker, nonce: str, notifications: tuple[Notification, ...]
 ) -> Envelope:
@@ -406,6 +492,8 @@ def news(
     this device's ended, and accesses.
     """
     now = custodian.now()
+    live = [(row.record, recordable(session, custodian, row)) for row in live_receipts(session, [asker.person], now)]
+    own = receipt_for_recording(session, asker.credential, now)
     ended = select(ReceiptRow.record).where(
         ReceiptRow.credential == asker.credential, ReceiptRow.state.in_([state.value for state in domain.ENDED])
     )
@@ -414,19 +502,20 @@ def news(
             nonce=nonce,
             now=moment(now),
             halted=halt.halted(session),
-            live=tuple(_live(row) for row in live_receipts(session, [asker.person], now)),
+            live=tuple(_live(record, found.left) for record, found in live if found.left),
             ended=tuple(session.scalars(ended.order_by(ReceiptRow.record))),
+            asks_anew=() if own is None else recordable(session, custodian, own).changed,
             notifications=notifications,
         )
     )
 
 
-def _live(row: ReceiptRow) -> LiveReceipt:
+def _live(record: str, left: Iterable[Granted]) -> LiveReceipt:
     return LiveReceipt(
-        record=row.record,
+        record=record,
         left=tuple(
             Choice(modality=choice.modality, purpose=choice.purpose, purpose_version=choice.version)
-            for choice in sorted(consent_of(row).left)
+            for choice in sorted(left)
         ),
     )
 

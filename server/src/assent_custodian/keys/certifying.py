@@ -43,12 +43,14 @@ def certify(session: Session, custodian: Custodian, request: CertificateRequest,
     reasons: list[str] = []
     try:
         receipt = _may_record(session, asker, now)
+        covered = consent.recordable(session, custodian, receipt)
     except Refused as refused:
         certificates = [None] * len(request.streams)
         reasons.append(str(refused))
     else:
         for wanted in request.streams:
             try:
+                _check_modality(receipt, covered, wanted.modality)
                 certificates.append(_one(session, custodian, wanted, receipt, asker))
             except Refused as refused:
                 certificates.append(None)
@@ -76,7 +78,6 @@ def _may_record(session: Session, asker: Asker, now: datetime) -> ReceiptRow:
 
 def _one(session: Session, custodian: Custodian, wanted: StreamWanted, receipt: ReceiptRow, asker: Asker) -> Envelope:
     now = custodian.now()
-    _check_modality(receipt, wanted.modality)
     until = record_until(wanted.day, now, parse_moment(receipt.valid_until), custodian.settings.certificate_hours)
     _check_stream_key(wanted.stream_key)
     stream = _existing(session, wanted, receipt, asker)
@@ -104,9 +105,11 @@ def _one(session: Session, custodian: Custodian, wanted: StreamWanted, receipt: 
     return envelope
 
 
-def _check_modality(receipt: ReceiptRow, modality: Modality) -> None:
+def _check_modality(receipt: ReceiptRow, covered: consent.Recordable, modality: Modality) -> None:
     if not domain.keeps_stream(consent.consent_of(receipt), modality):
         raise Refused(f"the receipt does not cover {modality.value}")
+    if not any(choice.modality is modality for choice in covered.left):
+        raise Refused(f"what was agreed to has changed ({', '.join(covered.changed)}); the person is asked anew")
     if modality is Modality.KEYBOARD and consent.receipt_of(receipt).keyboard_mode is KeyboardMode.OFF:
         raise Refused("the receipt says that the keyboard is off")
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.orm import Session
 
-from assent.contracts.leaves import Leaf
+from assent.contracts.leaves import Leaf, LeafType
 from assent.contracts.problems import Code, Problem
 from assent.transparency import merkle
 from assent.transparency.checkpoint import Checkpoint, sign_checkpoint
@@ -123,6 +123,17 @@ def entries(session: Session, start: int, count: int) -> list[tuple[int, bytes]]
 def entry(session: Session, index: int) -> bytes | None:
     """The exact bytes of one leaf, or None."""
     return session.scalar(select(LogEntry.leaf).where(LogEntry.index == index))
+
+
+def find(session: Session, type_: LeafType, wanted: Sequence[bytes]) -> tuple[int, bytes] | None:
+    """The first entry of this type that is one of these, to the byte; None when there is none."""
+    row = session.execute(
+        select(LogEntry.index, LogEntry.leaf)
+        .where(LogEntry.type == type_.value, LogEntry.leaf.in_(wanted))
+        .order_by(LogEntry.index)
+        .limit(1)
+    ).one_or_none()
+    return None if row is None else (row[0], row[1])
 
 
 def sign_head(session: Session, signer: Signer, memory: HeadMemory) -> Note:

@@ -76,6 +76,8 @@ def invite(
     """Store an admin's invitation. A role in it is a proposal that needs a countersignature. Raises Problem."""
     now = custodian.now()
     check_text(statement.name)
+    if statement.role is None:
+        custodian.offer.require_references()
     until = _moment(statement.until)
     if not now < until <= now + timedelta(days=custodian.settings.invitation_days):
         days = custodian.settings.invitation_days
@@ -143,6 +145,8 @@ def enrol(session: Session, custodian: Custodian, envelope: Envelope) -> Enrolle
     ).scalar_one_or_none()
     if invitation is None or invitation.used is not None or invitation.until < moment(now):
         raise Problem(Code.CODE_INVALID, "ask for a new invitation: this code is unknown, expired or already used")
+    if invitation.role is None:
+        custodian.offer.require_references()
     keys = [PublicKey(credential.key) for credential in unverified.credentials]
     try:
         enrolment = read(envelope, Enrolment, *keys)

@@ -27,7 +27,7 @@ from assent.contracts.ids import Modality
 from assent.contracts.problems import Code
 from assent.contracts.statements import Erasure, ErasureReceipt, OwnData, Receipt, Withdrawal
 from assent.contracts.times import day_of, parse_hour
-from assent.contracts.wire import Access, ErasuresView
+from assent.contracts.wire import Access, ErasuresView, ReceiptView
 from assent.reader.archive import Archive, written_whole
 from assent.reader.contact_sheet import Pixels, contact_sheet, hatched
 from assent.reader.sessions import Data, Session
@@ -106,9 +106,10 @@ def receipts(
         return
     with shell.custodian() as custodian:
         view = custodian.receipts()
+        files = [] if save is None else [_to_keep(shell, entry).completed(custodian) for entry in view.receipts]
     if save is not None:
-        for entry in view.receipts:
-            write_private(save / f"{entry.record}.receipt.json", ReceiptFile(receipt=entry.receipt).to_json())
+        for entry, file in zip(view.receipts, files, strict=True):
+            write_private(save / f"{entry.record}.receipt.json", file.to_json())
     statements = [(entry, read_unverified(entry.receipt, Receipt)) for entry in view.receipts]
     if as_json:
         found = [{"state": entry.state, **statement.model_dump(mode="json")} for entry, statement in statements]
@@ -128,10 +129,20 @@ def receipts(
     shell.output.table("Your receipts", columns, rows, "You have not agreed to anything; nothing is recorded.")
 
 
+def _to_keep(shell: Shell, entry: ReceiptView) -> ReceiptFile:
+    """The receipt, with what this computer's agent knows of it (the salt, the key) if it was given here."""
+    try:
+        kept = ReceiptFile.read((shell.store.folder / "agent" / "receipts" / f"{entry.record}.json").read_bytes())
+    except (OSError, ReceiptInvalid):
+        return ReceiptFile(receipt=entry.receipt)
+    return kept if kept.receipt.hash == entry.receipt.hash else ReceiptFile(receipt=entry.receipt)
+
+
 def _verify_receipt(shell: Shell, path: Path, as_json: bool) -> None:
     credential, directory = shell.credential(), shell.known_directory()
     try:
-        checked = check_receipt(ReceiptFile.read(path.read_bytes()), directory.statement_key, credential.person)
+        file = ReceiptFile.read(path.read_bytes())
+        checked = check_receipt(file, directory.statement_key, credential.person, directory.policy)
     except ReceiptInvalid as error:
         raise Failed(f"This receipt does not hold: {error}.") from error
     statement = checked.statement
@@ -141,6 +152,8 @@ def _verify_receipt(shell: Shell, path: Path, as_json: bool) -> None:
                 "valid": True,
                 "hash": checked.hash,
                 "device_key_checked": checked.device_key_checked,
+                "notice_checked": checked.notice_checked,
+                "log_index": checked.log_index,
                 "receipt": statement.model_dump(mode="json"),
             }
         )
@@ -155,6 +168,13 @@ def _verify_receipt(shell: Shell, path: Path, as_json: bool) -> None:
             ("keyboard", statement.keyboard_mode),
             ("notice", f"{statement.notice.version} ({statement.notice.locale}), SHA-256 {statement.notice.sha256}"),
             ("recipients", ", ".join(statement.recipients)),
+            ("text shown", "checked: the file holds it" if checked.notice_checked else "not in this file"),
+            (
+                "in the log",
+                "not proved by this file; 'assent me receipts --save' adds the proof a night later"
+                if checked.log_index is None
+                else f"checked: entry {checked.log_index}, seen by the witnesses",
+            ),
             ("your signature", "checked" if checked.device_key_checked else "made by device key " + checked.device_key),
         ]
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Self, TypeVar
@@ -77,6 +77,7 @@ from assent.contracts.wire import (
     LeaseAnswer,
     LogEntries,
     Me,
+    NoticeView,
     Offer,
     OrdersAnswer,
     PeopleView,
@@ -84,6 +85,7 @@ from assent.contracts.wire import (
     PurposesView,
     RecallsView,
     ReceiptAnswer,
+    ReceiptProof,
     ReceiptsView,
     ReleaseAnswer,
     ReleaseBody,
@@ -296,6 +298,17 @@ class CustodianClient:
                 raise AnswerInvalid("a receipt is not the one that its row names")
         return view
 
+    def receipt_proof(self, record: str, leaf: str) -> ReceiptProof:
+        """Where the person's receipt stands in the log. `leaf`: `lists.person_leaf` of its salt and hash."""
+        return self._parse(ReceiptProof, self._get(f"/v1/me/receipts/{record}/proof", {"leaf": leaf}))
+
+    def notice(self, sha256: str) -> str:
+        """A text that people agreed to, by its hash, which is checked."""
+        view = self._parse(NoticeView, self._get(f"/v1/consent/notices/{sha256}"))
+        if sha256_hex(view.notice.encode()) != sha256:
+            raise AnswerInvalid("the notice is not the one that was asked for")
+        return view.notice
+
     def accesses(self) -> AccessesView:
         return self._parse(AccessesView, self._get("/v1/me/accesses"))
 
@@ -454,7 +467,7 @@ class CustodianClient:
     def _get(
         self,
         path: str,
-        query: dict[str, int] | None = None,
+        query: Mapping[str, int | str] | None = None,
         *,
         nonce: str | None = None,
         expect: str = "application/json",

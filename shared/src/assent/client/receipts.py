@@ -1,24 +1,32 @@
 """A receipt: made of what was offered and chosen, kept as a file, and what the file proves without a network.
 
-The file holds the counter-signed receipt and, if known, the public device key that signed it. Whatever else a device
-keeps in it (the salt that hides the receipt in the log, the application list that was shown) is not looked at here.
+The file holds the counter-signed receipt; of what only the device knew, its public key and the salt that hides the
+receipt in the log; the text that was shown; and the entry of the log with its proof, once there is one.
 """
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Annotated, Self
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, StringConstraints
 
-from assent.contracts.envelope import Envelope, Signed, StatementInvalid, read
+from assent.client.custodian import CustodianClient
+from assent.contracts.envelope import Envelope, Signed, StatementInvalid, read, read_unverified
 from assent.contracts.events import KeyboardMode
 from assent.contracts.ids import Modality, new_id, sha256_hex
 from assent.contracts.keys import KeyInvalid, KeyText, PublicKey
+from assent.contracts.leaves import Leaf, LeafType
+from assent.contracts.lists import person_leaf
 from assent.contracts.statements import AgreedPurpose, Choice, ErasureReceipt, Mode, Notice, Receipt
 from assent.contracts.times import moment
-from assent.contracts.wire import Offer, PurposeView
+from assent.contracts.wire import ApplicationList, Base64, Offer, PurposeView
+from assent.transparency.errors import TransparencyError
+from assent.transparency.policy import Policy
+from assent.transparency.proof import LogProof
 
 
 def receipt_of(
@@ -69,11 +77,32 @@ class ReceiptInvalid(Exception):
 
 
 class ReceiptFile(Signed):
-    """What is read of a receipt file."""
+    """A receipt to keep. What is not known is absent, and is then not checked.
+
+    `salt`: hexadecimal; with the receipt's hash it makes the hash in the log (`lists.person_leaf`). `device_key`: the
+    public key that signed. `notice`: the text shown. `leaf`, `proof`: the entry of the log (base64), its tlog-proof.
+    """
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
     receipt: Envelope
+    salt: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{2}){16,64}$")] | None = None
     device_key: KeyText | None = None
+    application_list: ApplicationList | None = None
+    notice: str | None = None
+    leaf: Base64 | None = None
+    proof: str | None = None
+
+    def completed(self, custodian: CustodianClient) -> Self:
+        """With the text shown and the proof of the log, as far as the custodian has them. Raises ClientError."""
+        receipt = read_unverified(self.receipt, Receipt)
+        found: dict[str, str | None] = {}
+        if self.notice is None:
+            found["notice"] = custodian.notice(receipt.notice.sha256)
+        if self.proof is None and self.salt is not None:
+            leaf = person_leaf(bytes.fromhex(self.salt), self.receipt.hash)
+            proved = custodian.receipt_proof(receipt.record, leaf)
+            found |= {"leaf": proved.leaf, "proof": proved.proof}
+        return self.model_copy(update=found)
 
     @classmethod
     def read(cls, data: bytes) -> ReceiptFile:
@@ -89,16 +118,21 @@ class ReceiptFile(Signed):
 
 @dataclass(frozen=True)
 class CheckedReceipt:
-    """`device_key`: id of the key that signed; `device_key_checked`: whether its signature could be checked, too."""
+    """`device_key`: id of the key that signed. What the file did not hold could not be checked: `device_key_checked`
+    (that key's signature), `notice_checked` (the text shown), `log_index` (where the log has it; None: not proved).
+    """
 
     statement: Receipt
     hash: str
     device_key: str
     device_key_checked: bool
+    notice_checked: bool
+    log_index: int | None
 
 
-def check_receipt(file: ReceiptFile, statement_key: PublicKey, person: str) -> CheckedReceipt:
-    """Check the counter-signature, the person, and the device key's signature where the file names the key.
+def check_receipt(file: ReceiptFile, statement_key: PublicKey, person: str, policy: Policy) -> CheckedReceipt:
+    """Check, without a network, the counter-signature and the person; and, as far as the file holds them, the device
+    key's signature, the text shown, and that witnesses saw the receipt in the log (`policy`: the directory's).
 
     Raises ReceiptInvalid.
     """
@@ -114,7 +148,34 @@ def check_receipt(file: ReceiptFile, statement_key: PublicKey, person: str) -> C
     signers = [signature.keyid for signature in file.receipt.signatures if signature.keyid != statement_key.id]
     if not signers:
         raise ReceiptInvalid("only the custodian signed it; a receipt is signed by its person first")
-    return CheckedReceipt(statement, file.receipt.hash, signers[0], file.device_key is not None)
+    if file.notice is not None and sha256_hex(file.notice.encode()) != statement.notice.sha256:
+        raise ReceiptInvalid("the text in the file is not the one that was shown: its SHA-256 differs")
+    return CheckedReceipt(
+        statement,
+        file.receipt.hash,
+        signers[0],
+        device_key_checked=file.device_key is not None,
+        notice_checked=file.notice is not None,
+        log_index=_logged(file, policy),
+    )
+
+
+def _logged(file: ReceiptFile, policy: Policy) -> int | None:
+    """At which index the witnessed log has the salted hash of the receipt; None when the file does not say."""
+    if file.leaf is None and file.proof is None:
+        return None
+    if file.leaf is None or file.proof is None or file.salt is None:
+        raise ReceiptInvalid("the proof of the log is not whole: entry, proof and salt belong together")
+    try:
+        entry = base64.b64decode(file.leaf, validate=True)
+        leaf = Leaf.model_validate_json(entry)
+        if leaf.type is not LeafType.PERSON or leaf.subject != person_leaf(bytes.fromhex(file.salt), file.receipt.hash):
+            raise ReceiptInvalid("the entry of the log is about another statement")
+        proof = LogProof.from_bytes(file.proof.encode())
+        proof.verify(entry, policy)
+    except (TransparencyError, ValueError) as error:
+        raise ReceiptInvalid(f"the proof of the log does not hold: {error}") from error
+    return proof.index
 
 
 class ErasureFile(Signed):

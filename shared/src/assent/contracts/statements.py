@@ -710,7 +710,8 @@ class News(Statement):
 
     `live` are the person's receipts that allow recording now. `ended` are the records of the receipts of the asking
     credential that were withdrawn, terminated or invalidated: for ever, and what they covered is destroyed where it
-    is. One that is in neither was replaced or has expired, or is not known. A `halted` reason stops every agent.
+    is. One that is in neither was replaced or has expired, or is not known. `asks_anew`: what has changed of what this
+    device's newest receipt agreed to; nothing is recorded under that any more. A `halted` reason stops every agent.
     """
 
     TYPE: ClassVar[str] = "news"
@@ -719,4 +720,5 @@ class News(Statement):
     halted: Text | None = None
     live: tuple[LiveReceipt, ...]
     ended: tuple[RandomId, ...] = ()
+    asks_anew: tuple[Line, ...] = ()
     notifications: tuple[Notification, ...]

@@ -152,6 +152,21 @@ class ErasuresView(Signed):
     retention: tuple[RetentionView, ...]
 
 
+class ReceiptProof(Signed):
+    """The receipt's entry in the log (base64) and its tlog-proof; None until the entry is there and witnessed."""
+
+    leaf: Base64 | None = None
+    proof: str | None = None
+
+
+class NoticeView(Signed):
+    """A notice that was shown, as it was shown."""
+
+    version: str
+    locale: str
+    notice: str
+
+
 class CertificatesAnswer(Signed):
     """`answer`: a CertificateAnswer. `certificates`: in the order asked for, None where refused."""
 
