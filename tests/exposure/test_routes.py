@@ -31,6 +31,7 @@ from assent.contracts.problems import Code
 from assent.contracts.segment import FIRST_PREVIOUS
 from assent.contracts.statements import (
     CertificateAnswer,
+    ConsentEnding,
     Decision,
     Enrolment,
     Erasure,
@@ -154,6 +155,9 @@ def _statement(route: str, populated: Populated, by: Asker) -> bytes:
             iri=f"urn:purpose:{new_id()}", version=1, sentence="x", recipients=("x",), modes=(Mode.READER,), at=now
         ),
         "/v1/purposes/signatures": lambda: PurposeSignature(draft="ab" * 32, at=now),
+        "/v1/consent/endings": lambda: ConsentEnding(
+            state="terminated", record=new_id(), reason="x", nonce=new_id(), at=now
+        ),
         "/v1/requests": inst.request,
         "/v1/decisions": lambda: Decision(request="ab" * 32, decision="approve", at=now),
         "/v1/leases": lambda: LeaseRequest(

@@ -34,6 +34,7 @@ from assent.contracts.wire import Offer
 from assent_agent.adapters.agent_clock import SystemAgentClock
 from assent_agent.adapters.keyring_store import KeyringStore, system_keyring
 from assent_agent.adapters.secret_file import SecretFile
+from assent_agent.core.inviting import Declined, Gave, PutOff, TookBack
 from assent_agent.ports import (
     Agreed,
     Capture,
@@ -238,6 +239,7 @@ def give(
         notice=shown.notice,
     )
     path = parts.home.save_receipt(stored)
+    parts.home.note(Gave(datetime.now(UTC)))
     parts.home.save_switch(parts.home.switch().model_copy(update={"on": True}))
     return receipt, path
 
@@ -305,6 +307,7 @@ def withdraw(parts: Parts, modalities: frozenset[Modality], purposes: frozenset[
     gone = None if rest is None else before.modalities - rest.modalities
     parts.spool(secrets).destroy(gone)
     if rest is None:
+        parts.home.note(TookBack(datetime.now(UTC)))
         parts.home.drop_receipt()
         parts.home.save_switch(Switch())
     try:
@@ -314,6 +317,12 @@ def withdraw(parts: Parts, modalities: frozenset[Modality], purposes: frozenset[
         return WithdrawnHere(False, None, str(error))
     parts.home.confirm_withdrawal(queued, confirmation)
     return WithdrawnHere(True, confirmation.erased_from, "")
+
+
+def decline(parts: Parts, *, never: bool) -> None:
+    """Say no, or (`never`) that nobody shall ask again. It is kept here and told to nobody. Raises OSError."""
+    now = datetime.now(UTC)
+    parts.home.note(Declined(now, never=True) if never else PutOff(now))
 
 
 def deliver_withdrawals(parts: Parts) -> int:
@@ -385,6 +394,10 @@ class AgentDesk:
         self._wish({"do": "given"})
         return self.standing()
 
+    def decline(self, *, never: bool) -> None:
+        with _refusing():
+            decline(self._parts, never=never)
+
     def withdraw(self) -> Standing:
         self._wish({"do": "withdraw"})
         return self.standing()
@@ -440,7 +453,7 @@ def uninstall(parts: Parts) -> None:
     secrets = parts.secrets()
     parts.spool(secrets).destroy()
     secrets.delete(DEVICE_KEY)
-    for name in ("identity.json", "receipt.json", "switch.json", "secrets"):
+    for name in ("identity.json", "receipt.json", "switch.json", "invitation.json", "secrets"):
         (parts.home.folder / name).unlink(missing_ok=True)
     for name in ("withdrawals", "spool"):
         folder = parts.home.folder / name

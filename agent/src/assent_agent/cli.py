@@ -389,6 +389,21 @@ def _ticked(choices: list[tuple[str, str]]) -> list[str]:
     return [name for name, text in choices if typer.confirm(text, default=False)]
 
 
+@consent_app.command("refuse")
+def consent_refuse(
+    never: Annotated[bool, typer.Option("--never", help="And do not ask me again.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say no. It is kept on this computer only; you can still agree later, if you want to."""
+    with _parts() as parts:
+        from assent_agent import app as agent_app
+
+        parts.home.identity()
+        agent_app.decline(parts, never=never)
+        text = "You will not be asked again." if never else "You will not be asked again for 90 days."
+        _print(as_json, {"never": never}, text)
+
+
 @consent_app.command("withdraw")
 def consent_withdraw(
     modality: Annotated[list[str] | None, typer.Option(help="Only this modality; repeat it.")] = None,

@@ -343,6 +343,9 @@ class ConsentDesk(Protocol):
         DeskRefused `standing` says whether it was given.
         """
 
+    def decline(self, *, never: bool) -> None:
+        """The person does not agree now; with `never` they do not want to be asked again. Kept on this computer."""
+
     def withdraw(self) -> Standing:
         """Withdraw all of it; returns when recording has stopped, what was not sent is destroyed, and the withdrawal is
         written down. Works offline. Repeating does nothing more.

@@ -102,7 +102,7 @@ def _steps(custodian: Custodian) -> dict[str, Any]:
         report["receipts_expired"] = consent.expire(session, now)
         tidy(session, now)
     with custodian.database.transaction() as session:
-        report["streams_erased"] = erase_due(session, custodian)
+        report["streams_erased"] = erase_due(session, custodian) + consent.erase_ended(session, custodian)
     with custodian.database.transaction() as session:
         report["streams_past_retention"] = erase_past_retention(session, custodian)
     with custodian.database.transaction() as session:

@@ -38,6 +38,7 @@ class Permission(StrEnum):
     SEE_OFFER = "see what is offered"
     GIVE_CONSENT = "give consent"
     WITHDRAW = "withdraw consent"
+    END_CONSENT = "end receipts for the controller or an authority"
     ERASE = "erase one's own data"
     GET_CERTIFICATES = "get permission to record"
     HEAR_NEWS = "hear whether to stop, and of accesses"
@@ -96,6 +97,7 @@ RULES: tuple[Rule, ...] = (
     _rule(Permission.GIVE_CONSENT, {Party.PERSON}, DEVICE, "POST /v1/receipts"),
     _rule(Permission.WITHDRAW, {Party.PERSON}, EITHER, "POST /v1/withdrawals"),
     _rule(Permission.ERASE, {Party.PERSON}, OPENING, "POST /v1/erasures"),
+    _rule(Permission.END_CONSENT, {Role.DPO}, OPENING, "POST /v1/consent/endings"),
     _rule(Permission.GET_CERTIFICATES, {Party.PERSON}, DEVICE, "POST /v1/certificates"),
     _rule(Permission.HEAR_NEWS, {Party.PERSON}, DEVICE, "GET /v1/me/news"),
     _rule(

@@ -26,6 +26,7 @@ from assent.contracts.ids import Modality
 from assent.contracts.keys import SigningKey
 from assent.sealing.segments import open_body, open_sealed_key
 from assent_agent.core.consent import Why
+from assent_agent.core.inviting import Declined
 from assent_agent.ports import IndicatorState, StatusFacts
 from assent_agent.runtime.agent import Agent
 from assent_agent.settings import AgentSettings
@@ -530,6 +531,40 @@ def test_no_indicator_no_recording(around: Surroundings, replay: Path) -> None:
         indicator.seen = False
         wait_until(lambda: status(agent)["why"] == Why.NO_INDICATOR, "stopped")
     assert indicator.removed
+
+
+def test_who_was_never_asked_is_asked_once_in_ninety_days_and_never_again_after_never(
+    around: Surroundings, replay: Path
+) -> None:
+    def asked(**passed: float) -> bool:
+        """Whether an agent that runs for a while asks."""
+        around.clock.skip(**passed)
+        indicator = FakeIndicator()
+        indicator.seen = True
+        agent = around.agent(replay, indicator=indicator)
+        with running(agent):
+            wait_until(lambda: status(agent)["custodian_asked"], "news")
+            time.sleep(1.5)
+        return hasattr(indicator, "view")
+
+    around.settings = AgentSettings(hold_s=900, reserve_bytes=0, news_interval_s=1)
+    assert asked()
+    assert not asked(), "a restart forgets nothing"
+    assert not asked(days=89)
+    assert asked(days=2)
+    around.home.note(Declined(around.clock.now(), never=True))
+    assert not asked(days=1000)
+
+
+def test_who_takes_part_is_not_asked(around: Surroundings, replay: Path) -> None:
+    around.give(Modality.POINTER)
+    indicator = FakeIndicator()
+    indicator.seen = True
+    agent = around.agent(replay, indicator=indicator)
+    with running(agent):
+        wait_until(lambda: recording(agent), "recording")
+        time.sleep(1.5)
+    assert not hasattr(indicator, "view")
 
 
 def test_the_indicator_is_told_of_a_change_before_the_next_second(around: Surroundings, replay: Path) -> None:

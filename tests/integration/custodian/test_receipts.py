@@ -9,19 +9,20 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select
-from tests.simulators.custodian import PURPOSE, RECIPIENT, CustodianWorld, Member, problem
+from tests.simulators.custodian import PURPOSE, RECIPIENT, CustodianWorld, Member, payload_changed, problem
 
 from assent.client.receipts import ReceiptFile, ReceiptInvalid, check_receipt
 from assent.contracts.envelope import Envelope, sign
 from assent.contracts.ids import Modality, new_id
 from assent.contracts.keys import PublicKey, SigningKey
 from assent.contracts.lists import person_leaf
-from assent.contracts.statements import CertificateAnswer, Mode, News, Role
+from assent.contracts.statements import CertificateAnswer, Choice, ConsentEnding, Mode, News, Role
 from assent.contracts.wire import CertificatesAnswer, NoticeView, ReceiptAnswer, ReceiptProof, StatementWithLeaf
 from assent_custodian.consent.domain import Use
 from assent_custodian.consent.offer import NO_REFERENCE
 from assent_custodian.consent.service import ConsentNow
-from assent_custodian.keys.models import Stream
+from assent_custodian.keys.models import Stream, VaultKey
+from assent_custodian.log.models import LogEntry
 from assent_custodian.night import run_night
 
 SALT = "5a" * 16
@@ -269,3 +270,100 @@ def test_without_works_agreement_and_assessment_nobody_is_invited_enrolled_or_ag
     assert world.add_person("Stine", Role.STEWARD).person, "roles are filled before anybody takes part"
     change_policy(world, agreement="Works agreement 7", dpia="DPIA 3")
     world.join(code.to_text(), "Mika").consent()
+
+
+# --- ended by the controller, or by an authority ---
+
+
+def ending(world: CustodianWorld, state: str = "terminated", **fields: Any) -> ConsentEnding:
+    content = {"state": state, "reason": "the programme ends", "nonce": new_id(), "at": world.now, **fields}
+    return ConsentEnding(**content)
+
+
+def states(member: Member) -> list[str]:
+    return [one["state"] for one in member.get("/v1/me/receipts").json()["receipts"]]
+
+
+@pytest.mark.parametrize("state", ["terminated", "invalidated"])
+def test_the_dpo_ends_every_receipt_and_what_they_covered_is_closed_and_then_erased(kim: Member, state: str) -> None:
+    world = kim.world
+    other = world.add_person("Other")
+    receipt = kim.consent()
+    other.consent(choices=(Choice(modality=Modality.SCREEN, purpose=PURPOSE, purpose_version=1),))
+    kim.certify()
+    statement = ending(world, state)
+    first = world.dpo.post("/v1/consent/endings", statement)
+    assert first.status_code == 200, first.text
+    assert problem(world.dpo.post("/v1/consent/endings", statement)) == "stale", "it serves once"
+    assert (states(kim), states(other)) == ([state], [state])
+    assert news(kim).ended == (receipt.record,)
+    assert news(kim).live == ()
+    assert "no valid receipt" in refusal(kim)
+    assert set(whys(kim)) == {"withdrawn"}
+    confirm = kim.withdraw()
+    assert confirm.status_code == 200, "a withdrawal is accepted even then"
+    assert states(kim) == [state], "an end is final"
+    world.clock.forward(days=6)
+    assert run_night(world.custodian)["streams_erased"] == 0
+    world.clock.forward(days=1)
+    run_night(world.custodian)
+    with world.custodian.database.reading() as session:
+        assert session.scalars(select(VaultKey)).all() == []
+    world.clock.forward(seconds=1)
+    kim.consent()
+    assert set(whys(kim)) == {"withdrawn"}, "a new receipt opens nothing of an ended one"
+
+
+def whys(member: Member) -> list[str | None]:
+    with member.world.custodian.database.reading() as session:
+        streams = session.scalars(select(Stream).where(Stream.person == member.person)).all()
+        now = ConsentNow(session, streams, Use(PURPOSE, 1, RECIPIENT, Mode.READER), member.world.clock())
+        return [now.why_not(stream) for stream in streams]
+
+
+def test_an_ending_by_notice_ends_those_who_agreed_to_it_and_nobody_can_agree_to_it_again(lee: Member) -> None:
+    receipt = lee.consent()
+    other = lee.world.add_person("Other")
+    change_policy(lee.world, notice="A better text.", notice_version="2")
+    other.consent()
+    wrong = ending(lee.world, "invalidated", notice=receipt.notice.sha256)
+    assert lee.world.dpo.post("/v1/consent/endings", wrong).status_code == 200
+    assert (states(lee), states(other)) == (["invalidated"], ["given"])
+    lee.consent()
+    text = NoticeView.parse(lee.get(f"/v1/consent/notices/{receipt.notice.sha256}").content).notice
+    change_policy(lee.world, notice=text, notice_version="1")
+    assert problem(lee.send_receipt(lee.receipt())) == "refused"
+
+
+def test_an_ending_by_record_ends_that_one_and_its_log_entry_says_neither_who_nor_how_many(lee: Member) -> None:
+    receipt = lee.consent()
+    other = lee.world.add_person("Other")
+    other.consent()
+    statement = ending(lee.world, record=receipt.record)
+    assert lee.world.dpo.post("/v1/consent/endings", statement).json() == {
+        "hash": sign(statement, lee.world.dpo.opening).hash
+    }
+    assert (states(lee), states(other)) == (["terminated"], ["given"])
+    with lee.world.custodian.database.reading() as session:
+        (leaf,) = session.scalars(select(LogEntry.leaf).where(LogEntry.type == "consent.ended"))
+    entry = json.loads(leaf)
+    assert entry["detail"] == {"state": "terminated"}
+    assert not {"counts", "roots"} & set(entry)
+    both = ending(lee.world, record=receipt.record, notice=receipt.notice.sha256)
+    assert problem(lee.world.dpo.post("/v1/consent/endings", both)) == "malformed"
+
+
+def test_nobody_but_the_dpo_ends_the_consent_of_others(lee: Member) -> None:
+    lee.consent()
+    world = lee.world
+    for member in (world.admin, world.council, lee):
+        assert problem(member.post("/v1/consent/endings", ending(world))) == "forbidden"
+    assert problem(world.dpo.post("/v1/consent/endings", ending(world), key=world.dpo.device)) == "forbidden"
+    envelope = sign(ending(world), world.dpo.opening)
+    changed = payload_changed(envelope, b"terminated", b"invalidated")
+    assert problem(world.post("/v1/consent/endings", changed.to_json())) == "signature-invalid"
+    swapped = envelope.model_copy(update={"signatures": sign(ending(world), world.dpo.opening).signatures})
+    assert problem(world.post("/v1/consent/endings", swapped.to_json())) == "signature-invalid"
+    world.clock.forward(minutes=10)
+    assert problem(world.post("/v1/consent/endings", envelope.to_json())) == "stale"
+    assert states(lee) == ["given"]

@@ -31,6 +31,7 @@ from assent.contracts.times import add_days, day_of, moment, parse_hour, parse_m
 from assent_agent.core import consent, uploads
 from assent_agent.core.consent import ConsentEvent, ConsentState, Trouble, Why
 from assent_agent.core.exclusion import policy
+from assent_agent.core.inviting import Invited, TookBack, may_invite
 from assent_agent.core.recorder import SECOND_NS, Draft, Instant, Recorder
 from assent_agent.core.status import SENTENCES, tell
 from assent_agent.ports import (
@@ -76,6 +77,7 @@ from assent_agent.spool.spool import Spool, SpoolFull, StreamClosed
 CYCLE_S: Final = 0.2
 IDLE_CYCLE_S: Final = 0.5
 ASK_S: Final = 25
+INVITE_LOOK_NS: Final = 60 * SECOND_NS
 RETRY_SOURCE_NS: Final = 10 * SECOND_NS
 RETRY_DISK_NS: Final = 60 * SECOND_NS
 RETRY_CUSTODIAN_NS: Final = 30 * SECOND_NS
@@ -306,6 +308,7 @@ class Agent:
         if not self._sending and now.wall >= self._schedule.due:
             self._sending = True
             self._uploader.send()
+        self._invite(now)
         for unqueued in list(self._unqueued):
             self._unqueued.remove(unqueued)
             self._queue_withdrawal(unqueued)
@@ -429,6 +432,7 @@ class Agent:
         try:
             self.spool.destroy(modalities)
             if self._state.receipt is None and not self._unqueued:
+                self._home.note(TookBack(self._wall()))
                 self._home.drop_receipt()
                 self._home.save_switch(Switch())
         except (OSError, SecretsUnavailable):
@@ -726,6 +730,21 @@ class Agent:
             self._custodian_trouble = str(error)
             return
         self._step(consent.SwitchedOn())
+
+    def _invite(self, now: Instant) -> None:
+        """Show the offer to somebody who was never asked, or not for long. Offline, halted or in doubt: not now."""
+        asks = self._indicator is not None and self._state.indicator and self._state.clock_sane
+        if not asks or self._news_at is None or self._state.halted is not None or self._state.receipt is not None:
+            return
+        if not self._due("invitation", INVITE_LOOK_NS):
+            return
+        try:
+            if self._home.receipt() is not None or not may_invite(self._home.inviting(), now.wall):
+                return
+            self._home.note(Invited(now.wall))  # before it is shown: who was not told twice is not asked twice
+        except (OSError, HomeDamaged):
+            return
+        self._open(Page.CONSENT)
 
     def _withdraw(self, modalities: frozenset[Modality], purposes: frozenset[str]) -> None:
         """Withdraw; also from a receipt that has expired, since what it covered is still there, and from one that was

@@ -5,6 +5,7 @@
     receipts/         every receipt given on this device, to keep
     withdrawals/      each withdrawal, signed, until it is confirmed, and the confirmation afterwards
     switch.json       the switch of this device, and a pause
+    invitation.json   whether and when the person was asked for consent, and what they said; it never leaves this place
     spool/            sealed recordings that are not stored elsewhere yet (`assent_agent.spool`)
 
 Every file is replaced as a whole, synced, mode 0600. One process at a time works in the folder (`HomeLock`).
@@ -30,6 +31,7 @@ from assent.contracts.statements import Receipt, Url, Withdrawal, WithdrawalConf
 from assent.contracts.times import Moment, moment, parse_moment
 from assent.contracts.wire import ApplicationList
 from assent_agent.core.consent import HeldReceipt
+from assent_agent.core.inviting import Answer, Inviting, InvitingEvent, step
 from assent_agent.runtime.paths import CONTROL_SOCKET, base_folder
 
 S = TypeVar("S", bound=Signed)
@@ -79,6 +81,14 @@ class Switch(Signed):
     on: bool = False
     paused: bool = False
     paused_until: Moment | None = None
+
+
+class StoredInvitation(Signed):
+    """`inviting.Inviting`, as it is kept."""
+
+    answer: Answer | None = None
+    asked: Moment | None = None
+    never: bool = False
 
 
 @dataclass(frozen=True)
@@ -203,6 +213,22 @@ class AgentHome:
 
     def save_switch(self, switch: Switch) -> None:
         write_private(self.folder / "switch.json", switch.to_json())
+
+    # --- being asked ------------------------------------------------------------------------------
+
+    def inviting(self) -> Inviting:
+        """What the person was asked, and said."""
+        data = self._read(self.folder / "invitation.json")
+        stored = StoredInvitation() if data is None else self._parse(StoredInvitation, data)
+        asked = None if stored.asked is None else parse_moment(stored.asked)
+        return Inviting(stored.answer, asked, stored.never)
+
+    def note(self, event: InvitingEvent) -> None:
+        """Keep what `inviting.step` makes of this."""
+        after = step(self.inviting(), event)
+        asked = None if after.asked is None else moment(after.asked.astimezone(UTC))
+        stored = StoredInvitation(answer=after.answer, asked=asked, never=after.never)
+        write_private(self.folder / "invitation.json", stored.to_json())
 
     # --- inside -----------------------------------------------------------------------------------
 

@@ -134,7 +134,8 @@ class ConsentWindow(Window):
             purposes = [text("There is no purpose that could be agreed to now.", "quiet")]
         agree = button("Agree", lambda: self._agree(offer), name="agree", main=True)
         self._agree_button = agree
-        self._not_now = button("Not now", self.close, name="not now")
+        self._not_now = button("Not now", lambda: self._decline(never=False), name="not now")
+        self._never = button("Never ask me", lambda: self._decline(never=True), name="never")
         self.fill(
             [
                 text("Recording on this computer", "title"),
@@ -171,11 +172,16 @@ class ConsentWindow(Window):
                     text(" ".join(offer.terms.jurisdiction), "quiet"),
                 ),
             ],
-            [self._not_now, *self._withdraw_instead(), agree],
+            [self._never, self._not_now, *self._withdraw_instead(), agree],
         )
         for each in (*self._purposes.values(), *self._modalities.values()):
             each.toggled.connect(lambda *_: self._offer_what_fits(offer))
         self._offer_what_fits(offer)
+
+    def _decline(self, *, never: bool) -> None:
+        """Closes at once; that it could not be written down means at most that the person is asked again."""
+        self.close()
+        self._work.do(lambda: self._desk.decline(never=never), lambda _: None, lambda _: None)
 
     def _withdraw_instead(self) -> list[QPushButton]:
         """Who is asked anew can also take back what they agreed to before, as easily."""
@@ -237,6 +243,7 @@ class ConsentWindow(Window):
         """While consent is being signed, what is ticked stays as it is, and "Not now" would be untrue."""
         self._busy = busy
         self._not_now.setEnabled(not busy)
+        self._never.setEnabled(not busy)
         self._agree_button.setEnabled(not busy)
         content = self._scroll.widget()
         if content is not None:

@@ -8,8 +8,9 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from assent.contracts.envelope import Envelope
 from assent.contracts.ids import Hash, RandomId
-from assent.contracts.statements import Receipt, Withdrawal
+from assent.contracts.statements import ConsentEnding, Receipt, Withdrawal
 from assent.contracts.wire import (
+    Accepted,
     NoticeView,
     Offer,
     ReceiptAnswer,
@@ -50,6 +51,17 @@ def give(custodian: Running, session: Tx, stated: Annotated[Stated[Receipt], Dep
 def withdraw(custodian: Running, session: Tx, stated: Annotated[Stated[Withdrawal], Depends(_WITHDRAWS)]) -> Response:
     """Withdraw consent."""
     return answer(WithdrawalAnswer(confirmation=service.withdraw(session, custodian, stated)))
+
+
+@router.post("/v1/consent/endings", response_model=Accepted, openapi_extra=takes(Envelope))
+def end(
+    custodian: Running,
+    session: Tx,
+    stated: Annotated[Stated[ConsentEnding], Depends(ByStatement(Permission.END_CONSENT, ConsentEnding))],
+) -> Response:
+    """End receipts, by the controller or since an authority declared them invalid."""
+    service.end(session, custodian, stated.statement, stated.envelope, stated.asker)
+    return answer(Accepted(hash=stated.envelope.hash))
 
 
 @router.get("/v1/me/receipts", response_model=ReceiptsView)

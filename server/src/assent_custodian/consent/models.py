@@ -9,7 +9,9 @@ from assent_custodian.base import DAY, HASH, ID, MOMENT, Base
 
 
 class ReceiptRow(Base):
-    """`state` and `left` are the two parts of `domain.Consent`: `left` is JSON of the choices not withdrawn."""
+    """`state` and `left` are the two parts of `domain.Consent`: `left` is JSON of the choices not withdrawn.
+    `ended_by`: the hash of the ending that took what was left.
+    """
 
     __tablename__ = "receipts"
     record: Mapped[str] = mapped_column(ID, primary_key=True)
@@ -21,6 +23,18 @@ class ReceiptRow(Base):
     left: Mapped[str] = mapped_column(Text)
     valid_from: Mapped[str] = mapped_column(MOMENT)
     valid_until: Mapped[str] = mapped_column(MOMENT, index=True)
+    ended_by: Mapped[str | None] = mapped_column(HASH, index=True)
+
+
+class EndingRow(Base):
+    """The dpo's word that receipts have ended. `erase_on`: the day on which the night erases what they covered."""
+
+    __tablename__ = "consent_endings"
+    hash: Mapped[str] = mapped_column(HASH, primary_key=True)
+    envelope: Mapped[str] = mapped_column(Text)
+    notice: Mapped[str | None] = mapped_column(HASH, index=True)
+    erase_on: Mapped[str] = mapped_column(DAY, index=True)
+    erased: Mapped[str | None] = mapped_column(DAY)
 
 
 class NoticeRow(Base):

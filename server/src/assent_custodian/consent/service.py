@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -26,6 +26,7 @@ from assent.contracts.problems import Code, Problem
 from assent.contracts.statements import (
     AgreedPurpose,
     Choice,
+    ConsentEnding,
     LiveReceipt,
     News,
     Notification,
@@ -42,7 +43,7 @@ from assent_custodian import halt, replay
 from assent_custodian.auth import Asker, Stated
 from assent_custodian.consent import domain
 from assent_custodian.consent.domain import Consent, Granted, State, Use
-from assent_custodian.consent.models import NoticeRow, ReceiptRow, WithdrawalRow
+from assent_custodian.consent.models import EndingRow, NoticeRow, ReceiptRow, WithdrawalRow
 from assent_custodian.consent.offer import OfferPolicy
 from assent_custodian.context import Custodian
 from assent_custodian.erasures import service as erasures
@@ -52,6 +53,7 @@ from assent_custodian.log import service as log
 from assent_custodian.orders import service as orders
 from assent_custodian.people.models import Credential
 from assent_custodian.people.service import one_at_a_time, queue_person_leaf
+from assent_custodian.plain import check_text
 from assent_custodian.purposes import service as purposes
 
 NotCovered = Literal["withdrawn", "expired"]
@@ -81,6 +83,8 @@ def give(session: Session, custodian: Custodian, stated: Stated[Receipt]) -> Env
     if receipt.person != asker.person:
         raise Problem(Code.REFUSED, "a receipt can only be given for oneself")
     _check_offered(session, custodian, receipt, now)
+    if session.scalar(select(EndingRow.hash).where(EndingRow.notice == receipt.notice.sha256).limit(1)) is not None:
+        raise Problem(Code.REFUSED, "consent to this text was ended; nobody can agree to it again")
     if _withdrawn_before(session, receipt):
         raise Problem(Code.REFUSED, "this receipt was withdrawn before it arrived; give a new one")
     credential = session.execute(
@@ -104,6 +108,7 @@ def give(session: Session, custodian: Custodian, stated: Stated[Receipt]) -> Env
         left=_to_json(consent.left),
         valid_from=receipt.valid_from,
         valid_until=receipt.valid_until,
+        ended_by=None,
     )
     try:
         with session.begin_nested():
@@ -295,12 +300,73 @@ def _up_to(rows: Sequence[ReceiptRow], record: str) -> list[ReceiptRow]:
     return found
 
 
-def _close(session: Session, custodian: Custodian, streams: Iterable[Stream]) -> int:
+def end(session: Session, custodian: Custodian, statement: ConsentEnding, envelope: Envelope, asker: Asker) -> None:
+    """End the receipts that the dpo names, close their streams, and have them erased after as many days as a
+    withdrawal. Until then they open for their person alone. Neither answer nor log say how many there were.
+    """
+    if statement.notice is not None and statement.record is not None:
+        raise Problem(Code.MALFORMED, "name a notice or a record, not both")
+    check_text(statement.reason)
+    event = domain.EndedByController() if statement.state == "terminated" else domain.DeclaredInvalid()
+    rows = select(ReceiptRow).where(ReceiptRow.ended_by.is_(None)).order_by(ReceiptRow.record).with_for_update()
+    if statement.record is not None:
+        rows = rows.where(ReceiptRow.record == statement.record)
+    for row in session.scalars(rows).all():
+        if statement.notice is not None and receipt_of(row).notice.sha256 != statement.notice:
+            continue
+        if not consent_of(row).left:
+            continue
+        _store(row, domain.step(consent_of(row), event))
+        row.ended_by = envelope.hash
+        streams = select(Stream).where(Stream.record == row.record, Stream.erased.is_(None)).order_by(Stream.id)
+        _close(session, custodian, session.scalars(streams), "ended")
+    session.add(
+        EndingRow(
+            hash=envelope.hash,
+            envelope=envelope.to_json().decode(),
+            notice=statement.notice,
+            erase_on=add_days(custodian.today(), custodian.settings.erase_after_days),
+            erased=None,
+        )
+    )
+    log.append(
+        session,
+        Leaf(
+            type=LeafType.CONSENT_ENDED,
+            at=custodian.moment(),
+            actor=log.actor_ref(session, asker.person),
+            auth=asker.kind,
+            decision="allowed",
+            subject=envelope.hash,
+            detail={"state": statement.state},
+        ),
+    )
+
+
+def erase_ended(session: Session, custodian: Custodian) -> int:
+    """Erase what ended receipts covered, once it is time."""
+    count = 0
+    due = select(EndingRow).where(EndingRow.erased.is_(None), EndingRow.erase_on <= custodian.today())
+    for ending in session.scalars(due.order_by(EndingRow.hash).with_for_update()):
+        covered = select(Stream.id).join(ReceiptRow, ReceiptRow.record == Stream.record)
+        count += erasure.erase(
+            session, custodian, session.scalars(covered.where(ReceiptRow.ended_by == ending.hash)).all()
+        )
+        ending.erased = custodian.today()
+    return count
+
+
+def _close(
+    session: Session,
+    custodian: Custodian,
+    streams: Iterable[Stream],
+    why: Literal["withdrawn", "ended"] = "withdrawn",
+) -> int:
     """Close for good, with a signed revocation for the collector. Returns how many were open."""
     count = 0
     for stream in streams:
         if stream.closed is None:
-            stream.closed = "withdrawn"
+            stream.closed = why
             orders.queue(session, "revoke", stream.id, custodian.sign(Revocation(stream=stream.id)))
             count += 1
     return count
@@ -495,7 +561,8 @@ def news(
     live = [(row.record, recordable(session, custodian, row)) for row in live_receipts(session, [asker.person], now)]
     own = receipt_for_recording(session, asker.credential, now)
     ended = select(ReceiptRow.record).where(
-        ReceiptRow.credential == asker.credential, ReceiptRow.state.in_([state.value for state in domain.ENDED])
+        ReceiptRow.credential == asker.credential,
+        or_(ReceiptRow.state.in_([state.value for state in domain.ENDED]), ReceiptRow.left == _to_json(())),
     )
     return custodian.sign(
         News(

@@ -11,7 +11,7 @@ from assent_custodian.base import DAY, HASH, HOUR, ID, Base
 class Stream(Base):
     """A stream, whose it is, and under which receipt it was certified.
 
-    `closed`: why nothing more is accepted and nobody but the person may open it (`withdrawn`), or None.
+    `closed`: why nothing more is accepted and nobody but the person may open it (`withdrawn`, `ended`), or None.
     `erased`: the day on which its vault key was destroyed.
     """
 

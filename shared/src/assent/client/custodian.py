@@ -37,6 +37,7 @@ from assent.contracts.statements import (
     Ask,
     CertificateAnswer,
     CertificateRequest,
+    ConsentEnding,
     DataRequest,
     Decision,
     Directory,
@@ -297,6 +298,10 @@ class CustodianClient:
             if self._read(receipt.receipt, Receipt).record != receipt.record:
                 raise AnswerInvalid("a receipt is not the one that its row names")
         return view
+
+    def end_consent(self, ending: ConsentEnding) -> Accepted:
+        """End receipts, in the name of the data-protection officer."""
+        return self._parse(Accepted, self._post("/v1/consent/endings", sign(ending, self.signer).to_json()))
 
     def receipt_proof(self, record: str, leaf: str) -> ReceiptProof:
         """Where the person's receipt stands in the log. `leaf`: `lists.person_leaf` of its salt and hash."""

@@ -25,6 +25,7 @@ class LeafType(StrEnum):
     ROLE_CHANGED = "role.changed"
     PURPOSE_DRAFTED = "purpose.drafted"
     PURPOSE_SIGNED = "purpose.signed"
+    CONSENT_ENDED = "consent.ended"
     CONFIG_CHANGED = "config.changed"
     DIRECTORY_CHANGED = "directory.changed"
     AUDIT_VIEWED = "audit.viewed"

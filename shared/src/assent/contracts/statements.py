@@ -374,6 +374,23 @@ class ErasureReceipt(Statement):
     backups_expired: Day | None = None
 
 
+class ConsentEnding(Statement):
+    """Signed by the dpo's opening credential: these receipts have ended, by the controller (`terminated`) or since an
+    authority declared them invalid. Replay: once, within 120 s. It can only end consent, for good.
+
+    `notice`: those that agreed to the text of this hash, and nobody can agree to it any more. `record`: one that its
+    person has named. Neither: every receipt there is.
+    """
+
+    TYPE: ClassVar[str] = "consent-ending"
+    state: Literal["terminated", "invalidated"]
+    notice: Hash | None = None
+    record: RandomId | None = None
+    reason: Line
+    nonce: RandomId
+    at: Moment
+
+
 # --- permission to record ---------------------------------------------------------------------------------------------
 
 
