@@ -124,9 +124,13 @@ class Installation:
             database_url=database_url,
             background=False,
         )
-        asked = HttpCustodian(CUSTODIAN, world.collector_key, world.clock)
+        self.open_collector()
+
+    def open_collector(self) -> None:
+        """Open the collector on its files; close the one before first."""
+        asked = HttpCustodian(CUSTODIAN, self.world.collector_key, self.world.clock)
         asked._transport = Transport(CUSTODIAN, transport=self.wire)
-        self.collector: Collector = open_collector(self.collector_settings, world.clock, asked)
+        self.collector: Collector = open_collector(self.collector_settings, self.world.clock, asked)
         self.collector_client = TestClient(application(self.collector), raise_server_exceptions=False)
 
     @classmethod

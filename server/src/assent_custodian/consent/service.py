@@ -241,7 +241,7 @@ def withdraw(session: Session, custodian: Custodian, stated: Stated[Withdrawal])
     every = select(ReceiptRow).where(ReceiptRow.person == asker.person).order_by(ReceiptRow.record).with_for_update()
     rows = session.scalars(every).all()
     for row in rows if withdrawal.record is None else _up_to(rows, withdrawal.record):
-        consent = _store(row, domain.step(consent_of(row), event))
+        consent = _store(row, domain.step(_consent_now(row, custodian.now()), event))
         gone += [
             stream
             for stream in session.scalars(
@@ -316,7 +316,7 @@ def end(session: Session, custodian: Custodian, statement: ConsentEnding, envelo
             continue
         if not consent_of(row).left:
             continue
-        _store(row, domain.step(consent_of(row), event))
+        _store(row, domain.step(_consent_now(row, custodian.now()), event))
         row.ended_by = envelope.hash
         streams = select(Stream).where(Stream.record == row.record, Stream.erased.is_(None)).order_by(Stream.id)
         _close(session, custodian, session.scalars(streams), "ended")
@@ -599,6 +599,12 @@ def consent_of(row: ReceiptRow) -> Consent:
     """State and remaining choices of a row."""
     left = frozenset(Granted(Modality(m), purpose, version) for m, purpose, version in json.loads(row.left))
     return Consent(State(row.state), left)
+
+
+def _consent_now(row: ReceiptRow, now: datetime) -> Consent:
+    """The consent of a row, expired if its time is over, whether or not a night has marked it: an end is final."""
+    consent = consent_of(row)
+    return domain.step(consent, domain.RanOut()) if row.valid_until <= moment(now) else consent
 
 
 def _store(row: ReceiptRow, consent: Consent) -> Consent:
