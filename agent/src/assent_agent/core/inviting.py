@@ -83,18 +83,20 @@ def may_invite(state: Inviting, now: datetime) -> bool:
 
 def step(state: Inviting, event: InvitingEvent) -> Inviting:
     """The next state. Only agreeing takes back "never"; an invitation that may not be is none."""
+    # Not before what is known already: a clock that went back for a while does not make a question older.
+    asked = event.now if state.asked is None else max(state.asked, event.now)
     match event:
         case Invited(now):
-            return replace(state, answer=Answer.REQUESTED, asked=now) if may_invite(state, now) else state
-        case PutOff(now):
+            return replace(state, answer=Answer.REQUESTED, asked=asked) if may_invite(state, now) else state
+        case PutOff():
             # Who takes part and does not like a changed offer goes on having agreed to the old one.
-            return state if state.answer is Answer.GIVEN else replace(state, answer=Answer.DEFERRED, asked=now)
-        case Declined(now, never):
+            return state if state.answer is Answer.GIVEN else replace(state, answer=Answer.DEFERRED, asked=asked)
+        case Declined(never=never):
             answer = Answer.GIVEN if state.answer is Answer.GIVEN else Answer.REFUSED
-            return Inviting(answer, now, state.never or never)
-        case Gave(now):
-            return Inviting(Answer.GIVEN, now)
-        case TookBack(now):
-            return replace(state, answer=Answer.REFUSED, asked=now)
+            return Inviting(answer, asked, state.never or never)
+        case Gave():
+            return Inviting(Answer.GIVEN, asked)
+        case TookBack():
+            return replace(state, answer=Answer.REFUSED, asked=asked)
         case _:
             assert_never(event)
