@@ -305,10 +305,10 @@ def test_tombstones_can_name_hours(lee: Member) -> None:
     _, _, stream = segment(lee)
     custodian = lee.world.custodian
     with custodian.database.transaction() as session:
-        erasure.bury(session, custodian, stream, ("2026-11-23T09",))
-        erasure.bury(session, custodian, stream, ("2026-11-23T09",))
+        erasure.bury(session, custodian, {stream: ("2026-11-23T09",)})
+        erasure.bury(session, custodian, {stream: ("2026-11-23T09",)})
         assert erasure.buried_hours(session, [stream]) == {stream: frozenset({"2026-11-23T09"})}
-        erasure.bury(session, custodian, stream)
+        erasure.bury(session, custodian, {stream: ()})
         assert erasure.buried_hours(session, [stream]) == {stream: None}
 
 

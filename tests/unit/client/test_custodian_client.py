@@ -29,11 +29,15 @@ from assent.contracts.statements import (
     Choice,
     DataRequest,
     Decision,
+    Erasure,
+    ErasureReceipt,
     Mode,
     News,
     Notice,
     Order,
     OrderDone,
+    Recall,
+    RecallItem,
     Receipt,
     StreamCertificate,
     StreamWanted,
@@ -44,9 +48,14 @@ from assent.contracts.times import moment
 from assent.contracts.wire import (
     Accepted,
     CertificatesAnswer,
+    ErasureAnswer,
+    ErasuresView,
+    ErasureView,
     LogEntries,
     Me,
     OrdersAnswer,
+    RecallsView,
+    RecallView,
     ReceiptAnswer,
     ReceiptsView,
     ReceiptView,
@@ -193,6 +202,80 @@ def test_a_withdrawal_is_confirmed_only_by_the_statement_key_for_exactly_it(worl
     confirm(withdrawal.hash, world.collector_key)
     with pytest.raises(AnswerInvalid, match="not from the custodian"):
         world.custodian().deliver_withdrawal(withdrawal, b"salt")
+
+
+def erasure_receipt(**changes: Any) -> ErasureReceipt:
+    content: dict[str, Any] = {
+        "person": "ab" * 16, "of": "ab" * 32, "kind": "erasure", "state": "requested", "day": DAY, "streams": 3,
+        "days": 1, "hours": 0, "erased_from": DAY, "backup_days": 35,
+    }  # fmt: skip
+    return ErasureReceipt(**{**content, **changes})
+
+
+def test_an_erasure_counts_as_received_only_with_the_custodians_receipt_for_exactly_it(world: World) -> None:
+    wish = sign(Erasure(person=new_id(), everything=True, at=moment(world.now)), world.requester)
+    salt, sent = b"s" * 32, []
+
+    def answer(envelope: Envelope) -> Callable[[httpx2.Request], bytes]:
+        def route(request: httpx2.Request) -> bytes:
+            sent.append(StatementWithLeaf.parse(request.content))
+            return ErasureAnswer(receipt=envelope).to_json()
+
+        return route
+
+    good = sign(erasure_receipt(of=wish.hash), world.statement)
+    world.routes["/v1/erasures"] = answer(good)
+    with world.custodian() as client:
+        assert client.deliver_erasure(wish, salt) == good
+    assert (sent[0].statement, sent[0].leaf) == (wish, person_leaf(salt, wish.hash))
+    for bad in (
+        sign(erasure_receipt(of="cd" * 32), world.statement),
+        sign(erasure_receipt(of=wish.hash, state="final"), world.statement),
+        sign(erasure_receipt(of=wish.hash), SigningKey.generate()),
+        sign(WithdrawalConfirmed(withdrawal=wish.hash, streams=1, erased_from=DAY), world.statement),
+    ):
+        world.routes["/v1/erasures"] = answer(bad)
+        with world.custodian() as client, pytest.raises(AnswerInvalid):
+            client.deliver_erasure(wish, salt)
+
+
+def test_erasures_that_are_listed_are_the_custodians_and_about_their_rows(world: World) -> None:
+    requested = sign(erasure_receipt(), world.statement)
+    final = sign(erasure_receipt(state="final", deleted=DAY, backups_expired=DAY), world.statement)
+    good = ErasureView(of="ab" * 32, requested=requested, final=final)
+    others = sign(erasure_receipt(of="cd" * 32, state="final"), world.statement)
+    forged = sign(erasure_receipt(state="final"), SigningKey.generate())
+    for view, holds in (
+        (good, True),
+        (good.model_copy(update={"final": None}), True),
+        (good.model_copy(update={"final": requested}), False),
+        (good.model_copy(update={"final": others}), False),
+        (good.model_copy(update={"final": forged}), False),
+        (good.model_copy(update={"of": "cd" * 32}), False),
+        (good.model_copy(update={"requested": final}), False),
+    ):
+        body = ErasuresView(erasures=(view,), retention=()).to_json()
+        world.routes["/v1/me/erasures"] = lambda _request, body=body: body  # type: ignore[misc]
+        with world.custodian() as client:
+            if holds:
+                assert client.erasures().erasures == (view,)
+            else:
+                with pytest.raises(AnswerInvalid):
+                    client.erasures()
+
+
+def test_recalls_are_the_custodians(world: World) -> None:
+    recall = Recall(request="ab" * 32, day=DAY, items=(RecallItem(stream=new_id()),))
+    for key, holds in ((world.statement, True), (SigningKey.generate(), False)):
+        envelope = sign(recall, key)
+        body = RecallsView(recalls=(RecallView(recall=envelope),)).to_json()
+        world.routes["/v1/recalls"] = lambda _request, body=body: body  # type: ignore[misc]
+        with world.custodian() as client:
+            if holds:
+                assert client.recalls() == ((envelope, recall, None),)
+            else:
+                with pytest.raises(AnswerInvalid):
+                    client.recalls()
 
 
 def test_receipts_that_are_listed_are_counter_signed(world: World) -> None:

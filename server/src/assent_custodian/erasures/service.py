@@ -68,7 +68,7 @@ def erase(session: Session, custodian: Custodian, stated: Stated[Erasure]) -> En
         tombstones = keys.tombstones_of(session, [stream.id for stream in streams])
     else:
         keys.hold(session, [stream.id for stream in streams])
-        tombstones = [keys.bury(session, custodian, stream.id, reach.hours[stream.day]) for stream in streams]
+        tombstones = keys.bury(session, custodian, {stream.id: reach.hours[stream.day] for stream in streams})
     note_destroyed(session, custodian, envelope.hash, tombstones, keys_too=reach.hours is None)
     queue_person_leaf(session, stated.required_leaf)
     return receipt

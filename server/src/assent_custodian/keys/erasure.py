@@ -7,7 +7,7 @@ no backup of the database opens it either.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from sqlalchemy import delete, select, update
@@ -34,7 +34,7 @@ def erase(session: Session, custodian: Custodian, streams: Iterable[str], reason
         destroy(session, [stream.id for stream in living], custodian.today())
         for stream in living:
             stream.erased = custodian.today()
-            bury(session, custodian, stream.id, reason=reason)
+        bury(session, custodian, {stream.id: () for stream in living}, reason)
         count += len(living)
     return count
 
@@ -62,28 +62,40 @@ def hold(session: Session, streams: Sequence[str]) -> None:
 
 
 def bury(
-    session: Session, custodian: Custodian, stream: str, hours: tuple[str, ...] = (), reason: Reason | None = None
-) -> str:
-    """Sign a tombstone for a stream, or for hours of it, and order the collector to erase. Returns its hash.
+    session: Session, custodian: Custodian, graves: Mapping[str, tuple[str, ...]], reason: Reason | None = None
+) -> list[str]:
+    """Sign a tombstone for each stream, or for the hours of it (none: all), and order the collector to erase.
 
-    The same tombstone again orders nothing again.
+    Returns their hashes. The same tombstone again orders nothing again.
     """
-    envelope = custodian.sign(Tombstone(stream=stream, hours=hours, reason=reason))
-    if session.get(TombstoneRow, envelope.hash) is not None:
-        return envelope.hash
-    session.add(
-        TombstoneRow(
-            hash=envelope.hash,
-            stream=stream,
-            hours=json.dumps(hours),
-            envelope=envelope.to_json().decode(),
-            day=custodian.today(),
-            reason=reason,
-            ordered=None,
-        )
-    )
-    orders.queue(session, "erase", stream, envelope, hours)
-    return envelope.hash
+    session.flush()
+    hashes: list[str] = []
+    wanted = sorted(graves)
+    for start in range(0, len(wanted), _BATCH):
+        signed = {
+            envelope.hash: (stream, envelope)
+            for stream in wanted[start : start + _BATCH]
+            for envelope in [custodian.sign(Tombstone(stream=stream, hours=graves[stream], reason=reason))]
+        }
+        there = set(session.scalars(select(TombstoneRow.hash).where(TombstoneRow.hash.in_(signed))))
+        for hash_, (stream, envelope) in signed.items():
+            if hash_ in there:
+                continue
+            session.add(
+                TombstoneRow(
+                    hash=hash_,
+                    stream=stream,
+                    hours=json.dumps(graves[stream]),
+                    envelope=envelope.to_json().decode(),
+                    day=custodian.today(),
+                    reason=reason,
+                    ordered=None,
+                )
+            )
+            orders.queue(session, "erase", stream, envelope, graves[stream])
+        hashes += signed
+    session.flush()
+    return hashes
 
 
 def tombstones_of(session: Session, streams: Sequence[str]) -> list[str]:
