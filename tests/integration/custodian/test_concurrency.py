@@ -201,15 +201,20 @@ def test_an_erasure_waits_for_a_release_that_has_begun_and_the_next_one_sees_it(
     assert job.release(mine) == ({}, {one.segment.id: "erased" for one in mine})
 
 
-def test_the_same_erasure_sent_many_times_at_once_is_one(world: CustodianWorld) -> None:
+@pytest.mark.parametrize(("path", "queued"), [("/v1/erasures", 4), ("/v1/withdrawals", 8)])
+def test_the_same_statement_sent_many_times_at_once_is_one(world: CustodianWorld, path: str, queued: int) -> None:
     world.add_purpose()
     (kim,) = world.add_participants(1)
     kim.certify()
-    body = with_leaf(sign(Erasure(person=kim.person, at=world.now, everything=True), kim.opening))
-    answers = at_once(world, [("POST", "/v1/erasures", body, {}) for _ in range(6)])
+    body = with_leaf(
+        sign(Erasure(person=kim.person, at=world.now, everything=True), kim.opening)
+        if path == "/v1/erasures"
+        else sign(Withdrawal(person=kim.person, at=world.now, erase="now"), kim.device)
+    )
+    answers = at_once(world, [("POST", path, body, {}) for _ in range(6)])
     assert {(answer.status_code, answer.content) for answer in answers} == {(200, answers[0].content)}
     with world.custodian.database.reading() as session:
-        assert len(session.scalars(select(QueuedItem)).all()) == 4
+        assert len(session.scalars(select(QueuedItem)).all()) == queued
 
 
 def test_erasures_withdrawals_and_the_night_at_once_lose_nothing(world: CustodianWorld) -> None:

@@ -231,10 +231,10 @@ def withdraw(session: Session, custodian: Custodian, stated: Stated[Withdrawal])
     withdrawal, envelope, asker = stated.statement, stated.envelope, stated.asker
     if withdrawal.person != asker.person:
         raise Problem(Code.REFUSED, "a withdrawal can only be signed for oneself")
+    one_at_a_time(session, asker.person)
     stored = session.get(WithdrawalRow, envelope.hash)
     if stored is not None:
         return Envelope.from_json(stored.confirmation)
-    one_at_a_time(session, asker.person)
     today = custodian.today()
     event = domain.Withdrew(frozenset(withdrawal.modalities), frozenset(withdrawal.purposes))
     gone: list[Stream] = []
