@@ -40,7 +40,9 @@ from assent.contracts.statements import (
     LeaseRequest,
     Mode,
     NewCredential,
+    Order,
     OrderDone,
+    OrderReturned,
     OwnData,
     PurposeDraft,
     PurposeSignature,
@@ -49,6 +51,7 @@ from assent.contracts.statements import (
     Role,
     RoleCountersignature,
     RoleProposal,
+    Standing,
     StreamWanted,
     Ticket,
     Withdrawal,
@@ -168,6 +171,12 @@ def _statement(route: str, populated: Populated, by: Asker) -> bytes:
         ),
         "/v1/leases/closures": lambda: LeaseClosed(lease=populated.job.lease.lease, opened=0),
         "/v1/recalls/done": lambda: RecallDone(recall="ab" * 32, at=now),
+        "/v1/orders/returned": lambda: OrderReturned(
+            order=sign(
+                Order(number=10**6, previous="ab" * 32, day=day, items=()), world.custodian.statement_key
+            )
+        ),
+        "/v1/me/standing": lambda: Standing(person=by.person, in_force=False, nonce=new_id(), at=now),
         "/v1/orders/done": lambda: OrderDone(number=1, order="ab" * 32),
         "/v1/enrolments": lambda: Enrolment(
             secret=new_id(), credentials=(NewCredential(kind="device", key=by.key.public.text),),

@@ -367,7 +367,7 @@ def populate(installation: Installation, people: int = 10) -> Populated:
 
 def of(member: Member, world: CustodianWorld) -> Member:
     """The same person with the same keys in a copied world."""
-    return replace(member, world=world, receipts=list(member.receipts))
+    return replace(member, world=world, receipts=list(member.receipts), withdrawals=[])
 
 
 @contextmanager

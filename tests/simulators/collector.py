@@ -30,6 +30,7 @@ from assent.contracts.statements import (
     Order,
     OrderDone,
     OrderItem,
+    OrderReturned,
     Revocation,
     Stored,
     StreamCertificate,
@@ -43,6 +44,7 @@ from assent.contracts.wire import (
     SEALED_KEY_FIELD,
     SIGNATURE_FIELD,
     FetchBody,
+    OrdersAnswer,
     RecordBody,
 )
 from assent.sealing.hpke import HybridPrivateKey
@@ -162,9 +164,16 @@ class OrderBook:
         self._answer()
         return self.current or self.issuer.directory()
 
-    def orders(self, after: int) -> tuple[Envelope, ...]:
+    def orders(self, after: int) -> OrdersAnswer:
         self._answer()
-        return tuple(self.orders_[after:])
+        missing = len(self.orders_) if after > len(self.orders_) else None
+        return OrdersAnswer(orders=tuple(self.orders_[after:]), missing_after=missing)
+
+    def returned(self, envelope: Envelope) -> None:
+        self._answer()
+        order = read(envelope, OrderReturned, self.issuer.collector_key.public).order
+        read(order, Order, self.issuer.statement_key.public)
+        self.orders_.append(order)
 
     def done(self, envelope: Envelope) -> None:
         self._answer()

@@ -21,6 +21,7 @@ from tests.simulators.collector import Clock
 
 from assent.contracts.envelope import Envelope, read_unverified
 from assent.contracts.statements import OrderDone
+from assent.contracts.wire import OrdersAnswer
 from assent_collector.app import application, open_collector
 from assent_collector.custodian import CustodianUnreachable
 from assent_collector.settings import CollectorSettings
@@ -34,9 +35,12 @@ class FileCustodian:
     def directory(self) -> Envelope:
         raise CustodianUnreachable("only the kept directory is there")
 
-    def orders(self, after: int) -> tuple[Envelope, ...]:
+    def orders(self, after: int) -> OrdersAnswer:
         envelopes = json.loads((self._folder / "orders.json").read_text())
-        return tuple(Envelope.from_json(json.dumps(envelope)) for envelope in envelopes[after:])
+        return OrdersAnswer(orders=tuple(Envelope.from_json(json.dumps(envelope)) for envelope in envelopes[after:]))
+
+    def returned(self, envelope: Envelope) -> None:
+        raise CustodianUnreachable("it misses nothing")
 
     def done(self, envelope: Envelope) -> None:
         with (self._folder / "acknowledged.txt").open("a") as file:

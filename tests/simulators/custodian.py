@@ -35,6 +35,7 @@ from assent.contracts.statements import (
     Choice,
     Enrolled,
     Enrolment,
+    HeldWithdrawal,
     Invitation,
     Mode,
     NewCredential,
@@ -44,13 +45,14 @@ from assent.contracts.statements import (
     Receipt,
     Role,
     RoleCountersignature,
+    Standing,
     StreamCertificate,
     StreamWanted,
     Withdrawal,
     WitnessEntry,
 )
 from assent.contracts.times import moment
-from assent.contracts.wire import AUTHORIZATION_SCHEME, CertificatesAnswer, EnrolmentAnswer, Offer
+from assent.contracts.wire import AUTHORIZATION_SCHEME, CertificatesAnswer, EnrolmentAnswer, Offer, ReceiptAnswer
 from assent.transparency.checkpoint import Checkpoint
 from assent.transparency.note import Cosigner
 from assent.transparency.witnessing import Submission, build_cosignatures, build_size
@@ -142,6 +144,8 @@ class Member:
     opening: SigningKey = field(repr=False)
     previous: str = "0" * 64
     receipts: list[Receipt] = field(default_factory=list)
+    countersigned: Envelope | None = None
+    withdrawals: list[HeldWithdrawal] = field(default_factory=list)
 
     def get(self, target: str, *, key: SigningKey | None = None) -> Response:
         """Ask a question, signed by the opening credential unless told otherwise."""
@@ -197,12 +201,29 @@ class Member:
         assert answer.status_code == 200, answer.text
         self.previous = sign(receipt, self.device).hash
         self.receipts.append(receipt)
+        self.countersigned = ReceiptAnswer.parse(answer.content).receipt
         return receipt
 
     def withdraw(self, *, key: SigningKey | None = None, **fields: Any) -> Response:
         """Withdraw everything, or what `fields` name."""
         withdrawal = Withdrawal(person=self.person, at=self.world.now, **fields)
-        return self.world.post_with_leaf("/v1/withdrawals", withdrawal, key or self.device)
+        envelope = sign(withdrawal, key or self.device)
+        leaf = person_leaf(secrets.token_bytes(16), envelope.hash)
+        if key is None:
+            self.withdrawals.append(HeldWithdrawal(statement=envelope, leaf=leaf))
+        return self.world.post("/v1/withdrawals", with_leaf(envelope, leaf))
+
+    def restate(self, **changes: Any) -> Response:
+        """Say what this device holds, as an agent does after a restore."""
+        content: dict[str, Any] = {
+            "person": self.person,
+            "receipt": self.countersigned,
+            "in_force": not self.withdrawals,
+            "withdrawals": tuple(self.withdrawals),
+            "nonce": new_id(),
+            "at": self.world.now,
+        }
+        return self.post("/v1/me/standing", Standing(**{**content, **changes}), key=self.device)
 
     def certificate_request(
         self, streams: Sequence[StreamWanted] | None = None, modalities: Sequence[Modality] = ALL_MODALITIES
@@ -395,9 +416,9 @@ def _shown(offer: Offer, choices: Sequence[Choice]) -> tuple[AgreedPurpose, ...]
     return tuple(shown)
 
 
-def with_leaf(envelope: Envelope) -> bytes:
+def with_leaf(envelope: Envelope, leaf: str | None = None) -> bytes:
     """A statement and the salted hash of it, as a device sends them."""
-    leaf = person_leaf(secrets.token_bytes(16), envelope.hash)
+    leaf = leaf or person_leaf(secrets.token_bytes(16), envelope.hash)
     return b'{"statement":' + envelope.to_json() + b',"leaf":"' + leaf.encode() + b'"}'
 
 

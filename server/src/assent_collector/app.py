@@ -98,8 +98,18 @@ def open_collector(
         custodian=asked,
         trust=trust,
         uploads=Uploads(database, blobs, trust, key=key, clock=clock, hook=hook),
-        fetches=Fetches(database, blobs, trust, clock),
-        orders=Orders(database, blobs, trust, asked, key=key, clock=clock, hook=order_hook),
+        fetches=Fetches(database, blobs, trust, clock, settings.behind),
+        orders=Orders(
+            database,
+            blobs,
+            trust,
+            asked,
+            key=key,
+            clock=clock,
+            behind=settings.behind,
+            order_days=settings.order_days,
+            hook=order_hook,
+        ),
     )
 
 

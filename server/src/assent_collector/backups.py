@@ -17,16 +17,19 @@ from pathlib import Path
 
 from sqlalchemy import select
 
+from assent.client.files import write_private
 from assent.contracts.envelope import sign
 from assent.contracts.keys import SigningKey
 from assent.contracts.statements import BackupManifest
 from assent.contracts.times import add_days, day_of
 from assent_collector import store
+from assent_collector.app import read_key
 from assent_collector.models import items, streams
 from assent_collector.settings import CollectorSettings
 from assent_service import backing_up
 from assent_service.backing_up import Backup, BackupFailed
 from assent_service.database import Database
+from assent_service.migrating import migrate
 
 BLOBS = "blobs"
 LIST = "blobs.list"
@@ -148,3 +151,19 @@ def _compare_sample(database: Database, folder: Path) -> None:
         copied = folder / BLOBS / row.day / row.blob
         if copied.exists() and backing_up.digest(copied) != row.body_sha256:
             raise BackupFailed("a body is not what its row says: the store is damaged; restore it from a backup")
+
+
+def restore(settings: CollectorSettings, folder: Path, *, over: bool = False) -> Backup:
+    """Put a backup in place. Nothing is handed out before every order since was carried out again.
+
+    Raises BackupFailed, and NotReady when the key is missing; then nothing was changed.
+    """
+    backing_up.check_stopped(settings.host, settings.port)
+    backup = check(folder, read_key(settings.key))
+    if backing_up.holds_tables(settings.database) and not over:
+        raise BackupFailed("there is a database already; with --over it is replaced, and what it holds is lost")
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_private(settings.behind, f"{backup.manifest.day}\n".encode())
+    restore_bodies(backup, settings)
+    backing_up.restore_database(backup, settings.database, lambda url: migrate("collector", url))
+    return backup

@@ -27,8 +27,12 @@ class Custodian(Protocol):
     def directory(self) -> Envelope:
         """The current directory. Raises CustodianUnreachable."""
 
-    def orders(self, after: int) -> tuple[Envelope, ...]:
-        """Orders with numbers above `after`, in their order. Raises CustodianUnreachable."""
+    def orders(self, after: int) -> OrdersAnswer:
+        """Orders with numbers above `after`, in their order; and whether some are missing there. Raises
+        CustodianUnreachable."""
+
+    def returned(self, envelope: Envelope) -> None:
+        """Hand in an OrderReturned. Raises CustodianUnreachable."""
 
     def done(self, envelope: Envelope) -> None:
         """Hand in an OrderDone. Raises CustodianUnreachable."""
@@ -54,13 +58,19 @@ class HttpCustodian:
         except (ClientError, StatementInvalid) as error:
             raise _unreachable(error) from error
 
-    def orders(self, after: int) -> tuple[Envelope, ...]:
+    def orders(self, after: int) -> OrdersAnswer:
         target = f"/v1/orders?after={after}"
         ask = sign(Ask(method="GET", target=target, nonce=new_id(), at=moment(self._clock())), self._key)
         fields = {"Authorization": f"{AUTHORIZATION_SCHEME} {b64url(ask.to_json())}"}
         try:
-            return OrdersAnswer.parse(self._transport.request("GET", target, headers=fields)).orders
+            return OrdersAnswer.parse(self._transport.request("GET", target, headers=fields))
         except (ClientError, StatementInvalid) as error:
+            raise _unreachable(error) from error
+
+    def returned(self, envelope: Envelope) -> None:
+        try:
+            self._transport.request("POST", "/v1/orders/returned", body=envelope.to_json())
+        except ClientError as error:
             raise _unreachable(error) from error
 
     def done(self, envelope: Envelope) -> None:

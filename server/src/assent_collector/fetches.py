@@ -10,6 +10,7 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from assent.contracts.envelope import Envelope, StatementInvalid, read
 from assent.contracts.keys import PublicKey
@@ -39,11 +40,14 @@ class Body:
 class Fetches:
     """Answers tickets. Thread-safe; every method and every step of an iterator blocks on disk and database."""
 
-    def __init__(self, database: Database, blobs: Blobs, trust: Trust, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, database: Database, blobs: Blobs, trust: Trust, clock: Callable[[], datetime], behind: Path
+    ) -> None:
         self._database = database
         self._blobs = blobs
         self._trust = trust
         self._clock = clock
+        self._behind = behind
 
     def streams(self, body: FetchBody) -> Iterator[bytes]:
         """A FetchAnswer in pieces. Raises Problem, before the first piece."""
@@ -84,6 +88,8 @@ class Fetches:
         except StatementInvalid as error:
             raise Problem(Code.TICKET_INVALID, str(error)) from error
         rules.check_ticket(ticket, request, self._clock())
+        if self._behind.exists():
+            raise Problem(Code.CLOSED, "this collector was restored, and has not yet carried out every order since")
         return ticket, request
 
     def _listing(self, asked: list[str]) -> Iterator[bytes]:

@@ -75,6 +75,15 @@ marks: Final = Table(
 )
 """Streams (or hours of them, space-separated) that accept nothing more. They outlive the rows they stand for."""
 
+kept_orders: Final = Table(
+    "kept_orders",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("day", String(10), nullable=False),
+    Column("envelope", Text, nullable=False),
+)
+"""Orders that were carried out, as signed: a custodian that was restored gets its own back."""
+
 orders: Final = Table(
     "orders",
     metadata,

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 
 import structlog
 
@@ -22,7 +23,7 @@ from assent.contracts.envelope import Envelope, StatementInvalid, sign
 from assent.contracts.keys import SigningKey
 from assent.contracts.problems import Problem
 from assent.contracts.segment import FIRST_PREVIOUS
-from assent.contracts.statements import Order, OrderDone, OrderItem, Revocation, Tombstone
+from assent.contracts.statements import Order, OrderDone, OrderItem, OrderReturned, Revocation, Tombstone
 from assent.contracts.times import add_days, day_of, parse_day
 from assent_collector import rules, store
 from assent_collector.blobs import ORPHAN_AGE_S, Blobs
@@ -37,6 +38,9 @@ MARGIN_DAYS = 1
 
 UNSEEN_DAYS = limits.UPLOAD_DAYS + 2
 """How long a mark is kept for a stream whose certificate never came here: it was recorded within a day of the order."""
+
+KEPT_AT_ONCE = 10
+"""Orders read at once when they are given back."""
 
 TIDY_EVERY_S = 3600.0
 STOP_TIMEOUT_S = 5.0
@@ -88,6 +92,8 @@ class Orders:
         *,
         key: SigningKey,
         clock: Callable[[], datetime],
+        behind: Path,
+        order_days: int,
         hook: OrderHook = no_order_hook,
     ) -> None:
         self._database = database
@@ -96,6 +102,8 @@ class Orders:
         self._custodian = custodian
         self._key = key
         self._clock = clock
+        self._behind = behind
+        self._order_days = order_days
         self._hook = hook
         self._alone = threading.Lock()
 
@@ -109,15 +117,37 @@ class Orders:
             if not place.acknowledged:
                 self._acknowledge(place)
             carried_out = 0
-            for envelope in self._custodian.orders(place.number):
+            answer = self._custodian.orders(place.number)
+            if answer.missing_after is not None:
+                self._give_back(answer.missing_after)
+            for envelope in answer.orders:
                 place = self._place()
                 order = self._checked(envelope, place)
                 if order is None:
                     continue
-                place = self._carry_out(order, envelope.hash)
+                place = self._carry_out(order, envelope)
                 self._acknowledge(place)
                 carried_out += 1
+            if carried_out == 0:
+                self._caught_up()
             return carried_out
+
+    def _give_back(self, after: int) -> None:
+        """Return to the custodian its own orders that it lacks, and say once more that they were carried out."""
+        while True:
+            with self._database.reading() as session:
+                kept = store.kept_above(session, after, KEPT_AT_ONCE)
+            for number, text in kept:
+                envelope = Envelope.from_json(text)
+                self._custodian.returned(sign(OrderReturned(order=envelope), self._key))
+                self._custodian.done(sign(OrderDone(number=number, order=envelope.hash), self._key))
+                after = number
+            if not kept:
+                return
+
+    def _caught_up(self) -> None:
+        """There is no order that was not carried out: what a restore brought back is erased again."""
+        self._behind.unlink(missing_ok=True)
 
     def _place(self) -> OrderPlace:
         with self._database.reading() as session:
@@ -156,7 +186,7 @@ class Orders:
             raise OrderInvalid("an item's evidence is about something else")
         return CheckedItem(item, item.evidence.hash)
 
-    def _carry_out(self, order: Order, order_hash: str) -> OrderPlace:
+    def _carry_out(self, order: Order, envelope: Envelope) -> OrderPlace:
         checked = sorted((self._evidence(item) for item in order.items), key=lambda entry: entry.item.stream)
         bodies: list[tuple[str, str]] = []
         with self._database.transaction() as session:
@@ -179,7 +209,7 @@ class Orders:
         self._hook(OrderStep.MARKED)
         self._blobs.erase(bodies)
         self._hook(OrderStep.ERASED)
-        place = OrderPlace(order.number, order_hash, acknowledged=False)
+        place = OrderPlace(order.number, envelope.hash, acknowledged=False)
         with self._database.transaction() as session:
             found = store.last_order(session, lock=True)
             for entry in checked:
@@ -189,6 +219,7 @@ class Orders:
                     store.remove_stream(session, entry.item.stream)
             if found is None or found.number < order.number:
                 store.set_last_order(session, place)
+            store.keep_order(session, order.number, order.day, envelope.to_json().decode())
         self._database.empty_write_ahead_log()
         self._hook(OrderStep.COMMITTED)
         return place
@@ -202,8 +233,10 @@ class Orders:
 
     def tidy(self) -> None:
         """Drop marks whose day has passed, and bodies that no row names."""
+        today = day_of(self._clock())
         with self._database.transaction() as session:
-            store.forget_marks(session, day_of(self._clock()))
+            store.forget_marks(session, today)
+            store.forget_orders(session, add_days(today, -self._order_days))
         removed = self._blobs.sweep(self._known, ORPHAN_AGE_S)
         if removed:
             _log.info("orphans-removed", count=removed)

@@ -48,6 +48,9 @@ class CollectorSettings(ServiceSettings):
     """Where `backup` puts backups of database and bodies when it is not told."""
     backup_days: Annotated[int, Field(ge=1)] = 35
     """How long backups are kept in `backup_dir`; the next one removes older ones. The custodian is told the same."""
+    order_days: Annotated[int, Field(ge=1)] = 400
+    """How long orders that were carried out are kept for a custodian that is restored from a backup: longer than it
+    keeps backups."""
     background: bool = True
     """Whether the service pulls orders and cleans up itself; otherwise a scheduler must."""
     max_uploads: Annotated[int, Field(ge=1)] = 64
@@ -70,6 +73,11 @@ class CollectorSettings(ServiceSettings):
     @property
     def key(self) -> Path:
         return self.key_file or self.data_dir / "collector.pem"
+
+    @property
+    def behind(self) -> Path:
+        """A file that is there from a restore until every order since has been carried out again."""
+        return self.data_dir / "restored"
 
     @property
     def directory(self) -> Path:

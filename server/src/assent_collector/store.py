@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from assent.contracts.statements import StreamCertificate
 from assent.sealing.chain import ChainState
-from assent_collector.models import certificates, items, marks, orders, streams
+from assent_collector.models import certificates, items, kept_orders, marks, orders, streams
 from assent_collector.rules import Mark, Stream
 
 Kind = Literal["segment", "skip", "end"]
@@ -238,6 +238,22 @@ def set_last_order(session: Session, place: OrderPlace) -> None:
         session.execute(insert(orders).values(place=1, **values))
     else:
         session.execute(update(orders).where(orders.c.place == 1).values(**values))
+
+
+def keep_order(session: Session, number: int, day: str, envelope: str) -> None:
+    """Repeating changes nothing."""
+    _insert_once(session, kept_orders, {"number": number, "day": day, "envelope": envelope})
+
+
+def kept_above(session: Session, number: int, most: int) -> list[tuple[int, str]]:
+    """(number, envelope) of kept orders above `number`, `most` at most, in their order."""
+    query = select(kept_orders.c.number, kept_orders.c.envelope).where(kept_orders.c.number > number)
+    return [(row.number, row.envelope) for row in session.execute(query.order_by(kept_orders.c.number).limit(most))]
+
+
+def forget_orders(session: Session, before: str) -> None:
+    """Drop kept orders of days before this one."""
+    session.execute(delete(kept_orders).where(kept_orders.c.day < before))
 
 
 def _stream(row: Row[Any]) -> Stream:

@@ -41,6 +41,8 @@ from assent_custodian.orders import endpoints as orders
 from assent_custodian.people import endpoints as people
 from assent_custodian.purposes import endpoints as purposes
 from assent_custodian.recalls import endpoints as recalls
+from assent_custodian.restoring import catching_up
+from assent_custodian.restoring import endpoints as restoring
 from assent_custodian.settings import Settings
 from assent_service.metrics import CountAnswers, Facts, Metrics
 from assent_service.problems import response_for
@@ -53,6 +55,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     erasures.router,
     keys.router,
     orders.router,
+    restoring.router,
     log.router,
     grants.router,
     leases.router,
@@ -125,13 +128,15 @@ def facts_of(custodian: Custodian) -> Facts:
 
 
 def _limit_for(path: str) -> int:
-    return MAX_RELEASE_BYTES if path == "/v1/leases/releases" else MAX_STATEMENT_BYTES
+    long = ("/v1/leases/releases", "/v1/orders/returned")
+    return MAX_RELEASE_BYTES if path in long else MAX_STATEMENT_BYTES
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     custodian: Custodian = app.state.custodian
-    record_boot(custodian)
+    if catching_up.catch_up(custodian) is None:
+        record_boot(custodian)
     background = Background(custodian) if custodian.settings.background else None
     if background is not None:
         background.start()

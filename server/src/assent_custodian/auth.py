@@ -87,6 +87,11 @@ def signer(session: Session, envelope: Envelope, now: datetime, *, revoked_too: 
     raise Problem(Code.NOT_SIGNED_IN, "sign this with a credential that is enrolled here and not revoked")
 
 
+def key_of(credential: Credential) -> PublicKey:
+    """The public key of a credential."""
+    return PublicKey(credential.key)
+
+
 def verify(envelope: Envelope, key: PublicKey) -> None:
     """Raises Problem `signature-invalid` unless `key` signed."""
     try:

@@ -16,6 +16,7 @@ from assent_custodian.log import service as log
 from assent_custodian.log import witnesses
 from assent_custodian.night import last_done, run_night
 from assent_custodian.replay import forget_old_nonces
+from assent_custodian.restoring.catching_up import catch_up
 
 AGAIN_AFTER = timedelta(hours=1)
 """When a night that failed is tried again. Sooner, a lasting failure would fill the log with padding."""
@@ -52,6 +53,8 @@ class Background:
         """One turn: forget nonces, countersign what is new; the night, if it is time and today's has not been run."""
         with self._custodian.database.transaction() as session:
             forget_old_nonces(session, self._custodian.now())
+        if catch_up(self._custodian) is not None:
+            return
         with self._custodian.database.reading() as session:
             grown = log.size(session) > log.newest_cosigned_size(session)
         if grown:

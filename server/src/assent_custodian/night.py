@@ -35,6 +35,7 @@ from assent_custodian.log.models import QueuedPersonLeaf
 from assent_custodian.orders import service as orders
 from assent_custodian.people.models import Invitation
 from assent_custodian.recalls import service as recalls
+from assent_custodian.restoring.catching_up import catch_up
 
 PERSON_LEAVES = 64
 """Person leaves come in multiples of this, filled up with random ones, every night, also when there was none."""
@@ -67,6 +68,9 @@ def note_done(session: Session, day: str) -> None:
 
 def run_night(custodian: Custodian) -> dict[str, Any]:
     """Run the night once and say what it did; `{"ran": False}` when another worker is at it."""
+    missing = catch_up(custodian)
+    if missing is not None:
+        return {"ran": False, **missing}
     holder = new_id()
     if not _lock(custodian, holder):
         return {"ran": False}

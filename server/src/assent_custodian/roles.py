@@ -64,6 +64,8 @@ class Permission(StrEnum):
     ACKNOWLEDGE_RECALLS = "say that a recall was carried out"
     READ_LOG = "read the log"
     FETCH_ORDERS = "fetch orders"
+    RETURN_ORDERS = "return orders after a restore"
+    RESTATE = "say again, after a restore, what one consents to"
     ACKNOWLEDGE_ORDERS = "acknowledge orders"
 
 
@@ -137,6 +139,8 @@ RULES: tuple[Rule, ...] = (
         "GET /v1/log/proof",
     ),
     _rule(Permission.FETCH_ORDERS, {Party.COLLECTOR}, _NO_CREDENTIAL, "GET /v1/orders"),
+    _rule(Permission.RETURN_ORDERS, {Party.COLLECTOR}, _NO_CREDENTIAL, "POST /v1/orders/returned"),
+    _rule(Permission.RESTATE, {Party.PERSON}, DEVICE, "POST /v1/me/standing"),
     _rule(Permission.ACKNOWLEDGE_ORDERS, {Party.COLLECTOR}, _NO_CREDENTIAL, "POST /v1/orders/done"),
 )
 

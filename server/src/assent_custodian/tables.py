@@ -16,6 +16,7 @@ from assent_custodian.orders import models as orders
 from assent_custodian.people import models as people
 from assent_custodian.purposes import models as purposes
 from assent_custodian.recalls import models as recalls
+from assent_custodian.restoring import models as restoring
 
 MODULES = (
     alarms,
@@ -34,5 +35,6 @@ MODULES = (
     purposes,
     recalls,
     replay,
+    restoring,
 )
 METADATA = Base.metadata

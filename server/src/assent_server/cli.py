@@ -27,11 +27,13 @@ from assent_custodian.context import Custodian, open_custodian
 from assent_custodian.custody import assess
 from assent_custodian.files import NotReady
 from assent_custodian.keys.wrapping import WrapInvalid
+from assent_custodian.restoring import databases, logs
 from assent_custodian.settings import Settings as CustodianSettings
 from assent_server import collector_key, doctor, embedded, run_collector, run_custodian, run_witness, witnessing
 from assent_server.embedded import Layout
 from assent_server.failures import failures
 from assent_server.supervisor import NotStarted, Service, Supervisor
+from assent_service import backing_up
 from assent_service.backing_up import BackupFailed
 from assent_service.hygiene import set_up_logging
 from assent_service.migrating import DatabaseUnusable, check_migrated, migrate
@@ -409,6 +411,45 @@ def backup_(
                 made[name.value] = str(collector_backups.back_up(settings, key, collector_app.wall_clock, to))
         text = "\n".join(f"{name}: {folder}" for name, folder in made.items())
         _report(made, f"{text}\nopened and compared; without the keys it opens nothing", as_json)
+
+
+@app.command()
+def restore(
+    folder: Annotated[Path | None, typer.Argument(help="A backup, as `backup` or the night made it.")] = None,
+    log: Annotated[
+        Path | None, typer.Option(help="A copy of the log (`assent audit export`): the custodian's missing leaves.")
+    ] = None,
+    over: Annotated[
+        bool, typer.Option("--over", help="Replace a database that is there. What it holds is lost.")
+    ] = False,
+    config: Config = None,
+    data: Data = DEFAULT_DATA,
+    as_json: Json = False,
+) -> None:
+    """Restore a service that is stopped. A restored custodian opens nothing until it has caught up."""
+    with _failures():
+        if (folder is None) == (log is None):
+            raise typer.BadParameter("name either a backup or, with --log, a copy of the log")
+        if log is not None:
+            with _opened(_custodian_config(config, data)) as opened:
+                count = logs.restore_log(opened, log)
+            _report({"leaves": count}, f"{count} leaves are in the log again; start the custodian", as_json)
+            return
+        assert folder is not None  # noqa: S101 - one of both was given
+        service = backing_up.service_of(folder)
+        named = _config_of(ServiceName(service), config, data)
+        if service == "collector":
+            backup = collector_backups.restore(CollectorSettings.load(named), folder, over=over)
+            text = "nothing is handed out before it has carried out every order since, which it does by itself"
+        else:
+            backup = databases.restore(CustodianSettings.load(named), folder, over=over)
+            text = "the door is shut until log, orders and devices have caught up; `rotate` says what is missing"
+        manifest = backup.manifest
+        _report(
+            {"service": service, "day": manifest.day, "last_order": manifest.last_order},
+            f"{service}: as on {manifest.day}; {text}",
+            as_json,
+        )
 
 
 @app.command("halt")

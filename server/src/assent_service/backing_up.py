@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import socket
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
@@ -126,6 +127,14 @@ def restore_database(backup: Backup, url: str, prepare: Callable[[str], None]) -
         old.unlink(missing_ok=True)
     aside.replace(place)
     sync_folder(place.parent)
+
+
+def check_stopped(host: str, port: int) -> None:
+    """Raises BackupFailed while something listens where the service would: it must not run while it is restored."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.settimeout(1)
+        if probe.connect_ex((host, port)) == 0:
+            raise BackupFailed(f"something answers at port {port}: stop the service first")
 
 
 def holds_tables(url: str) -> bool:

@@ -345,7 +345,10 @@ def test_the_log_is_exported_and_verified_offline(terminal: Terminal, populated:
     assert "lease.opened" in terminal.ok(auditor, "audit", "list", "--start", "0", "--count", "500").out
     copy = tmp_path / "copy"
     terminal.ok(auditor, "audit", "export", str(copy))
-    assert terminal.run(auditor, "audit", "export", str(copy)).code == 1, "a copy is never written over"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").touch()
+    assert terminal.run(auditor, "audit", "export", str(tmp_path / "other")).code == 1, "nothing else is written over"
+    terminal.ok(auditor, "audit", "export", str(copy))
 
     heard = len(terminal.installation.heard)
     root = populated.world.report.root_fingerprint

@@ -13,6 +13,7 @@ from assent.contracts.envelope import sign
 from assent.contracts.keys import SigningKey
 from assent.contracts.problems import Code, Problem
 from assent.contracts.statements import OrderItem, Tombstone
+from assent.contracts.wire import OrdersAnswer
 from assent_collector.custodian import CustodianUnreachable
 from assent_collector.orders import OrderInvalid
 
@@ -121,7 +122,7 @@ def test_an_order_twice_is_once_and_is_acknowledged(world: World) -> None:
     assert world.collector.orders.pull_orders_once() == 1
     before = _everything(world)
     assert world.collector.orders.pull_orders_once() == 0
-    world.book.orders = lambda after: tuple(world.book.orders_)  # type: ignore[method-assign]
+    world.book.orders = lambda after: OrdersAnswer(orders=tuple(world.book.orders_))  # type: ignore[method-assign]
     assert world.collector.orders.pull_orders_once() == 0
     assert _everything(world) == before
     assert [(done.number, done.order) for done in world.book.acknowledged] == [(1, world.book.orders_[0].hash)]
@@ -229,7 +230,7 @@ def test_another_order_under_a_known_number_is_refused(lite: World) -> None:
     lite.collector.orders.pull_orders_once()
     lite.book.orders_.clear()
     lite.book.order(lite.issuer.erase(recording.stream))
-    lite.book.orders = lambda after: tuple(lite.book.orders_)  # type: ignore[method-assign]
+    lite.book.orders = lambda after: OrdersAnswer(orders=tuple(lite.book.orders_))  # type: ignore[method-assign]
     with pytest.raises(OrderInvalid, match="two orders"):
         lite.collector.orders.pull_orders_once()
     assert len(lite.kept()) == 1

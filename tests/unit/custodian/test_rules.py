@@ -63,6 +63,7 @@ def test_the_device_key_opens_approves_and_administers_nothing() -> None:
         Permission.SEE_OWN_RECEIPTS,
         Permission.SEE_OWN_ACCESSES,
         Permission.SEE_OWN_ERASURES,
+        Permission.RESTATE,
         Permission.SEE_PURPOSES,
     }
 

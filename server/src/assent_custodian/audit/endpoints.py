@@ -24,6 +24,9 @@ from assent_custodian.roles import Permission
 from assent_custodian.web import answer
 
 MAX_ENTRIES = 1000
+LOOK_BACK = 50
+"""Views that are looked through for the asker's last one."""
+
 MAY_READ = ByAsk(Permission.READ_LOG)
 READ_LOG = Annotated[Asked, Depends(MAY_READ)]
 
@@ -35,14 +38,34 @@ def _newest(custodian: Running) -> Note:
     return witnesses.checkpoint(custodian)
 
 
-def _viewed(session: Session, custodian: Custodian, asker: Asker, start: int, count: int) -> None:
+def _viewed(session: Session, custodian: Custodian, asker: Asker, found: list[tuple[int, bytes]], start: int) -> None:
+    """Write the view down; but not that somebody sees the trace of their own last view and nothing else that is new.
+
+    Otherwise nobody could ever hold a copy of the whole log, and after a loss of the database it would never be whole.
+    """
+    actor = log.actor_ref(session, asker.person)
+    if _only_own_trace(session, actor, found, start):
+        return
     log.append(
         session,
         Leaf(
-            type=LeafType.AUDIT_VIEWED, at=custodian.moment(), actor=log.actor_ref(session, asker.person),
-            auth=asker.kind, decision="allowed", counts={"start": start, "entries": count},
+            type=LeafType.AUDIT_VIEWED, at=custodian.moment(), actor=actor, auth=asker.kind, decision="allowed",
+            counts={"start": start, "entries": len(found)},
         ),
     )  # fmt: skip
+
+
+def _only_own_trace(session: Session, actor: str, found: list[tuple[int, bytes]], start: int) -> bool:
+    """Whether, since this actor's last view of the same entries, only their own views were added."""
+    viewed = LeafType.AUDIT_VIEWED
+    for _, data in log.newest_of_type(session, viewed, LOOK_BACK):
+        last = Leaf.model_validate_json(data)
+        if last.actor == actor:
+            seen = last.counts["start"] + last.counts["entries"]
+            new = [Leaf.model_validate_json(leaf) for index, leaf in found if index >= seen]
+            own = all(leaf.type is viewed and leaf.actor == actor for leaf in new)
+            return bool(new) and own and last.counts["start"] <= start
+    return False
 
 
 @router.get("/v1/log/entries", response_model=LogEntries)
@@ -56,7 +79,7 @@ def entries(
     """Entries in order, as they were written."""
     found = log.entries(session, start, count)
     size = log.size(session)
-    _viewed(session, custodian, asked.asker, start, len(found))
+    _viewed(session, custodian, asked.asker, found, start)
     return answer(
         LogEntries(
             size=size,
@@ -78,7 +101,7 @@ def tile(custodian: Running, session: Tx, asked: READ_LOG, path: str) -> Respons
         span = wanted.leaves
         found = log.entries(session, span.start, len(span))
         data = build_bundle(leaf for _, leaf in found)
-        _viewed(session, custodian, asked.asker, span.start, len(found))
+        _viewed(session, custodian, asked.asker, found, span.start)
     else:
         data = build_hash_tile(wanted, log.nodes(session))
     return Response(data, media_type="application/octet-stream", headers={"Cache-Control": "private, immutable"})

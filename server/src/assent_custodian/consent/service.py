@@ -55,6 +55,7 @@ from assent_custodian.people.models import Credential
 from assent_custodian.people.service import one_at_a_time, queue_person_leaf
 from assent_custodian.plain import check_text
 from assent_custodian.purposes import service as purposes
+from assent_custodian.restoring import state as restoring
 
 NotCovered = Literal["withdrawn", "expired"]
 
@@ -97,19 +98,7 @@ def give(session: Session, custodian: Custodian, stated: Stated[Receipt]) -> Env
             expected=credential.last_receipt,
         )
     countersigned = envelope.signed_also_by(custodian.statement_key)
-    consent = domain.given(receipt)
-    row = ReceiptRow(
-        record=receipt.record,
-        person=asker.person,
-        credential=asker.credential,
-        hash=envelope.hash,
-        envelope=countersigned.to_json().decode(),
-        state=consent.state.value,
-        left=_to_json(consent.left),
-        valid_from=receipt.valid_from,
-        valid_until=receipt.valid_until,
-        ended_by=None,
-    )
+    row = row_of(receipt, countersigned, asker.credential)
     try:
         with session.begin_nested():
             session.add(row)
@@ -390,7 +379,7 @@ def expire(session: Session, now: datetime) -> int:
 def live_receipts(session: Session, people: Collection[str], now: datetime) -> list[ReceiptRow]:
     """The newest receipt of each credential of these people, of those that are given and whose time it is."""
     rows: list[ReceiptRow] = []
-    wanted = sorted(set(people))
+    wanted = sorted(set(people) - restoring.unheard(session, people))
     for start in range(0, len(wanted), _BATCH):
         rows += session.scalars(
             select(ReceiptRow)
@@ -457,6 +446,8 @@ def receipt_for_recording(session: Session, credential: str, now: datetime) -> R
 
     It is held until the transaction ends: a withdrawal that waits for that finds the streams certified in it.
     """
+    if restoring.is_unheard(session, credential):
+        return None
     found = session.scalars(
         select(ReceiptRow)
         .join(Credential, Credential.last_receipt == ReceiptRow.hash)
@@ -572,6 +563,7 @@ def news(
             live=tuple(_live(record, found.left) for record, found in live if found.left),
             ended=tuple(session.scalars(ended.order_by(ReceiptRow.record))),
             asks_anew=() if own is None else recordable(session, custodian, own).changed,
+            restate=True if restoring.is_unheard(session, asker.credential) else None,
             notifications=notifications,
         )
     )
@@ -588,6 +580,23 @@ def _live(record: str, left: Iterable[Granted]) -> LiveReceipt:
 
 
 # --- rows and values --------------------------------------------------------------------------------------------------
+
+
+def row_of(receipt: Receipt, countersigned: Envelope, credential: str) -> ReceiptRow:
+    """A receipt as it is stored when it has just been given."""
+    consent = domain.given(receipt)
+    return ReceiptRow(
+        record=receipt.record,
+        person=receipt.person,
+        credential=credential,
+        hash=countersigned.hash,
+        envelope=countersigned.to_json().decode(),
+        state=consent.state.value,
+        left=_to_json(consent.left),
+        valid_from=receipt.valid_from,
+        valid_until=receipt.valid_until,
+        ended_by=None,
+    )
 
 
 def receipt_of(row: ReceiptRow) -> Receipt:

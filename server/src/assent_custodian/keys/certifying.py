@@ -27,6 +27,7 @@ from assent_custodian.consent.models import ReceiptRow
 from assent_custodian.context import Custodian
 from assent_custodian.keys.models import Generation, Stream, VaultKey
 from assent_custodian.people.service import founded
+from assent_custodian.restoring import state as restoring
 
 MAX_STREAMS_PER_DAY = 1000
 """Streams of one person and day. An agent that begins a run every two minutes with four modalities needs fewer."""
@@ -42,7 +43,7 @@ def certify(session: Session, custodian: Custodian, request: CertificateRequest,
     certificates: list[Envelope | None] = []
     reasons: list[str] = []
     try:
-        receipt = _may_record(session, asker, now)
+        receipt = _may_record(session, custodian, asker, now)
         covered = consent.recordable(session, custodian, receipt)
     except Refused as refused:
         certificates = [None] * len(request.streams)
@@ -64,7 +65,10 @@ def certify(session: Session, custodian: Custodian, request: CertificateRequest,
     return CertificatesAnswer(answer=custodian.sign(answer), certificates=tuple(certificates))
 
 
-def _may_record(session: Session, asker: Asker, now: datetime) -> ReceiptRow:
+def _may_record(session: Session, custodian: Custodian, asker: Asker, now: datetime) -> ReceiptRow:
+    shut = restoring.why_shut(session, custodian.head_memory)
+    if shut is not None:
+        raise Refused(shut)
     reason = halt.halted(session)
     if reason is not None:
         raise Refused(f"the programme is halted: {reason[:400]}")

@@ -51,6 +51,7 @@ from assent_custodian.log import witnesses
 from assent_custodian.notifications import service as notifications
 from assent_custodian.people import service as people
 from assent_custodian.purposes import service as purposes
+from assent_custodian.restoring import state as restoring
 from assent_custodian.roles import Permission
 
 _BATCH = 500
@@ -131,6 +132,7 @@ def _write_down(
     """All checks of a lease, and its entry in the log. Nothing is opened here."""
     now = custodian.now()
     people.check_founded(session, now)
+    restoring.check_open(session, custodian.head_memory)
     _not_halted(session)
     until = _until(wanted, now)
     try:
@@ -142,6 +144,10 @@ def _write_down(
         raise Problem(Code.REFUSED, "this cannot have a lease", rule="not-a-job")
     purpose: str | None = None
     if wanted.own is not None and wanted.request is None:
+        if restoring.unheard(session, [asker.person]):
+            raise Problem(
+                Code.CLOSED, "this custodian was restored; your device has to be heard first", rule="restored"
+            )
         streams, mode, subject = _own_streams(session, asker.person, wanted.own), "own", envelope.hash
         actor = secrets.token_hex(32)
     elif wanted.request is not None and wanted.own is None:
@@ -419,6 +425,7 @@ def _live(
         return row
     if custodian.now() >= parse_moment(row.until):
         raise Problem(Code.REFUSED, "this lease has ended; open a new one", rule="lease-ended")
+    restoring.check_open(session, custodian.head_memory)
     _not_halted(session)
     if row.mode != "own":
         grants.granted_now(session, custodian, row.request, row.person)

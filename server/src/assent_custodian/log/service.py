@@ -25,6 +25,7 @@ from assent.transparency.tiles import MAX_LEAF_BYTES
 from assent_custodian.files import write_file
 from assent_custodian.log.models import Cosignature, LogEntry, LogHead, LogNode, SignedHead
 from assent_custodian.people.models import PersonSalt
+from assent_custodian.restoring.models import Restoration
 
 HEAD = 1
 LOOK_BACK = 50
@@ -66,7 +67,20 @@ def append(session: Session, *leaves: Leaf) -> int:
 
     The head is locked until then, and moved by compare-and-swap.
     """
-    entries = [leaf.to_bytes() for leaf in leaves]
+    if leaves and not is_whole(session):
+        raise Problem(Code.CLOSED, "this custodian was restored from a backup, and leaves are missing from its log")
+    return append_again(session, [(leaf.type.value, leaf.to_bytes()) for leaf in leaves])
+
+
+def is_whole(session: Session) -> bool:
+    """Whether something may be appended: not while leaves are known to be missing after a restore."""
+    found = session.execute(select(Restoration.log_whole).where(Restoration.id == 1)).first()
+    return found is None or found.log_whole is not None
+
+
+def append_again(session: Session, typed: Sequence[tuple[str, bytes]]) -> int:
+    """Append (type, exact bytes), also to a log that lacks leaves: for those that were in it before, and `append`."""
+    entries = [entry for _, entry in typed]
     if any(len(entry) > MAX_LEAF_BYTES for entry in entries):
         raise Problem(Code.TOO_LARGE, "an entry of the log would be longer than 64 KiB")
     old = session.execute(select(LogHead.size).where(LogHead.id == HEAD).with_for_update()).scalar_one()
@@ -75,10 +89,7 @@ def append(session: Session, *leaves: Leaf) -> int:
     created = merkle.append(old, [merkle.leaf_hash(entry) for entry in entries], nodes(session))
     session.execute(
         insert(LogEntry),
-        [
-            {"index": old + offset, "type": leaf.type.value, "leaf": entry}
-            for offset, (leaf, entry) in enumerate(zip(leaves, entries, strict=True))
-        ],
+        [{"index": old + offset, "type": type_, "leaf": entry} for offset, (type_, entry) in enumerate(typed)],
     )
     session.execute(insert(LogNode), [{"level": n.level, "index": n.index, "hash": n.hash} for n in created])
     moved = session.execute(
@@ -118,6 +129,12 @@ def entries(session: Session, start: int, count: int) -> list[tuple[int, bytes]]
         .order_by(LogEntry.index)
     )
     return [(index, leaf) for index, leaf in rows]
+
+
+def newest_of_type(session: Session, type_: LeafType, most: int) -> list[tuple[int, bytes]]:
+    """(index, exact leaf bytes) of the last leaves of a type, the newest first."""
+    query = select(LogEntry.index, LogEntry.leaf).where(LogEntry.type == type_.value)
+    return [(index, leaf) for index, leaf in session.execute(query.order_by(LogEntry.index.desc()).limit(most))]
 
 
 def entry(session: Session, index: int) -> bytes | None:

@@ -25,6 +25,7 @@ from assent.transparency.witnessing import Submission, read_cosignatures, read_s
 from assent_custodian.context import Custodian
 from assent_custodian.log import service
 from assent_custodian.log.models import Cosignature, WitnessState
+from assent_custodian.restoring import state as restoring
 
 COMPLAIN_EVERY = timedelta(hours=1)
 """`witness.unreachable` is written down once per witness in this time: a witness that is gone must not fill the log."""
@@ -119,6 +120,8 @@ def _submit_once(custodian: Custodian) -> tuple[Note, bool]:
     # One witness of several that claims so may lie; without it the quorum still has to be met.
     behind = any(result.outcome == "ahead" for result in results)
     if behind and not _met(custodian.directory.policy.check, everything or signed):
+        with custodian.database.transaction() as session:
+            restoring.begin(session, checkpoint.size + 1, custodian.today())
         raise Problem(Code.CLOSED, "a witness has seen a longer log than this one: it was restored from before")
     return everything or signed, any(result.outcome == "overtaken" for result in results)
 
@@ -163,7 +166,9 @@ def _keep(session: Session, now: datetime, size: int, results: list[Submitted]) 
                 session.merge(Cosignature(size=size, witness=vkey, line=line.to_line()))
         elif result.outcome == "overtaken":
             continue
-        elif state.complained is None or now - parse_moment(state.complained) >= COMPLAIN_EVERY:
+        elif service.is_whole(session) and (
+            state.complained is None or now - parse_moment(state.complained) >= COMPLAIN_EVERY
+        ):
             state.complained = moment(now)
             name = VerifierKey.from_text(vkey).name
             leaf = Leaf(

@@ -19,7 +19,8 @@ router = APIRouter()
 @router.get("/v1/orders", response_model=OrdersAnswer, dependencies=[Depends(ByCollector(Permission.FETCH_ORDERS))])
 def orders(session: Tx, after: Annotated[int, Query(ge=0, lt=2**31)] = 0) -> Response:
     """Orders with higher numbers than `after`, a few at a time."""
-    return answer(OrdersAnswer(orders=service.after(session, after)))
+    last, _ = service.next_place(session)
+    return answer(OrdersAnswer(orders=service.after(session, after), missing_after=last - 1 if after >= last else None))
 
 
 @router.post("/v1/orders/done", response_model=Accepted, openapi_extra=takes(Envelope))

@@ -10,11 +10,13 @@ from sqlalchemy.orm import Session
 
 from assent.contracts.envelope import Envelope, read_unverified
 from assent.contracts.ids import new_id
+from assent.contracts.leaves import Leaf, LeafType
 from assent.contracts.problems import Code, Problem
 from assent.contracts.segment import FIRST_PREVIOUS
 from assent.contracts.statements import Order, OrderDone, OrderItem
 from assent_custodian.context import Custodian
 from assent_custodian.keys.models import TombstoneRow
+from assent_custodian.log import service as log
 from assent_custodian.orders.models import OrderRow, QueuedItem
 from assent_custodian.plain import check_number
 
@@ -50,7 +52,7 @@ def make_orders(session: Session, custodian: Custodian) -> list[int]:
     numbers: list[int] = []
     for start in range(0, len(waiting), MAX_ITEMS):
         rows = waiting[start : start + MAX_ITEMS]
-        number, previous = _next(session)
+        number, previous = next_place(session)
         items = tuple(
             OrderItem.model_validate(
                 {
@@ -78,11 +80,15 @@ def make_orders(session: Session, custodian: Custodian) -> list[int]:
         for row in rows:
             session.delete(row)
         session.flush()
+        # Only the number: the hash would be the one name that log and collector have in common.
+        made = Leaf(type=LeafType.ORDER_MADE, at=custodian.moment(), auth="operator", counts={"number": number})
+        log.append(session, made)
         numbers.append(number)
     return numbers
 
 
-def _next(session: Session) -> tuple[int, str]:
+def next_place(session: Session) -> tuple[int, str]:
+    """Number and `previous` of the next order."""
     last = session.execute(select(OrderRow.number, OrderRow.hash).order_by(OrderRow.number.desc()).limit(1)).first()
     return (last.number + 1, last.hash) if last else (1, FIRST_PREVIOUS)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ from assent.client.files import write_private
 from assent.client.transport import AnswerInvalid, Refused
 from assent.contracts.leaves import Leaf
 from assent.contracts.problems import Code
-from assent.reader.auditing import Audit, LogCopy, audit, fetch_copy, files_of, load_copy
+from assent.reader.auditing import Audit, CopyInvalid, LogCopy, audit, fetch_copy, files_of, load_copy
 from assent.transparency.note import Note
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -64,14 +65,12 @@ def list_(
 @app.command()
 def export(
     context: typer.Context,
-    folder: Annotated[Path, typer.Argument(help="A new or empty folder.")],
+    folder: Annotated[Path, typer.Argument(help="A new folder, or that of an earlier copy: it is brought up to date.")],
     as_json: AsJson = False,
 ) -> None:
     """Save a copy of the log: tiles, entries, checkpoint, directory and policy. `verify` needs nothing else."""
     shell = shell_of(context)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise Failed(f"{folder} is there already and not empty; name a new folder.")
-    copy = _fetch(shell)
+    copy = _fetch(shell, _earlier(folder))
     for path, data in files_of(copy).items():
         write_private(folder / path, data)
     if as_json:
@@ -153,14 +152,27 @@ def _witnessed_size(shell: Shell, custodian: CustodianClient) -> int:
     return shell.directory().policy.check(Note.from_bytes(custodian.checkpoint())).checkpoint.size
 
 
-def _fetch(shell: Shell) -> LogCopy:
-    """The live log as it is now; its head is checked before anything is fetched."""
+def _earlier(folder: Path) -> Mapping[str, bytes]:
+    """The tiles of the copy in a folder, none if it is new. What is fetched again is written into the log again."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return {}
+    try:
+        return load_copy(folder).tiles
+    except CopyInvalid as error:
+        raise Failed(f"{folder} is there already and holds no copy of a log; name a new folder.") from error
+
+
+def _fetch(shell: Shell, have: Mapping[str, bytes] | None = None) -> LogCopy:
+    """The live log as it is now; its head is checked before anything is fetched. Not asked for: the tiles `have`."""
+    known = have or {}
     directory = shell.directory()
     with shell.custodian() as custodian:
         checkpoint = custodian.checkpoint()
         directory.policy.check(Note.from_bytes(checkpoint))
 
         def tile(path: str) -> bytes | None:
+            if path in known:
+                return known[path]
             try:
                 return custodian.tile(path)
             except Refused as refused:

@@ -30,6 +30,7 @@ class LeafType(StrEnum):
     DIRECTORY_CHANGED = "directory.changed"
     AUDIT_VIEWED = "audit.viewed"
     AUDIT_EXPORTED = "audit.exported"
+    ORDER_MADE = "order.made"
     GENERATION_DESTROYED = "generation.destroyed"
     ERASURE_OVERDUE = "erasure.overdue"
     RECALL_DONE = "recall.done"

@@ -19,6 +19,9 @@ BODY_OVERHEAD: Final = 1024 * 1024
 MAX_STATEMENT_BYTES: Final = 256 * 1024
 """Longest request body of a route that takes statements."""
 
+MAX_RESTATED: Final = 32
+"""Withdrawals in one Standing, the newest ones; the others are handed in before it, each on its own."""
+
 MAX_RELEASE_BATCH: Final = 1000
 """Sealed keys in one release."""
 

@@ -391,6 +391,28 @@ class ConsentEnding(Statement):
     at: Moment
 
 
+class HeldWithdrawal(Part):
+    """A withdrawal as it was signed, and its salted leaf, as a device keeps them."""
+
+    statement: Envelope
+    leaf: Hash
+
+
+class Standing(Statement):
+    """Signed by the device key when a restored custodian asks (`News.restate`): what stands, by this device.
+
+    `receipt`: the newest one given there, counter-signed. `in_force`: whether it still is. Replay: nonce, 120 s.
+    """
+
+    TYPE: ClassVar[str] = "standing"
+    person: RandomId
+    receipt: Envelope | None = None
+    in_force: bool
+    withdrawals: Annotated[tuple[HeldWithdrawal, ...], Field(max_length=limits.MAX_RESTATED)] = ()
+    nonce: RandomId
+    at: Moment
+
+
 # --- permission to record ---------------------------------------------------------------------------------------------
 
 
@@ -520,6 +542,15 @@ class BackupManifest(Statement):
     head_size: Annotated[int, Field(ge=0)] | None = None
     generations: tuple[int, ...] = ()
     last_order: Annotated[int, Field(ge=0)]
+
+
+class OrderReturned(Statement):
+    """Signed by the collector key: an order that the custodian signed and no longer has. Twice is once; what counts is
+    the custodian's own signature inside.
+    """
+
+    TYPE: ClassVar[str] = "order-returned"
+    order: Envelope
 
 
 class Stored(Statement):
@@ -729,6 +760,7 @@ class News(Statement):
     credential that were withdrawn, terminated or invalidated: for ever, and what they covered is destroyed where it
     is. One that is in neither was replaced or has expired, or is not known. `asks_anew`: what has changed of what this
     device's newest receipt agreed to; nothing is recorded under that any more. A `halted` reason stops every agent.
+    `restate`: the custodian was restored; the device is to send a Standing.
     """
 
     TYPE: ClassVar[str] = "news"
@@ -738,4 +770,5 @@ class News(Statement):
     live: tuple[LiveReceipt, ...]
     ended: tuple[RandomId, ...] = ()
     asks_anew: tuple[Line, ...] = ()
+    restate: Literal[True] | None = None
     notifications: tuple[Notification, ...]

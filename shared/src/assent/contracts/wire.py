@@ -331,7 +331,10 @@ class LogEntries(Signed):
 
 
 class OrdersAnswer(Signed):
+    """`missing_after`: the custodian lacks its own orders above this number; the collector returns them."""
+
     orders: tuple[Envelope, ...]
+    missing_after: Annotated[int, Field(ge=0)] | None = None
 
 
 class Accepted(Signed):

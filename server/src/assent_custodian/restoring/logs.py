@@ -1,0 +1,126 @@
+"""The leaves that a backup lacks, from a copy that an auditor made (`assent audit export`), and what follows from them.
+
+The copy is believed because its head is signed by this log and countersigned by the quorum of witnesses, and because
+it continues both the log as it is here and the last head that was signed here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ValidationError
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from assent.contracts.leaves import Leaf, LeafType
+from assent.reader.auditing import CopyInvalid, load_copy
+from assent.transparency import merkle
+from assent.transparency.errors import TransparencyError
+from assent.transparency.note import Note, VerifierKey
+from assent.transparency.tiles import verify_leaves
+from assent_custodian import halt
+from assent_custodian.context import Custodian
+from assent_custodian.files import NotReady
+from assent_custodian.grants.models import RequestRow
+from assent_custodian.keys.models import Generation, VaultKey
+from assent_custodian.log import service as log
+from assent_custodian.log.models import Cosignature, LogEntry, SignedHead
+
+
+def restore_log(custodian: Custodian, folder: Path) -> int:
+    """Append what is missing here, exactly as it was, and do what it says. Returns how many leaves were appended.
+
+    Raises NotReady, and changes nothing, when the copy is not one of this log, contradicts it, or is too old itself.
+    """
+    policy = custodian.directory.policy
+    try:
+        copy = load_copy(folder)
+        head = policy.check(copy.checkpoint).checkpoint
+        verify_leaves(copy.leaves, head)
+    except (CopyInvalid, TransparencyError) as error:
+        raise NotReady(f"this copy of the log cannot be used: {error}") from error
+    last = custodian.head_memory.last()
+    if last is not None and last.size > head.size:
+        raise NotReady(
+            f"this copy has {head.size} leaves, and a head of {last.size} was signed here: bring a newer copy, "
+            "from whoever exports or monitors the log"
+        )
+    if last is not None and merkle.root_of_leaves(copy.leaves[: last.size]) != last.root:
+        raise NotReady("this copy contradicts a head that was signed here: keep both, and tell the witnesses")
+    with custodian.database.transaction() as session:
+        have = [leaf for _, leaf in session.execute(select(LogEntry.index, LogEntry.leaf).order_by(LogEntry.index))]
+        if len(have) > len(copy.leaves):
+            raise NotReady(f"this copy has {len(copy.leaves)} leaves, and the log here {len(have)}: nothing to restore")
+        if tuple(have) != copy.leaves[: len(have)]:
+            raise NotReady("this copy contradicts the log as it is here: it is another history")
+        missing = copy.leaves[len(have) :]
+        leaves = [_read(leaf) for leaf in missing]
+        log.append_again(session, [(leaf.type.value, data) for leaf, data in zip(leaves, missing, strict=True)])
+        _keep_head(session, custodian, copy.checkpoint, head.size, head.root)
+        _carry_out(session, custodian, leaves)
+        _lose_keys_of_destroyed_generations(session, custodian)
+    if last is None or head.size > last.size:
+        custodian.head_memory.remember(head)
+    return len(missing)
+
+
+def _read(data: bytes) -> Leaf:
+    try:
+        return Leaf.model_validate_json(data)
+    except ValidationError as error:
+        raise NotReady("a leaf of this copy cannot be read by this version: bring the version that wrote it") from error
+
+
+def _keep_head(session: Session, custodian: Custodian, note: Note, size: int, root: bytes) -> None:
+    """The head and its cosignatures, as they were given: the same size is never signed a second time."""
+    own = custodian.log_signer.verifier
+    mine = tuple(line for line in note.signatures if (line.name, line.key_id) == (own.name, own.id))
+    session.merge(SignedHead(size=size, root=root, note=Note(note.text, mine).to_bytes().decode()))
+    for entry in custodian.directory.directory.witnesses:
+        key = VerifierKey.from_text(entry.vkey)
+        for line in note.signatures:
+            if (line.name, line.key_id) == (key.name, key.id):
+                session.merge(Cosignature(size=size, witness=entry.vkey, line=line.to_line()))
+
+
+def _carry_out(session: Session, custodian: Custodian, leaves: list[Leaf]) -> None:
+    """What the leaves say was ended stays ended: grants, and the programme when it was halted."""
+    halted = None
+    for leaf in leaves:
+        match leaf.type:
+            case LeafType.GRANT_REFUSED | LeafType.GRANT_REVOKED | LeafType.GRANT_EXPIRED:
+                request = leaf.request or leaf.subject
+                session.execute(
+                    update(RequestRow)
+                    .where(RequestRow.hash == request, RequestRow.state.not_in(("refused", "revoked", "expired")))
+                    .values(state="revoked")
+                )
+            case LeafType.PROGRAMME_HALTED:
+                halted = leaf
+            case LeafType.PROGRAMME_RESUMED:
+                halted = None
+            case LeafType.GENERATION_DESTROYED:
+                session.execute(
+                    update(Generation)
+                    .where(Generation.number == leaf.counts.get("generation"), Generation.destroyed.is_(None))
+                    .values(destroyed=leaf.at[:10])
+                )
+            case _:
+                pass
+    if halted is not None and halt.halted(session) is None:
+        session.merge(
+            halt.Halt(at=halted.at, reason="halted before a restore; the reason is lost", by=None, resumed=None)
+        )
+
+
+def _lose_keys_of_destroyed_generations(session: Session, custodian: Custodian) -> None:
+    """Vault keys under a destroyed generation open never again. A generation that lives is found or made."""
+    gone = select(Generation.number).where(Generation.destroyed.is_not(None))
+    session.execute(delete(VaultKey).where(VaultKey.generation.in_(gone)))
+    session.flush()
+    living = session.scalars(select(Generation.number).where(Generation.destroyed.is_(None))).first()
+    if living is not None:
+        return
+    number = max(session.scalars(select(Generation.number)).all()) + 1
+    check = custodian.keks.check(number) if custodian.keks.has(number) else custodian.keks.create(number)
+    session.add(Generation(number=number, check_value=check, created=custodian.today(), destroyed=None, tainted=False))

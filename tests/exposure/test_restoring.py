@@ -1,0 +1,319 @@
+"""Rows 14, 15 and 32: restore drills. Yesterday's backups of either service come back, and nothing that was withdrawn
+or erased since opens or is served: the door is shut until log, orders and people's own devices have caught it up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+from tests.exposure.test_reading import refusals
+from tests.exposure.world import Answer, Ask, Installation, Populated, Recording
+from tests.simulators.custodian import Member, problem
+
+from assent.client.files import write_private
+from assent.client.transport import Refused
+from assent.contracts.envelope import Envelope, read, sign
+from assent.contracts.problems import Code
+from assent.contracts.statements import Order, OrderItem, OrderReturned
+from assent.reader.auditing import fetch_copy, files_of
+from assent_collector import backups as collector_backups
+from assent_custodian import backups
+from assent_custodian.files import NotReady
+from assent_custodian.keys import rotation
+from assent_custodian.keys.models import Stream, VaultKey
+from assent_custodian.log import witnesses
+from assent_custodian.night import run_night
+from assent_custodian.restoring import databases, logs
+from assent_custodian.restoring.catching_up import catch_up
+from assent_custodian.restoring.models import Restoration
+
+
+def export(populated: Populated, to: Path) -> Path:
+    """A copy of the log as an auditor saves it."""
+    world = populated.world
+
+    def tile(path: str) -> bytes | None:
+        answer = populated.staff.auditor.get(f"/v1/log/{path}")
+        return answer.content if answer.status_code == 200 else None
+
+    directory = world.custodian.directory
+    for _ in range(2):  # the second time only the trace of the first is new
+        witnesses.submit_head(world.custodian)
+        checkpoint = world.client.get("/v1/log/checkpoint").content
+        copy = fetch_copy(directory.envelope, directory.directory.policy, checkpoint, tile, tiles=True)
+    for path, data in files_of(copy).items():
+        write_private(to / path, data)
+    return to
+
+
+def of(populated: Populated, member: Member) -> list[Recording]:
+    return [recording for recording in populated.recordings if recording.member is member]
+
+
+def opens(populated: Populated) -> set[str]:
+    """The streams that a new lease of the granted request opens. Raises Refused."""
+    job = populated.installation.job(populated.staff.requester, populated.request)
+    named = {stream.stream for stream in job.streams}
+    shut = refusals(populated.installation, job, [one for one in populated.recordings if one.stream in named])
+    assert not shut, shut
+    return named
+
+
+class Drill:
+    """A backup of the custodian from before a withdrawal (`gone`) and an erasure (`erased`), restored."""
+
+    def __init__(self, populated: Populated, folder: Path, *, rotated: bool) -> None:
+        self.populated, self.world = populated, populated.world
+        self.gone, self.erased, *self.others = populated.people
+        self.before = opens(populated)
+        self.backup = backups.back_up(self.world.custodian, folder / "backups")
+        assert self.gone.withdraw().status_code == 200
+        assert self.erased.withdraw(erase="now").status_code == 200
+        due = rotation.is_due
+        if not rotated:
+            rotation.is_due = lambda *_: False
+        try:
+            assert run_night(self.world.custodian)["orders"] == [1]
+        finally:
+            rotation.is_due = due
+        assert populated.installation.collector.orders.pull_orders_once() == 1
+        self.after = opens(populated)
+        self.copy = export(populated, folder / "copy")
+        self.world.custodian.close()
+        databases.restore(self.world.settings, self.backup, over=True, clock=self.world.clock)
+        self.world.restart()
+
+    def vault_keys(self, *members: Member) -> set[str]:
+        with self.world.custodian.database.reading() as session:
+            people = [member.person for member in members]
+            return set(
+                session.scalars(
+                    select(VaultKey.stream).join(Stream, Stream.id == VaultKey.stream).where(Stream.person.in_(people))
+                )
+            )
+
+    def shut(self) -> Code:
+        with pytest.raises(Refused) as refused:
+            opens(self.populated)
+        assert refused.value.code is not None
+        return refused.value.code
+
+
+@pytest.fixture
+def drill(in_use: Populated, tmp_path: Path) -> Drill:
+    """The generation of the backup still lives: what was erased since is wrapped in it again."""
+    return Drill(in_use, tmp_path, rotated=False)
+
+
+def test_row_32_a_restored_custodian_opens_nothing_until_it_has_caught_up(drill: Drill) -> None:
+    streams = {recording.stream for recording in drill.populated.recordings}
+    lost = {recording.stream for one in (drill.gone, drill.erased) for recording in of(drill.populated, one)}
+    assert drill.before == streams, "the positive control: before the withdrawal all of it opened"
+    assert drill.after == streams - lost
+    assert drill.vault_keys(drill.gone, drill.erased), "and the backup has the keys of what was erased"
+
+    assert drill.shut() is Code.CLOSED
+    missing = catch_up(drill.world.custodian)
+    assert missing is not None and "restore --log" in missing["missing"]
+    assert run_night(drill.world.custodian)["ran"] is False
+
+    assert logs.restore_log(drill.world.custodian, drill.copy) > 0
+    missing = catch_up(drill.world.custodian)
+    assert missing is not None and "orders" in missing["missing"]
+    assert drill.shut() is Code.CLOSED, "the log is whole, and says that there was an order"
+
+    assert drill.populated.installation.collector.orders.pull_orders_once() == 0
+    assert catch_up(drill.world.custodian) is None
+    assert drill.vault_keys(drill.erased) == set(), "what was erased is erased again"
+    assert drill.shut() is Code.NOT_AVAILABLE, "and nobody was heard yet"
+
+    for member in (*drill.others, drill.gone, drill.erased):
+        assert member.restate().status_code == 200
+    assert opens(drill.populated) == drill.after
+    assert run_night(drill.world.custodian)["generations_destroyed"] == [1]
+    assert opens(drill.populated) == drill.after
+
+
+def test_row_32_a_lease_from_before_opens_nothing_either(drill: Drill) -> None:
+    with pytest.raises(Refused) as refused:
+        refusals(drill.populated.installation, drill.populated.job, drill.populated.recordings)
+    assert refused.value.code in (Code.REFUSED, Code.CLOSED)
+
+
+def test_row_32_nobody_records_and_everybody_may_still_withdraw(drill: Drill) -> None:
+    member = drill.others[0]
+    request, _ = member.certificate_request()
+    answer = member.post("/v1/certificates", request, key=member.device)
+    assert answer.status_code == 200
+    assert '"certificates":[null' in answer.text.replace(" ", "")
+    assert member.withdraw(erase="now").status_code == 200
+    assert drill.vault_keys(member) == set(), "at once, though the log lacks leaves"
+
+
+def test_row_32_one_persons_device_opens_the_door_for_that_person_alone(drill: Drill) -> None:
+    logs.restore_log(drill.world.custodian, drill.copy)
+    catch_up(drill.world.custodian)
+    drill.populated.installation.collector.orders.pull_orders_once()
+    catch_up(drill.world.custodian)
+    heard = drill.others[0]
+    with pytest.raises(Refused) as refused:
+        drill.populated.installation.own_job(heard)
+    assert refused.value.code is Code.CLOSED, "not even for themselves"
+    assert heard.restate().status_code == 200
+    assert drill.populated.installation.own_job(heard).streams
+    assert opens(drill.populated) == {recording.stream for recording in of(drill.populated, heard)}
+    heard.certify()
+
+
+def test_row_32_what_a_device_no_longer_stands_by_stays_shut_and_is_not_erased(drill: Drill) -> None:
+    """Withdrawn with another credential after the backup: the device knows only that nothing is in force."""
+    logs.restore_log(drill.world.custodian, drill.copy)
+    catch_up(drill.world.custodian)
+    drill.populated.installation.collector.orders.pull_orders_once()
+    catch_up(drill.world.custodian)
+    doubted, *heard = drill.others
+    assert doubted.restate(in_force=False, receipt=None).status_code == 200
+    for member in heard:
+        assert member.restate().status_code == 200
+    theirs = {recording.stream for recording in of(drill.populated, doubted)}
+    assert opens(drill.populated) == drill.after - theirs
+    assert drill.vault_keys(doubted) == theirs
+    assert drill.populated.installation.own_job(doubted).streams, "for the person it is there"
+
+
+def test_row_15_after_a_rotation_a_backup_from_before_opens_nothing_at_all(in_use: Populated, tmp_path: Path) -> None:
+    drill = Drill(in_use, tmp_path, rotated=True)
+    assert drill.shut() is Code.CLOSED
+    logs.restore_log(drill.world.custodian, drill.copy)
+    drill.populated.installation.collector.orders.pull_orders_once()
+    assert catch_up(drill.world.custodian) is None
+    for member in (*drill.others, drill.gone, drill.erased):
+        assert member.restate().status_code == 200
+    assert drill.vault_keys(*in_use.people) == set()
+    heard = drill.others[0]
+    heard.certify()
+    assert drill.vault_keys(heard), "and recording goes on, under the generation that lives"
+
+
+def test_row_17_a_collector_that_withholds_an_order_keeps_the_door_shut(drill: Drill) -> None:
+    logs.restore_log(drill.world.custodian, drill.copy)
+    inst = drill.populated.installation
+
+    def withholding(request: Ask, ask: Callable[[], Answer]) -> Answer:
+        return ask() if "/v1/orders/" not in str(request.url) else Answer(200, json={"hash": "ab" * 32})
+
+    inst.enemy = withholding
+    inst.collector.orders.pull_orders_once()
+    for _ in range(3):
+        missing = catch_up(drill.world.custodian)
+        assert missing is not None and "orders" in missing["missing"]
+        assert drill.shut() is Code.CLOSED
+
+
+@pytest.mark.parametrize("change", ["removed", "forged", "replayed", "evidence swapped"])
+def test_row_17_only_orders_that_were_signed_here_are_taken_back(drill: Drill, change: str) -> None:
+    world = drill.world
+    logs.restore_log(world.custodian, drill.copy)
+    inst = drill.populated.installation
+    kept: list[bytes] = []
+
+    def listen(request: Ask, ask: Callable[[], Answer]) -> Answer:
+        if request.url.path.endswith("/orders/returned"):
+            kept.append(request.content)
+        return ask()
+
+    inst.enemy = listen
+    inst.collector.orders.pull_orders_once()
+    assert len(kept) == 1
+    order = read(Envelope.from_json(kept[0]), OrderReturned, world.collector_key.public).order
+    genuine = Order.model_validate_json(order.payload_bytes)
+    match change:
+        case "removed":
+            changed = genuine.model_copy(update={"number": 2, "previous": order.hash, "items": genuine.items[:1]})
+        case "replayed":
+            answer = world.post("/v1/orders/returned", kept[0])
+            assert answer.status_code == 200, "twice is once"
+            return
+        case "evidence swapped":
+            items = (*genuine.items[1:], replace_evidence(genuine.items[0], genuine.items[1]))
+            changed = genuine.model_copy(update={"number": 2, "previous": order.hash, "items": items})
+        case _:
+            changed = genuine.model_copy(update={"number": 2, "previous": order.hash})
+    signed = sign(changed, world.collector_key)
+    body = sign(OrderReturned(order=signed), world.collector_key)
+    assert problem(world.post("/v1/orders/returned", body.to_json())) == "signature-invalid"
+
+
+def replace_evidence(item: OrderItem, other: OrderItem) -> OrderItem:
+    return item.model_copy(update={"evidence": other.evidence})
+
+
+@pytest.mark.parametrize("change", ["shorter", "another leaf", "unwitnessed"])
+def test_row_15_a_copy_of_the_log_that_is_not_whole_is_refused(drill: Drill, change: str) -> None:
+    world = drill.world
+    bundle = next(path for path in (drill.copy / "tile" / "entries").rglob("*") if path.is_file())
+    match change:
+        case "shorter":
+            bundle.unlink()
+        case "another leaf":
+            data = bytearray(bundle.read_bytes())
+            data[-5] ^= 1
+            bundle.write_bytes(data)
+        case _:
+            text = (drill.copy / "checkpoint").read_text().splitlines()
+            (drill.copy / "checkpoint").write_text("\n".join(text[:-1]) + "\n")
+    with pytest.raises(NotReady):
+        logs.restore_log(world.custodian, drill.copy)
+    assert drill.shut() is Code.CLOSED
+
+
+def test_row_15_a_database_that_was_only_copied_back_is_found_out(in_use: Populated, tmp_path: Path) -> None:
+    """Nobody ran `restore`: the head that was signed last, or a witness, gives it away."""
+    backup = backups.back_up(in_use.world.custodian, tmp_path / "backups")
+    assert in_use.people[0].withdraw().status_code == 200
+    run_night(in_use.world.custodian)
+    in_use.world.custodian.close()
+    database = in_use.world.settings.data_dir / "custodian.db"
+    for leftover in database.parent.glob("custodian.db*"):
+        leftover.unlink()
+    database.write_bytes((backup / "database.sqlite").read_bytes())
+    in_use.world.restart()
+    with pytest.raises(Refused) as refused:
+        refusals(in_use.installation, in_use.job, in_use.recordings)
+    assert refused.value.code is Code.CLOSED, "an open lease from before"
+    (in_use.world.settings.keys / "last-checkpoint").unlink()
+    with pytest.raises(Refused) as refused:
+        in_use.installation.job(in_use.staff.requester, in_use.request)
+    assert refused.value.code is Code.CLOSED, "the witness has seen more"
+    with in_use.world.custodian.database.reading() as session:
+        assert session.get_one(Restoration, 1).log_whole is None, "and from now on it is shut for good"
+
+
+def test_row_14_yesterdays_collector_serves_nothing_that_was_erased_since(in_use: Populated, tmp_path: Path) -> None:
+    inst = in_use.installation
+    settings = inst.collector_settings
+    erased, kept = in_use.people[0], in_use.people[1]
+    folder = collector_backups.back_up(settings, inst.collector.key, in_use.world.clock, tmp_path / "backups")
+    assert erased.withdraw(erase="now").status_code == 200
+    run_night(in_use.world.custodian)
+    assert inst.collector.orders.pull_orders_once() == 1
+    bodies = len(list((settings.blobs / "days").rglob("*")))
+    inst.collector.close()
+    collector_backups.restore(settings, folder, over=True)
+    assert len(list((settings.blobs / "days").rglob("*"))) > bodies, "what was erased is back on the disk"
+    inst = Installation(inst.folder, in_use.world)
+    job = inst.job(in_use.staff.requester, in_use.request)
+    with inst.uploader() as client, pytest.raises(Refused) as refused:
+        client.fetch_streams(next(iter(job.tickets.values())), job.signing_key)
+    assert refused.value.code is Code.CLOSED, "nothing is handed out before it has caught up"
+    assert inst.collector.orders.pull_orders_once() == 1
+    inst.collector.orders.pull_orders_once()
+    assert len(list((settings.blobs / "days").rglob("*"))) == bodies
+    with inst.collector.database.reading() as session:
+        left = {row[0] for row in session.connection().exec_driver_sql("SELECT stream FROM streams")}
+    assert not left & {recording.stream for recording in of(in_use, erased)}
+    assert left >= {recording.stream for recording in of(in_use, kept)}
+    assert in_use.marker.text.encode() in inst.plaintext(job), "and everybody else's is read as before"
