@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.simulators import softhsm
-from tests.simulators.softhsm import MODULE, SoftToken, hsm, token
+from tests.simulators.softhsm import MODULE, SoftHsm, SoftToken, hsm, token
 
 from assent.contracts.ids import new_id
 from assent_custodian.files import NotReady, write_file
@@ -285,6 +285,25 @@ def test_a_missing_module_and_one_that_is_none_are_named(token: SoftToken, tmp_p
     for module in (tmp_path / "absent.so", tmp_path / "not-a-module.so"):
         with pytest.raises(NotReady, match=rf"module .*{module.name} cannot be loaded"):
             KekToken(module, token.label, token.pin_file).has(1)
+
+
+def test_a_token_that_does_no_aes_gcm_is_refused_and_keeps_nothing_of_the_attempt(
+    hsm: SoftHsm, token: SoftToken
+) -> None:
+    keks = in_token(token)
+    hsm.allow_mechanisms("CKM_AES_KEY_GEN,CKM_AES_CBC")
+    softhsm.restart_module()
+    try:
+        for _ in range(2):
+            with pytest.raises(NotReady, match="AES-GCM"):
+                keks.create(1)
+    finally:
+        hsm.allow_mechanisms("ALL")
+        softhsm.restart_module()
+    assert not keks.has(1)
+    keks.create(1)
+    assert keks.has(1)
+    keks.close()
 
 
 # --- from folder to token ---

@@ -65,9 +65,16 @@ class SoftHsm:
         self._tokens = folder / "tokens"
         self._tokens.mkdir(parents=True)
         self._pins = folder
-        config = folder / "softhsm2.conf"
-        config.write_text(f"directories.tokendir = {self._tokens}\nobjectstore.backend = file\nlog.level = ERROR\n")
-        os.environ["SOFTHSM2_CONF"] = str(config)
+        self._config = folder / "softhsm2.conf"
+        self.allow_mechanisms("ALL")
+        os.environ["SOFTHSM2_CONF"] = str(self._config)
+
+    def allow_mechanisms(self, names: str) -> None:
+        """`ALL`, or a list with commas. Holds when the module is restarted."""
+        self._config.write_text(
+            f"directories.tokendir = {self._tokens}\nobjectstore.backend = file\nlog.level = ERROR\n"
+            f"slots.mechanisms = {names}\n"
+        )
 
     def new_token(self) -> SoftToken:
         """An empty token with a random PIN, as `softhsm2-util --init-token` makes it."""

@@ -107,8 +107,6 @@ def init(
     write_file(settings.keys / STATEMENT_KEY_FILE, statement.to_pem())
     write_file(settings.keys / LOG_KEY_FILE, log_key.to_pem())
     write_file(settings.keys / ROOT_KEY_FILE, f"{root.public.text}\n".encode(), 0o644)
-    check = keks.create(1)
-    keks.close()
     offer = policy or default_policy(organisation, agreement, dpia, applications, settings.retention_days)
     write_file(settings.policy, policy_bytes(offer), 0o644)
     parts = urlsplit(custodian_url)
@@ -130,6 +128,8 @@ def init(
     )
     envelope = sign(directory, root)
     read_directory(envelope.to_json(), root.public)
+    check = keks.create(1)
+    keks.close()
     migrate("custodian", settings.database)
     root_print = fingerprint(root.public.text)
     codes = {role: InvitationCode.new(custodian_url, root_print) for role in FOUNDERS}

@@ -132,6 +132,8 @@ class KekToken:
     def _create(self, session: pkcs11.Session, generation: int) -> str:
         if self._find(session, generation) is not None:
             raise NotReady(f"KEK generation {generation} exists already in the token {self._token}")
+        if Mechanism.AES_GCM not in session.token.slot.get_mechanisms():
+            raise NotReady(f"the token {self._token} does not do AES-GCM; use another one")
         made = session.generate_key(
             KeyType.AES,
             KEK_BITS,
@@ -150,7 +152,14 @@ class KekToken:
         if not _never_left(kek):
             kek.destroy()
             raise NotReady(f"the token {self._token} does not promise to keep a key to itself; use another one")
-        return _check_value(kek)
+        try:
+            return _check_value(kek)
+        except PKCS11Error as error:  # p11-kit 0.24's client names AES-GCM and does not pass its parameters on
+            kek.destroy()
+            raise NotReady(
+                f"the token {self._token} does not do AES-GCM with a nonce from outside ({type(error).__name__}); "
+                "use another one, or another module"
+            ) from error
 
     def _find(self, session: pkcs11.Session, generation: int) -> Kek | None:
         try:
