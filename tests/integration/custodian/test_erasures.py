@@ -12,10 +12,10 @@ from tests.integration.custodian.test_nights import done, generations, leaves, o
 from tests.simulators.custodian import CustodianWorld, Member, custodian_world, payload_changed, problem, with_leaf
 
 from assent.contracts.envelope import Envelope, sign
-from assent.contracts.ids import Modality
+from assent.contracts.ids import Modality, new_id
 from assent.contracts.keys import SigningKey
 from assent.contracts.lists import person_leaf
-from assent.contracts.statements import Erasure, ErasureReceipt, Tombstone
+from assent.contracts.statements import ConsentEnding, Erasure, ErasureReceipt, Tombstone
 from assent.contracts.wire import ErasureAnswer, ErasuresView, ErasureView
 from assent_custodian import halt
 from assent_custodian.keys.models import Stream, TombstoneRow, VaultKey
@@ -329,8 +329,23 @@ def test_retention_uses_the_same_orders_and_says_so(world: CustodianWorld, peopl
     assert {world.read(item.evidence, Tombstone).reason for item in order.items} == {"retention"}
     view = ErasuresView.parse(kim.get("/v1/me/erasures").content)
     assert view.erasures == ()
-    (fallen,) = view.retention
+    (fallen,) = view.fallen
+    assert fallen.reason == "retention"
     assert (fallen.erased, fallen.streams, fallen.first_day, fallen.last_day) == (world.now[:10], 2, TODAY, TODAY)
+
+
+def test_what_fell_with_a_receipt_that_was_ended_is_shown_and_the_collector_is_not_told_why(
+    lite: CustodianWorld, few: list[Member]
+) -> None:
+    ending = ConsentEnding(state="terminated", reason="the programme ends", nonce=new_id(), at=lite.now)
+    assert lite.dpo.post("/v1/consent/endings", ending).status_code == 200
+    lite.clock.forward(days=7)
+    run_night(lite.custodian)
+    items = [item for order, _ in orders_of(lite) for item in order.items if item.action == "erase"]
+    assert len(items) == 4
+    assert all(lite.read(item.evidence, Tombstone).reason is None for item in items)
+    (fallen,) = ErasuresView.parse(few[0].get("/v1/me/erasures").content).fallen
+    assert (fallen.reason, fallen.streams, fallen.erased) == ("ended", 2, "2026-11-30")
 
 
 def test_nobody_sees_the_erasures_of_another(lite: CustodianWorld, few: list[Member]) -> None:

@@ -254,7 +254,7 @@ def test_erasures_that_are_listed_are_the_custodians_and_about_their_rows(world:
         (good.model_copy(update={"of": "cd" * 32}), False),
         (good.model_copy(update={"requested": final}), False),
     ):
-        body = ErasuresView(erasures=(view,), retention=()).to_json()
+        body = ErasuresView(erasures=(view,), fallen=()).to_json()
         world.routes["/v1/me/erasures"] = lambda _request, body=body: body  # type: ignore[misc]
         with world.custodian() as client:
             if holds:

@@ -339,7 +339,7 @@ def erase_ended(session: Session, custodian: Custodian) -> int:
     for ending in session.scalars(due.order_by(EndingRow.hash).with_for_update()):
         covered = select(Stream.id).join(ReceiptRow, ReceiptRow.record == Stream.record)
         count += erasure.erase(
-            session, custodian, session.scalars(covered.where(ReceiptRow.ended_by == ending.hash)).all()
+            session, custodian, session.scalars(covered.where(ReceiptRow.ended_by == ending.hash)).all(), "ended"
         )
         ending.erased = custodian.today()
     return count

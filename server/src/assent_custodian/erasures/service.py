@@ -18,7 +18,7 @@ from assent.contracts.envelope import Envelope, read_unverified
 from assent.contracts.lists import person_leaf
 from assent.contracts.problems import Code, Problem
 from assent.contracts.statements import Erasure, ErasureReceipt
-from assent.contracts.wire import ErasuresView, ErasureView, RetentionView
+from assent.contracts.wire import ErasuresView, ErasureView, FallenView
 from assent_custodian import backups
 from assent_custodian.auth import Stated
 from assent_custodian.context import Custodian
@@ -201,16 +201,16 @@ def _progress(session: Session, row: ErasureRow) -> domain.Progress:
 
 
 def of_person(session: Session, person: str) -> ErasuresView:
-    """Everything that this person had erased, and what fell because it was old."""
+    """Everything that this person had erased, and what fell otherwise: by age, or with a receipt that was ended."""
     rows = session.scalars(
         select(ErasureRow).where(ErasureRow.person == person).order_by(ErasureRow.day.desc(), ErasureRow.of)
     )
     fallen = session.execute(
-        select(TombstoneRow.day, func.count(), func.min(Stream.day), func.max(Stream.day))
+        select(TombstoneRow.reason, TombstoneRow.day, func.count(), func.min(Stream.day), func.max(Stream.day))
         .join(Stream, Stream.id == TombstoneRow.stream)
-        .where(Stream.person == person, TombstoneRow.reason == "retention")
-        .group_by(TombstoneRow.day)
-        .order_by(TombstoneRow.day.desc())
+        .where(Stream.person == person, TombstoneRow.reason.is_not(None))
+        .group_by(TombstoneRow.reason, TombstoneRow.day)
+        .order_by(TombstoneRow.day.desc(), TombstoneRow.reason)
     )
     return ErasuresView(
         erasures=tuple(
@@ -222,8 +222,10 @@ def of_person(session: Session, person: str) -> ErasuresView:
             )
             for row in rows
         ),
-        retention=tuple(
-            RetentionView(erased=erased, streams=streams, first_day=first, last_day=last)
-            for erased, streams, first, last in fallen
+        fallen=tuple(
+            FallenView.model_validate(
+                {"reason": reason, "erased": erased, "streams": streams, "first_day": first, "last_day": last}
+            )
+            for reason, erased, streams, first, last in fallen
         ),
     )

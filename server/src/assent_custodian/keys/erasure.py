@@ -18,7 +18,8 @@ from assent_custodian.context import Custodian
 from assent_custodian.keys.models import Generation, Stream, TombstoneRow, VaultKey
 from assent_custodian.orders import service as orders
 
-Reason = Literal["retention"]
+Reason = Literal["retention", "ended"]
+"""Why something falls without its person's wish. None: the person wished it."""
 
 _BATCH = 500
 
@@ -71,11 +72,12 @@ def bury(
     session.flush()
     hashes: list[str] = []
     wanted = sorted(graves)
+    told = reason if reason == "retention" else None  # the collector learns no more than the day tells it anyway
     for start in range(0, len(wanted), _BATCH):
         signed = {
             envelope.hash: (stream, envelope)
             for stream in wanted[start : start + _BATCH]
-            for envelope in [custodian.sign(Tombstone(stream=stream, hours=graves[stream], reason=reason))]
+            for envelope in [custodian.sign(Tombstone(stream=stream, hours=graves[stream], reason=told))]
         }
         there = set(session.scalars(select(TombstoneRow.hash).where(TombstoneRow.hash.in_(signed))))
         for hash_, (stream, envelope) in signed.items():

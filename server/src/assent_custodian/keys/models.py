@@ -63,7 +63,8 @@ class Generation(Base):
 class TombstoneRow(Base):
     """The stream, or the hours listed (JSON; empty list: all), never opens again. Outlives the stream's row.
 
-    `reason`: `retention`, or None for what its person wished. `ordered`: the order that carried it to the collector.
+    `reason`: `retention`, `ended`, or None for what its person wished. `ordered`: the order that carried it to the
+    collector.
     """
 
     __tablename__ = "tombstones"

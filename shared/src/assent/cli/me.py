@@ -328,7 +328,7 @@ def erasures(
         shell.output.json(
             {
                 "erasures": [receipt.model_dump(mode="json") for receipt in found],
-                "retention": [fallen.model_dump(mode="json") for fallen in view.retention],
+                "fallen": [fallen.model_dump(mode="json") for fallen in view.fallen],
             }
         )
         return
@@ -338,9 +338,10 @@ def erasures(
     ]
     columns = ("statement", "what", "state", "covers", "erased from", "final since")
     shell.output.table("Your erasures and withdrawals", columns, rows, "You have not had anything erased.")
-    for fallen in view.retention:
+    for fallen in view.fallen:
         days = _range(fallen.first_day, fallen.last_day)
-        shell.output.say(f"{fallen.erased}  {fallen.streams} streams of {days} fell by retention: they were too old.")
+        why = {"retention": "by retention: they were too old", "ended": "with a receipt that was ended for you"}
+        shell.output.say(f"{fallen.erased}  {fallen.streams} streams of {days} fell {why[fallen.reason]}.")
     if save is not None:
         shell.output.say(f"The receipts are in {save}; 'assent me erasures --verify FILE' checks one.")
 
@@ -582,7 +583,7 @@ def _add_papers(shell: Shell, archive: Archive) -> dict[str, int]:
     archive.add_json("accesses/accesses.json", notes)
     for name, file in erasure_files(erasures_view):
         archive.add(f"erasures/{name}", file.to_json())
-    archive.add_json("erasures/retention.json", [row.model_dump(mode="json") for row in erasures_view.retention])
+    archive.add_json("erasures/fallen.json", [row.model_dump(mode="json") for row in erasures_view.fallen])
     return {
         "receipts": len(receipts_view.receipts),
         "accesses": len(accesses_view.accesses),

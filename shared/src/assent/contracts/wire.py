@@ -136,9 +136,12 @@ class ErasureView(Signed):
     salt: Base64 | None = None
 
 
-class RetentionView(Signed):
-    """What fell on `erased` because it had been kept for as long as was agreed."""
+class FallenView(Signed):
+    """What fell on `erased` without the person's wish: `retention`, it had been kept for as long as was agreed;
+    `ended`, the receipt that covered it was ended by the controller or an authority.
+    """
 
+    reason: Literal["retention", "ended"]
     erased: Day
     streams: int
     first_day: Day
@@ -149,7 +152,7 @@ class ErasuresView(Signed):
     """Newest first."""
 
     erasures: tuple[ErasureView, ...]
-    retention: tuple[RetentionView, ...]
+    fallen: tuple[FallenView, ...]
 
 
 class ReceiptProof(Signed):
