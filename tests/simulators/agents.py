@@ -47,6 +47,7 @@ from assent.contracts.statements import (
     PartyNamed,
     PartyRole,
     Receipt,
+    Standing,
     StreamCertificate,
     Terms,
     Withdrawal,
@@ -54,6 +55,7 @@ from assent.contracts.statements import (
 )
 from assent.contracts.times import add_days, day_of, hour_of, moment, parse_moment
 from assent.contracts.wire import (
+    Accepted,
     ApplicationList,
     CertificatesAnswer,
     EnrolmentAnswer,
@@ -130,6 +132,8 @@ class Desk:
     online: bool = True
     halted: str | None = None
     live: set[str] = field(default_factory=set)
+    restored: bool = False
+    standings: list[Standing] = field(default_factory=list)
     ended: set[str] = field(default_factory=set)
     asks_anew: tuple[str, ...] = ()
     narrowed: frozenset[Modality] = frozenset()
@@ -211,7 +215,8 @@ class Desk:
                     nonce=ask.nonce,
                     now=now,
                     halted=self.halted,
-                    live=tuple(self._live(record) for record in self.live),
+                    live=() if self.restored else tuple(self._live(record) for record in self.live),
+                    restate=True if self.restored else None,
                     ended=tuple(sorted(self.ended)),
                     asks_anew=self.asks_anew,
                     notifications=self.notifications,
@@ -233,6 +238,11 @@ class Desk:
                     self.ended.add(withdrawal.record)
                 confirmed = WithdrawalConfirmed(withdrawal=envelope.hash, streams=0, erased_from=day_of(self.now()))
                 return 200, WithdrawalAnswer(confirmation=sign(confirmed, key)).to_json()
+            case "POST", "/v1/me/standing":
+                envelope = Envelope.from_json(body)
+                self.standings.append(read(envelope, Standing, *self.devices_of(envelope)))
+                self.restored = False
+                return 200, Accepted(hash=envelope.hash).to_json()
             case "POST", "/v1/certificates":
                 envelope = Envelope.from_json(body)
                 return 200, self._certify(read(envelope, CertificateRequest, *self.devices_of(envelope)))

@@ -21,9 +21,11 @@ from tests.simulators.collector import World, serving_collector
 from tests.simulators.disk import no_space
 
 from assent.codec.content import decode_content
+from assent.contracts.envelope import read
 from assent.contracts.events import KeyEvent, PointerButton, PointerMoved
 from assent.contracts.ids import Modality
 from assent.contracts.keys import SigningKey
+from assent.contracts.statements import Receipt, Withdrawal
 from assent.sealing.segments import open_body, open_sealed_key
 from assent_agent.core.consent import Why
 from assent_agent.core.inviting import Declined
@@ -208,6 +210,40 @@ def test_withdrawing_one_modality_leaves_the_others_recording(around: Surroundin
     assert around.desk.withdrawals[0].modalities == (Modality.KEYBOARD,)
     held = around.home.held_receipt()
     assert held is not None and held.modalities == {Modality.POINTER}
+
+
+def test_a_restored_custodian_hears_again_what_this_device_holds(around: Surroundings, replay: Path) -> None:
+    first = around.give(Modality.POINTER, Modality.KEYBOARD)
+    around.settings = AgentSettings(news_interval_s=1, reserve_bytes=0)
+    agent = around.agent(replay)
+    with running(agent):
+        wait_until(lambda: recording(agent), "recording")
+        say(agent, "withdraw", modalities=["keyboard"])
+        wait_until(lambda: status(agent)["withdrawals"][0]["confirmed"], "confirmed")
+        around.desk.restored = True
+        wait_until(lambda: around.desk.standings, "said again")
+        wait_until(lambda: recording(agent), "recording again")
+    (standing,) = around.desk.standings
+    assert standing.in_force
+    assert standing.receipt is not None
+    assert read(standing.receipt, Receipt, around.desk.issuer.statement_key.public).record == first.record
+    (held,) = standing.withdrawals
+    assert read(held.statement, Withdrawal, around.device.public).modalities == (Modality.KEYBOARD,)
+
+
+def test_a_device_that_withdrew_says_that_nothing_is_in_force(around: Surroundings, replay: Path) -> None:
+    around.give(Modality.POINTER)
+    around.settings = AgentSettings(news_interval_s=1, reserve_bytes=0)
+    agent = around.agent(replay)
+    with running(agent):
+        wait_until(lambda: recording(agent), "recording")
+        say(agent, "withdraw")
+        wait_until(lambda: status(agent)["withdrawals"][0]["confirmed"], "confirmed")
+        around.desk.restored = True
+        wait_until(lambda: around.desk.standings, "said again")
+    (standing,) = around.desk.standings
+    assert not standing.in_force
+    assert len(standing.withdrawals) == 1
 
 
 @pytest.mark.parametrize("portal", [captive_portal, json_portal])

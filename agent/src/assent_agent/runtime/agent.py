@@ -66,6 +66,7 @@ from assent_agent.runtime.network import (
     Links,
     Message,
     NewsCame,
+    Restated,
     Uploader,
     WithdrawalAnswered,
 )
@@ -329,6 +330,9 @@ class Agent:
                 self._told_certificates(message)
             case WithdrawalAnswered():
                 self._told_confirmed(message)
+            case Restated():
+                self._asking.discard("restate")
+                self._hurry("news", 0)
             case CustodianFailed():
                 self._asking.discard(message.what)
                 self._custodian_trouble = message.sentence
@@ -593,10 +597,14 @@ class Agent:
         now = parse_moment(news.now)
         self._step(consent.HaltLifted() if news.halted is None else consent.HaltTold(news.halted))
         self._told_ended(frozenset(news.ended))
-        if asked is not None and asked == self._record():
+        # One that was restored and asks this device does not know itself what is live.
+        if asked is not None and asked == self._record() and not news.restate:
             left = {live.record: frozenset((c.modality, c.purpose) for c in live.left) for live in news.live}
             self._step(consent.LiveReceiptsTold(left))
         self._compare_clock(now)
+        if news.restate and "restate" not in self._asking:
+            self._asking.add("restate")
+            self._custodian.restate(lambda: self._home.standing(self._person, self._wall()))
 
     def _told_ended(self, ended: frozenset[str]) -> None:
         """The custodian signed that these ended; an end is for ever, so it does not matter when it was asked.

@@ -24,10 +24,12 @@ from typing import Self, TypeVar
 
 from assent.client.files import write_private
 from assent.client.receipts import ReceiptFile
+from assent.contracts import limits
 from assent.contracts.envelope import Envelope, Signed, StatementInvalid, read_unverified, sign
-from assent.contracts.ids import Hash, Modality, RandomId
+from assent.contracts.ids import Hash, Modality, RandomId, new_id
 from assent.contracts.keys import KeyId, KeyText, SigningKey
-from assent.contracts.statements import Receipt, Url, Withdrawal, WithdrawalConfirmed
+from assent.contracts.lists import person_leaf
+from assent.contracts.statements import HeldWithdrawal, Receipt, Standing, Url, Withdrawal, WithdrawalConfirmed
 from assent.contracts.times import Moment, moment, parse_moment
 from assent.contracts.wire import ApplicationList
 from assent_agent.core.consent import HeldReceipt
@@ -203,6 +205,28 @@ class AgentHome:
                 withdrawal = queued.statement
                 held = held.without(frozenset(withdrawal.modalities), frozenset(withdrawal.purposes))
         return held
+
+    def standing(self, person: str, at: datetime) -> tuple[Standing, tuple[QueuedWithdrawal, ...]]:
+        """What a restored custodian is to know of this device; and older withdrawals, for which there is no room."""
+        given = [(read_unverified(stored.receipt, Receipt), stored) for stored in self.receipts()]
+        newest = max(given, key=lambda pair: (pair[0].at, pair[0].valid_until), default=None)
+        held, withdrawals = self.held_receipt(), self.withdrawals()
+        told = withdrawals[-limits.MAX_RESTATED :]
+        standing = Standing(
+            person=person,
+            receipt=newest[1].receipt if newest else None,
+            in_force=newest is not None and held is not None and held.record == newest[0].record,
+            withdrawals=tuple(
+                HeldWithdrawal(
+                    statement=queued.stored.withdrawal,
+                    leaf=person_leaf(bytes.fromhex(queued.stored.salt), queued.stored.withdrawal.hash),
+                )
+                for queued in told
+            ),
+            nonce=new_id(),
+            at=moment(at.astimezone(UTC)),
+        )
+        return standing, withdrawals[: len(withdrawals) - len(told)]
 
     # --- switch -----------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from assent.client.directory import TrustedDirectory
 from assent.client.transport import AnswerInvalid, ClientError, OutOfOrder, Refused, Transport, Unreachable
 from assent.contracts.envelope import StatementInvalid
 from assent.contracts.keys import SigningKey
-from assent.contracts.statements import News, StreamWanted, WithdrawalConfirmed
+from assent.contracts.statements import News, Standing, StreamWanted, WithdrawalConfirmed
 from assent.sealing.errors import SealingError
 from assent.sealing.segments import SealedSegment
 from assent_agent.core.uploads import Outcome, overdue, shuffled
@@ -73,7 +73,12 @@ class BatchDone:
     too_late: int = 0
 
 
-Message = NewsCame | CertificatesCame | WithdrawalAnswered | CustodianFailed | BatchDone
+@dataclass(frozen=True)
+class Restated:
+    """A custodian that was restored has heard from this device."""
+
+
+Message = NewsCame | CertificatesCame | WithdrawalAnswered | Restated | CustodianFailed | BatchDone
 Tell = Callable[[Message], None]
 
 
@@ -165,6 +170,18 @@ class CustodianWorker(_Worker):
             return WithdrawalAnswered(queued, client.deliver_withdrawal(queued.stored.withdrawal, salt))
 
         self._do(lambda: self._ask("withdrawal", deliver))
+
+    def restate(self, held: Callable[[], tuple[Standing, tuple[QueuedWithdrawal, ...]]]) -> None:
+        """Say what this device holds; first, one by one, the withdrawals that the statement has no room for."""
+
+        def restate(client: CustodianClient) -> Message:
+            standing, older = held()
+            for queued in older:
+                client.deliver_withdrawal(queued.stored.withdrawal, bytes.fromhex(queued.stored.salt))
+            client.restate(standing)
+            return Restated()
+
+        self._do(lambda: self._ask("restate", restate))
 
     def _ask(self, what: str, question: Callable[[CustodianClient], Message]) -> None:
         try:

@@ -192,7 +192,7 @@ def restate(session: Session, custodian: Custodian, stated: Stated[Standing]) ->
         consent.withdraw(session, custodian, Stated(withdrawal, one.statement, by, one.leaf))
     session.flush()
     if not standing.in_force:
-        _in_doubt(session, asker)
+        _in_doubt(session, asker, custodian.moment())
     session.delete(unheard)
     return stated.envelope.hash
 
@@ -216,11 +216,11 @@ def _take_receipt(session: Session, custodian: Custodian, envelope: Envelope, as
     credential.last_receipt = envelope.hash
 
 
-def _in_doubt(session: Session, asker: Asker) -> None:
-    """This device stands by no receipt: what is live here by it is so no longer."""
+def _in_doubt(session: Session, asker: Asker, now: str) -> None:
+    """This device stands by no receipt: what is live here by it is so no longer. One that has run out is no doubt."""
     newest = session.get_one(Credential, asker.credential).last_receipt
     row = session.scalars(select(ReceiptRow).where(ReceiptRow.hash == newest)).first()
-    if newest == FIRST_PREVIOUS or row is None or row.state != domain.State.GIVEN.value:
+    if newest == FIRST_PREVIOUS or row is None or row.state != domain.State.GIVEN.value or row.valid_until <= now:
         return
     row.state = domain.State.EXPIRED.value
     for stream in session.scalars(

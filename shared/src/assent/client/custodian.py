@@ -58,6 +58,7 @@ from assent.contracts.statements import (
     ReleaseRequest,
     RoleCountersignature,
     RoleProposal,
+    Standing,
     StreamCertificate,
     StreamWanted,
     Ticket,
@@ -230,6 +231,10 @@ class CustodianClient:
     def withdraw(self, withdrawal: Withdrawal, salt: bytes) -> WithdrawalConfirmed:
         """Sign a withdrawal with this client's credential and hand it in."""
         return self.deliver_withdrawal(sign(withdrawal, self.signer), salt)
+
+    def restate(self, standing: Standing) -> None:
+        """Say, signed by the device, what it holds of receipts and withdrawals: a restored custodian asked for it."""
+        self._accepted("/v1/me/standing", standing)
 
     def deliver_erasure(self, erasure: Envelope, salt: bytes) -> Envelope:
         """Hand in a signed `Erasure`, any number of times; return the custodian's receipt, which is checked.
