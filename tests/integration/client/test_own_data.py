@@ -111,6 +111,27 @@ def test_an_export_holds_everything_that_was_recorded_and_says_how_to_read_it(
     assert (again.code, "exists already" in again.err) == (1, True)
 
 
+def test_an_erasure_that_did_not_arrive_is_handed_in_again(terminal: Terminal, populated: Populated) -> None:
+    person = terminal.is_("person", populated.people[2])
+
+    def lost(request: Ask, ask: Any) -> Answer:
+        return Answer(502) if request.url.path == "/v1/erasures" else ask()
+
+    terminal.installation.enemy = lost
+    try:
+        wish = ("--hour", "2026-01-01T00", "--yes")
+        assert terminal.run(person, "me", "erase", *wish).code == 1
+        assert terminal.run(person, "me", "erasures").code == 1
+    finally:
+        terminal.installation.enemy = None
+    (terminal.shell(person).store.folder / "erasures" / "damaged.json").write_bytes(b"[]")
+    again = terminal.ok(person, "me", "erasures", "--json")
+    (found,) = again.json["erasures"]
+    assert (found["state"], found["hours"]) == ("requested", 1)
+    assert "handed in again" in again.err and "damaged.json is damaged" in again.err
+    assert "handed in again" not in terminal.ok(person, "me", "erasures").err
+
+
 def test_nothing_of_others_is_ever_in_it(terminal: Terminal, populated: Populated, tmp_path: Path) -> None:
     mine, other = populated.people[5], populated.people[6]
     secret = Marker.new()

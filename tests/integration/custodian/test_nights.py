@@ -114,6 +114,17 @@ def test_the_collector_acknowledges_an_order_once_and_by_its_hash(world: Custodi
     assert run_night(world.custodian)["orders_open"] == 0
 
 
+def test_the_word_for_one_order_is_the_word_for_all_before_it(world: CustodianWorld, people: list[Member]) -> None:
+    for member in people:
+        member.withdraw(erase="now")
+        run_night(world.custodian)
+        world.clock.forward(days=1)
+    (_, _), (second, hash_) = orders_of(world)
+    assert run_night(world.custodian)["orders_open"] == 2
+    assert done(world, second.number, hash_).status_code == 200
+    assert run_night(world.custodian)["orders_open"] == 0
+
+
 def test_orders_are_for_the_collector_alone_and_its_question_counts_once(
     lite: CustodianWorld, few: list[Member]
 ) -> None:

@@ -100,7 +100,11 @@ def after(session: Session, number: int) -> tuple[Envelope, ...]:
 
 
 def acknowledge(session: Session, custodian: Custodian, envelope: Envelope) -> None:
-    """Note the collector's signed word that an order was carried out. Twice is once. Raises Problem."""
+    """Note the collector's signed word that an order was carried out. Twice is once. Raises Problem.
+
+    It carries orders out in their order, and each names the one before: its word for one is its word for all before it.
+    So what was acknowledged after a backup that was restored is known again with the next order.
+    """
     done = read_unverified(envelope, OrderDone)
     check_number(done.number)
     row = session.get(OrderRow, done.number)
@@ -108,9 +112,10 @@ def acknowledge(session: Session, custodian: Custodian, envelope: Envelope) -> N
         raise Problem(Code.NOT_FOUND, "there is no order of this number")
     if row.hash != done.order:
         raise Problem(Code.CONFLICT, "the order of this number is another one")
-    if row.done is None:
-        row.done = custodian.today()
-        row.acknowledgement = envelope.to_json().decode()
+    outstanding = select(OrderRow).where(OrderRow.number <= done.number, OrderRow.done.is_(None))
+    for earlier in session.scalars(outstanding.order_by(OrderRow.number).with_for_update()).all():
+        earlier.done = custodian.today()
+        earlier.acknowledgement = envelope.to_json().decode()
 
 
 def open_orders(session: Session) -> int:

@@ -17,11 +17,11 @@ from PIL import Image
 from assent.cli.data import account_json, lease_json, reading
 from assent.cli.output import plain
 from assent.cli.shell import SHORT, AsJson, Failed, Shell, day_option, shell_of
-from assent.client.custodian import from_base64, to_base64
+from assent.client.custodian import CustodianClient, from_base64, to_base64
 from assent.client.files import write_private
 from assent.client.receipts import ErasureFile, ReceiptFile, ReceiptInvalid, check_erasure, check_receipt
-from assent.client.transport import Refused
-from assent.contracts.envelope import read_unverified, sign
+from assent.client.transport import AnswerInvalid, Refused
+from assent.contracts.envelope import Envelope, StatementInvalid, read_unverified, sign
 from assent.contracts.events import DisplaysChanged, Rect, ScreenFrame
 from assent.contracts.ids import Modality
 from assent.contracts.problems import Code
@@ -320,6 +320,8 @@ def erasures(
         return
     with shell.custodian() as custodian:
         view = custodian.erasures()
+        if _delivered_again(shell, custodian, view):
+            view = custodian.erasures()
     if save is not None:
         for name, file in erasure_files(view):
             write_private(save / name, file.to_json())
@@ -344,6 +346,30 @@ def erasures(
         shell.output.say(f"{fallen.erased}  {fallen.streams} streams of {days} fell {why[fallen.reason]}.")
     if save is not None:
         shell.output.say(f"The receipts are in {save}; 'assent me erasures --verify FILE' checks one.")
+
+
+def _delivered_again(shell: Shell, custodian: CustodianClient, view: ErasuresView) -> int:
+    """Hand in once more what was signed here and is not known there: it got lost on the way, or with a restored backup.
+
+    The same statement twice is once, and one that is late takes nothing of later days. Returns how many there were.
+    """
+    known, person, count = {row.of for row in view.erasures}, shell.credential().person, 0
+    for kept in sorted((shell.store.folder / "erasures").glob("*.json")):
+        if kept.suffixes != [".json"]:
+            continue  # a receipt
+        try:
+            content = json.loads(kept.read_bytes())
+            envelope, salt = Envelope.from_json(json.dumps(content["statement"])), from_base64(content["salt"])
+            statement = read_unverified(envelope, Erasure)
+        except (ValueError, TypeError, KeyError, StatementInvalid, AnswerInvalid):
+            shell.output.note(f"{kept} is damaged and was left as it is.", "yellow")
+            continue
+        if envelope.hash in known or statement.person != person:
+            continue
+        custodian.deliver_erasure(envelope, salt)
+        shell.output.note(f"An erasure of yours had not arrived and was handed in again: {envelope.hash[:SHORT]}.")
+        count += 1
+    return count
 
 
 def erasure_files(view: ErasuresView) -> Iterator[tuple[str, ErasureFile]]:

@@ -513,7 +513,7 @@ class Order(Statement):
 
 
 class OrderDone(Statement):
-    """Signed by the collector key: this order was carried out."""
+    """Signed by the collector key: this order was carried out, and so was every one before it."""
 
     TYPE: ClassVar[str] = "order-done"
     number: Annotated[int, Field(ge=1)]
