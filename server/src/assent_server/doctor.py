@@ -18,6 +18,7 @@ from assent_collector.settings import CollectorSettings
 from assent_custodian import alarms, custody, night
 from assent_custodian.context import Custodian, open_custodian
 from assent_custodian.files import NotReady
+from assent_custodian.restoring import state as restoring
 from assent_custodian.settings import Settings as CustodianSettings
 from assent_server import witnessing
 from assent_service.database import Database
@@ -91,15 +92,21 @@ def _custodian(findings: Findings, config: Path) -> None:
 
 
 def _overdue(findings: Findings, opened: Custodian) -> None:
-    """What should have been erased, destroyed or dropped by now and was not. Says no ids and no numbers."""
+    """What should have been erased, destroyed or dropped by now and was not, and whether a restore was caught up with.
+
+    Says no ids and no numbers.
+    """
     try:
         with opened.database.reading() as session:
+            shut = restoring.why_shut(session, opened.head_memory)
             late = alarms.overdue(session, opened, night.last_done(session))
     except SQLAlchemyError as error:
         kind = type(error).__name__
         findings.faults.append(f"custodian: what is overdue cannot be read ({kind}); run `assent-server migrate`")
         return
     findings.faults += [f"custodian: {one.sentence}" for one in late]
+    if shut is not None:
+        findings.faults.append(f"custodian: the door is shut: {shut}; `assent-server rotate` says what to do")
 
 
 def _collector(findings: Findings, config: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import sqlite3
 import stat
 from collections.abc import Iterator
@@ -20,10 +21,13 @@ from assent.contracts.keys import SigningKey
 from assent.contracts.statements import OrderDone
 from assent.contracts.wire import OrdersAnswer
 from assent_custodian import backups
+from assent_custodian.files import NotReady
 from assent_custodian.keys import rotation
 from assent_custodian.keys.models import Generation, VaultKey
 from assent_custodian.keys.wrapping import WrapInvalid
 from assent_custodian.night import run_night
+from assent_custodian.people.models import Person
+from assent_custodian.restoring import databases, state
 from assent_service import backing_up
 from assent_service.backing_up import Backup, BackupFailed
 
@@ -190,6 +194,36 @@ def test_a_backup_is_taken_while_the_custodian_works(lite: CustodianWorld) -> No
         session.rollback()
     with closing(sqlite3.connect(folder / backing_up.SQLITE_FILE)) as copied:
         assert copied.execute("SELECT count(*) FROM vault_keys").fetchone() == (4,)
+
+
+def test_a_restored_database_is_as_it_was_and_its_door_is_shut(world: CustodianWorld) -> None:
+    folder = backups.back_up(world.custodian)
+    with world.custodian.database.transaction() as session:
+        wrapped = {row.stream: row.wrapped for row in session.scalars(select(VaultKey))}
+        session.execute(VaultKey.__table__.delete())  # type: ignore[attr-defined]
+        assert state.why_shut(session, world.custodian.head_memory) is None
+    world.custodian.close()
+    with pytest.raises(NotReady, match="--over"):
+        databases.restore(world.settings, folder, clock=world.clock)
+    databases.restore(world.settings, folder, over=True, clock=world.clock)
+    world.restart()
+    with world.custodian.database.reading() as session:
+        assert {row.stream: row.wrapped for row in session.scalars(select(VaultKey))} == wrapped
+        assert state.why_shut(session, world.custodian.head_memory) is not None
+    assert run_night(world.custodian)["ran"], "nothing was signed since: the log is whole as soon as witnesses say so"
+    with world.custodian.database.reading() as session:
+        assert state.why_shut(session, world.custodian.head_memory) is None
+        assert len(state.unheard(session, session.scalars(select(Person.id)))) == 2, "and nobody was heard yet"
+
+
+def test_a_service_that_runs_is_not_restored(lite: CustodianWorld) -> None:
+    folder = backups.back_up(lite.custodian)
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        running = lite.settings.model_copy(update={"port": listening.getsockname()[1]})
+        with pytest.raises(BackupFailed, match="stop the service"):
+            databases.restore(running, folder, over=True, clock=lite.clock)
 
 
 def test_a_rotation_of_several_batches_moves_every_key(lite: CustodianWorld, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -228,6 +228,18 @@ def test_both_services_are_backed_up_with_one_command(founded: Path, tmp_path: P
     refused = _run("backup", "custodian", "--data", str(founded))
     assert refused.returncode == 1
     assert "--to" in refused.stderr
+    for folder in made.values():
+        refused = _run("restore", folder, "--data", str(founded))
+        assert refused.returncode == 1
+        assert "--over" in refused.stderr
+        restored = _run("restore", folder, "--data", str(founded), "--over", "--json")
+        assert restored.returncode == 0, restored.stderr
+        assert json.loads(restored.stdout)["service"] in made
+    shut = _run("rotate", "--data", str(founded), "--json")
+    assert shut.returncode == 1, "no witness runs"
+    assert "quorum" in json.loads(shut.stdout[shut.stdout.index("{") :])["missing"]
+    assert "restored" in _run("doctor", "--data", str(founded)).stdout
+    assert _run("restore", "--data", str(founded)).returncode == 2
 
 
 def test_a_signed_directory_has_the_next_version(founded: Path) -> None:
