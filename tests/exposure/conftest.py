@@ -9,8 +9,9 @@ import pytest
 from sqlalchemy import Engine, create_engine
 from tests.exposure.world import Installation, Populated, Template, installed, populate, populated_copy
 from tests.simulators.postgres import postgres_server, postgres_url
+from tests.simulators.softhsm import hsm, token
 
-__all__ = ["postgres_server", "postgres_url"]
+__all__ = ["hsm", "postgres_server", "postgres_url", "token"]
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -26,6 +26,7 @@ from tests.exposure.test_collector import SHUT, running_collector
 from tests.exposure.test_reading import refusals
 from tests.exposure.world import Populated
 from tests.simulators.custodian import with_leaf
+from tests.simulators.softhsm import SoftToken, restart_module
 
 from assent.client.transport import Refused
 from assent.contracts.envelope import sign
@@ -58,6 +59,7 @@ from assent_witness.keys import create_key, load_cosigner
 from assent_witness.witness import OldSizeWrong, Witness
 
 ROOT = Path(__file__).parents[2]
+NO_TOKEN = {"pkcs11_module": None, "pkcs11_token": "", "pkcs11_pin_file": None}
 
 
 def backup(populated: Populated, to: Path) -> Path:
@@ -83,7 +85,7 @@ def opener(populated: Populated, database: Path, keks: Path) -> Callable[[int], 
         recording = populated.recordings[number]
         segment = recording.sealed[0]
         with custodian.database.transaction() as session:
-            vault = Vault(session, KekFolder(keks))
+            vault = Vault(session, custodian.keks)
             if vault.take(recording.stream):
                 return None
             return vault.open_sealed(segment.header, segment.sealed_key, recording.stream)
@@ -186,6 +188,29 @@ def test_row_18_destroyed_keys_stay_destroyed_for_whoever_holds_the_custodian(in
     assert take(number) is None
     other = next(n for n, one in enumerate(in_use.recordings) if one.member is not leaver)
     assert take(other), "what it can do, said plainly: open living streams' ciphertext, if it can obtain it"
+
+
+def test_row_18_with_the_kek_in_a_token_a_copy_of_everything_else_opens_nothing_elsewhere(
+    in_use: Populated, token: SoftToken, tmp_path: Path
+) -> None:
+    """Custody level 2: the files of the custodian's host, its old KEK folder and even the PIN, but not the token."""
+    world = in_use.world
+    world.settings = world.settings.model_copy(update=token.settings)
+    world.restart()
+    assert run_night(world.custodian)["generations_destroyed"]
+    stolen = tmp_path / "stolen"
+    shutil.copytree(world.settings.data_dir, stolen)
+    shutil.copy(token.pin_file, stolen)
+    copied, keks = backup(in_use, tmp_path / "copied"), stolen / "kek"
+    here = opener(in_use, copied, keks)
+    assert here(0), "the positive control, said plainly: root on this host can ask the token"
+    token.take_away()
+    restart_module()
+    with pytest.raises(NotReady):
+        here(0)
+    world.settings = world.settings.model_copy(update=NO_TOKEN)
+    with pytest.raises(NotReady):
+        opener(in_use, copied, keks)(0)
 
 
 def test_row_18_the_custodian_holds_no_ciphertext(in_use: Populated) -> None:
