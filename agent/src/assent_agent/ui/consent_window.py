@@ -54,9 +54,17 @@ class ConsentWindow(Window):
 
     def open(self) -> None:
         """Come to the front, with what is true now. A page that is being filled in stays as it is."""
-        if not (self.isVisible() and self._choosing) and not self._busy:
+        if self.isVisible() and self._choosing:
+            self._work.do(self._desk.standing, self._leave_choosing, lambda _: None)
+        elif not self._busy:
             self._try_again()
         self.come()
+
+    def _leave_choosing(self, standing: Standing) -> None:
+        """Unless consent was given meanwhile in another way: then there is nothing to fill in any more."""
+        if self._choosing and not self._busy and standing.agreed is not None and not standing.asks_anew:
+            self._withdrawn_file = standing.agreed.file
+            self._show_agreed(standing.agreed)
 
     def hideEvent(self, event: QHideEvent) -> None:
         self._confirming.stop()
