@@ -34,7 +34,7 @@ from assent.contracts.wire import Offer
 from assent_agent.adapters.agent_clock import SystemAgentClock
 from assent_agent.adapters.keyring_store import KeyringStore, system_keyring
 from assent_agent.adapters.secret_file import SecretFile
-from assent_agent.core.inviting import Declined, Gave, PutOff, TookBack
+from assent_agent.core.inviting import Declined, Gave, Invited, PutOff, TookBack
 from assent_agent.ports import (
     Agreed,
     Capture,
@@ -186,9 +186,14 @@ def enrol(parts: Parts, code_text: str, passphrase: Callable[[], str]) -> Identi
 
 
 def offer(parts: Parts, device: SigningKey | None = None) -> Offer:
-    """What is to be shown before consent. `device`: its key, where it is at hand. Raises ClientError."""
+    """What is to be shown before consent. `device`: its key, where it is at hand. Raises ClientError.
+
+    Who is shown it has been asked: the agent does not come with the same question by itself.
+    """
     with parts.links(device or parts.device(parts.secrets())).custodian() as custodian:
-        return custodian.offer()
+        found = custodian.offer()
+    parts.home.note(Invited(datetime.now(UTC)))
+    return found
 
 
 def give(
