@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,23 @@ def test_a_destroyed_generation_is_gone_for_everybody_and_destroying_again_is_no
             with pytest.raises(NotReady, match=r"missing|not in the token"):
                 use()
     assert keks.wrap(2, {stream: PRIVATE})
+
+
+@every_store
+def test_many_threads_use_one_store_at_a_time_and_each_gets_its_own(keks_of: Opener) -> None:
+    keks = keks_of()
+    keks.create(1)
+    keks.create(2)
+
+    def there_and_back(number: int) -> bool:
+        stream, generation = new_id(), 1 + number % 2
+        private = {stream: number.to_bytes(96, "big")}
+        with pytest.raises(WrapInvalid):
+            keks.unwrap(generation, {stream: bytes(124)})
+        return keks.unwrap(generation, keks.wrap(generation, private)) == private and keks.has(generation)
+
+    with ThreadPoolExecutor(16) as threads:
+        assert all(threads.map(there_and_back, range(400)))
 
 
 @every_store
