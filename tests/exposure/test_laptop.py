@@ -135,6 +135,29 @@ def test_row_19_every_key_on_the_laptop_together_opens_nothing(in_use: Populated
                 open_sealed_key(segment.sealed_key, segment.header, HybridPrivateKey.from_private_bytes(seed * 3))
 
 
+def test_row_19_the_keys_of_a_revoked_laptop_serve_nothing(in_use: Populated) -> None:
+    """Whoever has the disk and its passphrases, after the person revoked it from elsewhere."""
+    member = in_use.people[0]
+    inst = in_use.installation
+    certified = member.certify((Modality.POINTER,))
+    stolen = member.add_key("opening")
+    job = inst.own_job(member, key=stolen)
+    theirs = [one for one in in_use.recordings if one.member is member]
+    assert refusals(inst, job, theirs) == set(), "the positive control: before, the thief's lease opens"
+    recording = Recording(member, *(certified[0][n] for n in (0, 2, 1)))
+    inst.upload([recording])
+    assert member.revoke(member.device).status_code == 200
+    assert member.revoke(stolen).status_code == 200
+    with pytest.raises(Refused) as refused:
+        refusals(inst, job, theirs)
+    assert refused.value.problem.members["rule"] == "credential-revoked"
+    for key in (member.device, stolen):
+        assert member.get("/v1/me", key=key).status_code == 401
+    assert inst.collector.orders.pull_orders_once() == 1, "at once, not in the night"
+    sealed = recording.seal(inst.content(recording.certificate, in_use.marker), hour_of(in_use.world.clock()))
+    assert put(in_use, recording, sealed, 0).json()["type"].endswith("revoked"), "the spool cannot be sent"
+
+
 # --- row 20: malware as the person ------------------------------------------------------------------------------------
 
 

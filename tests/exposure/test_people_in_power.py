@@ -1,4 +1,4 @@
-"""Rows 7 to 9, 11, 25, 26 and 31: stewards, auditors, admins, witnesses and bosses, alone and together."""
+"""Rows 7 to 9, 11, 25, 26, 28 and 31: stewards, auditors, admins, witnesses and bosses, alone and together."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import re
 import sqlite3
 from contextlib import closing
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -20,13 +21,25 @@ from tests.simulators.custodian import LocalWitness, Member, problem
 
 from assent.client.transport import Refused
 from assent.contracts.codes import InvitationCode
-from assent.contracts.ids import new_id
+from assent.contracts.envelope import sign
+from assent.contracts.ids import Modality, new_id
 from assent.contracts.keys import SigningKey
 from assent.contracts.leaves import Leaf, LeafType
 from assent.contracts.lists import list_root
 from assent.contracts.problems import Code
-from assent.contracts.statements import Decision, Role, RoleCountersignature, RoleProposal
+from assent.contracts.statements import (
+    Decision,
+    OwnData,
+    Recovery,
+    RecoveryCountersignature,
+    RecoveryStopped,
+    Role,
+    RoleCountersignature,
+    RoleProposal,
+)
+from assent.contracts.times import moment
 from assent.contracts.wire import AccessesView, LogEntries
+from assent.reader.jobs import open_lease
 from assent.transparency.proof import LogProof
 from assent_custodian import ceremony
 from assent_custodian.log import service as log
@@ -201,6 +214,73 @@ def test_row_11_an_admin_alone_makes_no_steward(installation: Installation) -> N
     world.clock.forward(days=10)
     decision = Decision(request="ab" * 32, decision="approve", at=world.now)
     assert friend.post("/v1/decisions", decision).status_code == 403, "and time does not change it"
+
+
+def test_row_11_an_admin_who_invites_the_same_name_again_gets_a_stranger(in_use: Populated) -> None:
+    member = in_use.people[0]
+    assert in_use.installation.own_job(member).streams, "positive control: there is something to open"
+    again = in_use.world.add_person(member.name)
+    assert again.person != member.person
+    with pytest.raises(Refused) as refused:
+        in_use.installation.own_job(again)
+    assert refused.value.code is Code.NOT_AVAILABLE
+    _, code = member.code("opening")
+    assert in_use.world.admin.post("/v1/me/credentials", code).status_code == 200, "a key of the admin's own"
+    assert len(member.get("/v1/me").json()["credentials"]) == 2
+
+
+# --- row 28: recovery of an account by those in power -----------------------------------------------------------------
+
+
+def _recovered(in_use: Populated, member: Member) -> tuple[str, SigningKey]:
+    """Council and dpo recover this account together; returns the recovery and the key that they get."""
+    world = in_use.world
+    code = InvitationCode.new("http://127.0.0.1:8401", world.report.root_fingerprint, "opening")
+    until = moment(world.clock() + timedelta(days=21))
+    statement = Recovery(person=member.person, code=code.secret_hash, nonce=new_id(), at=world.now, until=until)
+    assert world.dpo.post("/v1/recoveries", statement).status_code == 200
+    hash_ = sign(statement, world.dpo.opening).hash
+    accepted = RecoveryCountersignature(recovery=hash_, at=world.now)
+    assert world.council.post("/v1/recoveries/countersignatures", accepted).status_code == 200
+    key = SigningKey.generate()
+    enrolment = world.enrolment(code.to_text(), [("opening", key)])
+    assert world.post("/v1/enrolments", enrolment.to_json()).status_code == 200
+    return hash_, key
+
+
+def test_row_28_a_recovered_key_never_opens_what_was_there_before(in_use: Populated) -> None:
+    member = in_use.people[0]
+    _, key = _recovered(in_use, member)
+    for days in (0, 8, 100):
+        in_use.world.clock.forward(days=days)
+        today = in_use.world.now[:10]
+        own = OwnData(from_day="2026-01-01", to_day=today, modalities=tuple(Modality))
+        with pytest.raises(Refused), in_use.installation.custodian_as(key) as custodian:
+            open_lease(custodian, in_use.installation.directory(), own=own, clock=in_use.world.clock)
+        with in_use.installation.custodian_as(member.opening) as custodian:
+            opened = open_lease(custodian, in_use.installation.directory(), own=own, clock=in_use.world.clock)
+        assert opened.streams, "the positive control: the person's own key opens them"
+
+
+def test_row_28_everybody_concerned_is_told_and_one_old_key_ends_it(in_use: Populated) -> None:
+    member = in_use.people[0]
+    hash_, key = _recovered(in_use, member)
+    told = member.get("/v1/me", key=member.device).json()
+    assert any(message["text"].startswith("ALARM") for message in told["messages"])
+    stopped = RecoveryStopped(recovery=hash_, at=in_use.world.now)
+    assert member.post("/v1/me/recoveries/stops", stopped, key=member.device).status_code == 200
+    assert problem(member.get("/v1/me", key=key)) == "not-signed-in"
+
+
+def test_row_28_an_admin_has_no_part_in_it_and_one_signature_starts_nothing(in_use: Populated) -> None:
+    world, member = in_use.world, in_use.people[0]
+    until = moment(world.clock() + timedelta(days=21))
+    for by, status in ((world.admin, 403), (in_use.staff.steward, 403), (world.dpo, 200)):
+        code = InvitationCode.new("http://127.0.0.1:8401", world.report.root_fingerprint, "opening")
+        statement = Recovery(person=member.person, code=code.secret_hash, nonce=new_id(), at=world.now, until=until)
+        assert by.post("/v1/recoveries", statement).status_code == status
+        enrolment = world.enrolment(code.to_text(), [("opening", SigningKey.generate())])
+        assert problem(world.post("/v1/enrolments", enrolment.to_json())) == "code-invalid"
 
 
 def test_row_11_a_role_begins_only_after_its_delay(tmp_path: Any) -> None:

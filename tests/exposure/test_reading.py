@@ -419,10 +419,7 @@ class Play:
                     end_role(self.installation, self.staff.steward, Role.STEWARD)
                 self.model.ended = True
             case "halt":
-                from assent_custodian.halt import halt
-
-                with world.custodian.database.transaction() as session:
-                    halt(session, world.now, "something is wrong")
+                world.halt("something is wrong")
                 self.model.ended = True
 
     def release_everything(self, job: Job) -> set[str]:
@@ -566,11 +563,8 @@ def test_row_06_whoever_loses_the_role_takes_the_lease_along(who: str, in_use: P
 
 
 def test_row_06_halting_shuts_the_door_for_everybody(in_use: Populated) -> None:
-    from assent_custodian.halt import halt, resume
-
     world = in_use.world
-    with world.custodian.database.transaction() as session:
-        halt(session, world.now, "we saw something odd")
+    world.halt("we saw something odd")
     assert_shut(in_use)
     request, _ = in_use.people[0].certificate_request()
     answer = in_use.people[0].post("/v1/certificates", request, key=in_use.people[0].device)
@@ -578,8 +572,7 @@ def test_row_06_halting_shuts_the_door_for_everybody(in_use: Populated) -> None:
     with pytest.raises(Refused):
         in_use.installation.own_job(in_use.people[0])
     assert in_use.people[0].withdraw().status_code == 200, "withdrawing never waits"
-    with world.custodian.database.transaction() as session:
-        resume(session, world.now)
+    world.resume()
     assert refusals(in_use.installation, in_use.job, in_use.recordings) == {"withdrawn"}, "the rest opens again"
 
 

@@ -32,10 +32,13 @@ from assent.contracts.segment import FIRST_PREVIOUS
 from assent.contracts.statements import (
     CertificateAnswer,
     ConsentEnding,
+    CredentialCode,
+    CredentialRevocation,
     Decision,
     Enrolment,
     Erasure,
     FetchRequest,
+    Halt,
     LeaseClosed,
     LeaseRequest,
     Mode,
@@ -47,7 +50,11 @@ from assent.contracts.statements import (
     PurposeDraft,
     PurposeSignature,
     RecallDone,
+    Recovery,
+    RecoveryCountersignature,
+    RecoveryStopped,
     ReleaseRequest,
+    Resume,
     Role,
     RoleCountersignature,
     RoleProposal,
@@ -154,6 +161,15 @@ def _statement(route: str, populated: Populated, by: Asker) -> bytes:
             person=populated.people[1].person, role=Role.STEWARD, action="grant", nonce=new_id(), at=now
         ),
         "/v1/roles/countersignatures": lambda: RoleCountersignature(proposal="ab" * 32, at=now),
+        "/v1/me/credentials": lambda: CredentialCode(code=_sha256(os.urandom(8)), kind="device", at=now, until=soon),
+        "/v1/me/credentials/revocations": lambda: CredentialRevocation(credential=new_id(), at=now),
+        "/v1/recoveries": lambda: Recovery(
+            person=populated.people[0].person, code=_sha256(os.urandom(8)), nonce=new_id(), at=now, until=soon
+        ),
+        "/v1/recoveries/countersignatures": lambda: RecoveryCountersignature(recovery="ab" * 32, at=now),
+        "/v1/me/recoveries/stops": lambda: RecoveryStopped(recovery="ab" * 32, at=now),
+        "/v1/halt": lambda: Halt(reason="somebody tries", nonce=new_id(), at=now),
+        "/v1/halt/resumptions": lambda: Resume(halt="ab" * 32, at=now),
         "/v1/purposes": lambda: PurposeDraft(
             iri=f"urn:purpose:{new_id()}", version=1, sentence="x", recipients=("x",), modes=(Mode.READER,), at=now
         ),
@@ -212,7 +228,11 @@ def call(route: str, populated: Populated, by: Asker) -> Response:
     method = route.partition(" ")[0]
     if method == "GET":
         return populated.world.ask(by.key, "GET", _target(route, populated))
-    return populated.world.post(_target(route, populated), _statement(route, populated, by))
+    try:
+        return populated.world.post(_target(route, populated), _statement(route, populated, by))
+    finally:
+        if route == "POST /v1/halt":
+            populated.world.resume()
 
 
 def assert_refused(response: Response) -> None:
@@ -426,6 +446,7 @@ def test_row_01_signed_nonsense_is_refused_and_breaks_nothing(route: str, popula
             continue  # this would close the lease that others read under
         answer = populated.world.post(path, json.dumps(outer).encode())
         assert answer.status_code < 500, (route, changed, answer.text)
+    populated.world.resume()
 
 
 @pytest.mark.parametrize("batch", ["A", "AA", "AAAA", "A===", "=", _b64(b"\xff\xff"), _b64(b"\0\0\0\0")])

@@ -131,6 +131,7 @@ class Desk:
     url: str = "http://127.0.0.1:1"
     online: bool = True
     halted: str | None = None
+    revoked: bool = False
     live: set[str] = field(default_factory=set)
     restored: bool = False
     standings: list[Standing] = field(default_factory=list)
@@ -215,11 +216,12 @@ class Desk:
                     nonce=ask.nonce,
                     now=now,
                     halted=self.halted,
-                    live=() if self.restored else tuple(self._live(record) for record in self.live),
+                    live=() if self.restored or self.revoked else tuple(self._live(record) for record in self.live),
                     restate=True if self.restored else None,
-                    ended=tuple(sorted(self.ended)),
+                    ended=() if self.revoked else tuple(sorted(self.ended)),
                     asks_anew=self.asks_anew,
-                    notifications=self.notifications,
+                    notifications=() if self.revoked else self.notifications,
+                    revoked=self.revoked,
                 )
                 return 200, sign(news, key).to_json()
             case "POST", "/v1/receipts":

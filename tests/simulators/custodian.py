@@ -12,10 +12,10 @@ import secrets
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fastapi.testclient import TestClient
@@ -33,8 +33,11 @@ from assent.contracts.statements import (
     CertificateAnswer,
     CertificateRequest,
     Choice,
+    CredentialCode,
+    CredentialRevocation,
     Enrolled,
     Enrolment,
+    Halt,
     HeldWithdrawal,
     Invitation,
     Mode,
@@ -43,6 +46,7 @@ from assent.contracts.statements import (
     PurposeDraft,
     PurposeSignature,
     Receipt,
+    Resume,
     Role,
     RoleCountersignature,
     Standing,
@@ -154,6 +158,34 @@ class Member:
     def post(self, target: str, statement: Statement, *, key: SigningKey | None = None) -> Response:
         """Send a statement that is the whole body, signed by the opening credential unless told otherwise."""
         return self.world.post(target, sign(statement, key or self.opening).to_json())
+
+    def code(
+        self, kind: Literal["device", "opening"] = "device", **changes: Any
+    ) -> tuple[InvitationCode, CredentialCode]:
+        """A code that adds a key of this kind, and the statement for it."""
+        code = InvitationCode.new("http://127.0.0.1:8401", self.world.report.root_fingerprint, kind)
+        until = moment(self.world.clock() + timedelta(hours=24))
+        content = {"code": code.secret_hash, "kind": kind, "at": self.world.now, "until": until}
+        return code, CredentialCode.model_validate({**content, **changes})
+
+    def add_key(self, kind: Literal["device", "opening"] = "device") -> SigningKey:
+        """Add one more key of this kind to oneself; fails the test when it is refused."""
+        code, statement = self.code(kind)
+        response = self.post("/v1/me/credentials", statement)
+        assert response.status_code == 200, response.text
+        key = SigningKey.generate()
+        enrolled = self.world.post("/v1/enrolments", self.world.enrolment(code.to_text(), [(kind, key)]).to_json())
+        assert enrolled.status_code == 200, enrolled.text
+        return key
+
+    def revoke(self, key: SigningKey, *, by: SigningKey | None = None, **fields: Any) -> Response:
+        """End one of one's own keys."""
+        statement = CredentialRevocation(credential=key.public.id, at=self.world.now, **fields)
+        return self.post("/v1/me/credentials/revocations", statement, key=by)
+
+    def on(self, device: SigningKey) -> Member:
+        """The same person at another device, which has signed no receipt yet."""
+        return replace(self, device=device, previous="0" * 64, receipts=[])
 
     def offer(self) -> Offer:
         return Offer.parse(self.get("/v1/consent/offer", key=self.device).content)
@@ -396,6 +428,21 @@ class CustodianWorld:
             response = self.council.post("/v1/purposes/signatures", PurposeSignature(draft=hash_, at=self.now))
             assert response.status_code == 200, response.text
         return hash_
+
+    def halt(self, reason: str, by: Member | None = None) -> str:
+        """Halt the programme as the dpo, or as `by`; returns the halt's hash."""
+        by = by or self.dpo
+        statement = Halt(reason=reason, nonce=new_id(), at=self.now)
+        response = by.post("/v1/halt", statement)
+        assert response.status_code == 200, response.text
+        return sign(statement, by.opening).hash
+
+    def resume(self) -> None:
+        """Have council and dpo sign that every halt in force may end."""
+        for member in (self.council, self.dpo):
+            for standing in member.get("/v1/halt").json()["halts"]:
+                response = member.post("/v1/halt/resumptions", Resume(halt=standing["hash"], at=self.now))
+                assert response.status_code == 200, response.text
 
     def add_participants(self, count: int) -> list[Member]:
         """`count` persons who gave consent to everything offered."""

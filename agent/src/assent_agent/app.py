@@ -28,7 +28,7 @@ from assent.contracts.events import KeyboardMode
 from assent.contracts.ids import Modality, sha256_hex
 from assent.contracts.keys import SigningKey
 from assent.contracts.segment import FIRST_PREVIOUS
-from assent.contracts.statements import Mode, Receipt
+from assent.contracts.statements import Mode, Receipt, RecoveryStopped
 from assent.contracts.times import moment, parse_moment
 from assent.contracts.wire import Offer
 from assent_agent.adapters.agent_clock import SystemAgentClock
@@ -148,15 +148,18 @@ class Parts:
 
 
 def enrol(parts: Parts, code_text: str, passphrase: Callable[[], str]) -> Identity:
-    """Use an invitation code: a device key for the agent and, unless there is one, an opening credential.
+    """Use an invitation code: a device key for the agent and, unless there is one, an opening credential. Or a code
+    that adds this device to an account: a device key alone.
 
     Raises CodeInvalid, ClientError, SecretsUnavailable, CredentialInvalid, NotPossible.
     """
     if (parts.home.folder / "identity.json").exists():
         raise NotPossible("This account is enrolled already. See 'assent-agent status'.")
     code = InvitationCode.from_text(code_text)
+    if code.adds == "opening":
+        raise NotPossible("This code adds an opening key and no device: use it with 'assent login CODE'.")
     store = CredentialStore(parts.home.base)
-    kinds: set[Kind] = {"device"} if store.exists() else {"device", "opening"}
+    kinds: set[Kind] = {"device"} if store.exists() or code.adds == "device" else {"device", "opening"}
     keys: dict[Kind, SigningKey] = {kind: SigningKey.generate() for kind in kinds}
     locked = lock(keys["opening"], passphrase()) if "opening" in keys else b""
     secrets = parts.secrets()
@@ -180,6 +183,15 @@ def enrol(parts: Parts, code_text: str, passphrase: Callable[[], str]) -> Identi
     )
     parts.home.save_identity(identity)
     return identity
+
+
+def stop_recovery(parts: Parts) -> int:
+    """Stop every recovery of the account, by the device key; returns how many. Raises as `Parts.custodian`."""
+    with parts.custodian() as custodian:
+        running = custodian.me().recoveries
+        for entry in running:
+            custodian.stop_recovery(RecoveryStopped(recovery=entry.recovery, at=custodian.now()))
+    return len(running)
 
 
 # --- consent --------------------------------------------------------------------------------------

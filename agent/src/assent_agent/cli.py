@@ -113,6 +113,17 @@ def enrol(code: str, as_json: Json = False) -> None:
         )
 
 
+@app.command("stop-recovery")
+def stop_recovery(as_json: Json = False) -> None:
+    """Stop every recovery of your account that you did not ask for."""
+    with _parts() as parts:
+        from assent_agent import app as agent_app
+
+        stopped = agent_app.stop_recovery(parts)
+        text = f"Stopped: {stopped}." if stopped else "Nobody is recovering your account."
+        _print(as_json, {"stopped": stopped}, text)
+
+
 @app.command()
 def run(
     source: Annotated[
@@ -163,6 +174,7 @@ def status(as_json: Json = False) -> None:
             lines.append(f"Withdrawn {withdrawal['at']}: confirmed; erased from {withdrawal['erased_from']}.")
         else:
             lines.append(f"Withdrawn {withdrawal['at']}: not confirmed yet; it will be delivered.")
+    lines += [str(message) for message in answer.get("messages", ())]
     if answer.get("accesses"):
         lines.append(f"{answer['accesses']} accesses to tell you of: see 'assent me accesses'.")
     lines += [str(answer[key]) for key in ("custodian_trouble", "upload_trouble") if answer.get(key)]

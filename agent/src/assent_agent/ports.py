@@ -245,12 +245,13 @@ class RecordingsView:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """One access to the person's data, from signed news. `own`: by the person; `approvals`: how many people signed."""
+    """One access to the person's data, from signed news, or what happened to their keys. `kind`: `own` by the person,
+    `account` of their keys, otherwise by others; `approvals`: how many people signed."""
 
     day: str
     text: str
     approvals: int
-    own: bool
+    kind: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,9 @@ from pathlib import Path
 import structlog
 
 from assent.client.directory import DirectoryRefused, TrustedDirectory
-from assent.contracts.envelope import Envelope, S, StatementInvalid, read
+from assent.contracts.envelope import Envelope, S, StatementInvalid
 from assent.contracts.problems import Code, Problem
+from assent.contracts.rotation import read_lasting
 from assent.contracts.statements import Directory
 from assent_collector.custodian import Custodian, CustodianUnreachable
 
@@ -65,9 +66,9 @@ class Trust:
         """Read a statement of the custodian, with a newer directory if there is one. Raises StatementInvalid."""
         key = self.directory.statement_key
         try:
-            return read(envelope, kind, self._book.statement_key)
+            return read_lasting(envelope, kind, self._book.statement_key)
         except StatementInvalid:
             self.refresh(REFRESH_AT_MOST_EVERY)
             if self.directory.statement_key == key:
                 raise
-        return read(envelope, kind, self._book.statement_key)
+        return read_lasting(envelope, kind, self._book.statement_key)

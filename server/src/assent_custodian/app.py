@@ -30,7 +30,8 @@ from assent_custodian.erasures import endpoints as erasures
 from assent_custodian.files import NotReady
 from assent_custodian.grants import endpoints as grants
 from assent_custodian.guards import ByAsk, ByCollector, guard_of
-from assent_custodian.halt import halted
+from assent_custodian.halting import endpoints as halting
+from assent_custodian.halting.service import halted
 from assent_custodian.keys import endpoints as keys
 from assent_custodian.leases import endpoints as leases
 from assent_custodian.log import endpoints as log
@@ -39,6 +40,7 @@ from assent_custodian.notifications import endpoints as notifications
 from assent_custodian.notifications import service as told
 from assent_custodian.orders import endpoints as orders
 from assent_custodian.people import endpoints as people
+from assent_custodian.people import notices
 from assent_custodian.purposes import endpoints as purposes
 from assent_custodian.recalls import endpoints as recalls
 from assent_custodian.restoring import catching_up
@@ -50,6 +52,7 @@ from assent_service.web import new_app
 
 ROUTERS: tuple[APIRouter, ...] = (
     people.router,
+    halting.router,
     purposes.router,
     consent.router,
     erasures.router,
@@ -69,7 +72,7 @@ ROUTERS: tuple[APIRouter, ...] = (
 _log = structlog.get_logger("assent.custodian")
 
 Notifier = Callable[[Session, str, str], tuple[Notification, ...]]
-NOTIFIERS: tuple[Notifier, ...] = (told.news_of_person,)
+NOTIFIERS: tuple[Notifier, ...] = (notices.news_of_person, told.news_of_person)
 """Features that have something to tell a person with the news: (session, person, today) -> what to show."""
 
 

@@ -31,13 +31,19 @@ S = TypeVar("S", bound=Statement)
 
 @dataclass(frozen=True)
 class Asker:
-    """A person, by which credential, and the roles in effect at this moment."""
+    """A person, by which credential, and the roles in effect at this moment.
+
+    `opens_after`, `waits_until`: of a credential that came of a recovery (`people.models.Credential`).
+    """
 
     person: str
     credential: str
     kind: CredentialKind
     roles: frozenset[Role]
     drill: bool
+    revoked: bool = False
+    opens_after: str | None = None
+    waits_until: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,11 +63,14 @@ class Stated(Generic[S]):
         return self.leaf
 
 
-def roles_now(session: Session, person: str, now: datetime) -> frozenset[Role]:
-    """Roles whose delay is over and that have not ended."""
+def roles_now(session: Session, person: str, now: datetime, *, after: str | None = None) -> frozenset[Role]:
+    """Roles whose delay is over and that have not ended; with `after`, those that began on a later day."""
     found = session.scalars(
         select(RoleHeld.role).where(
-            RoleHeld.person == person, RoleHeld.effective <= moment(now), RoleHeld.ended.is_(None)
+            RoleHeld.person == person,
+            RoleHeld.effective <= moment(now),
+            RoleHeld.effective > (f"{after}~" if after else ""),
+            RoleHeld.ended.is_(None),
         )
     )
     return frozenset(Role(role) for role in found)
@@ -81,8 +90,11 @@ def signer(session: Session, envelope: Envelope, now: datetime, *, revoked_too: 
             person=person.id,
             credential=credential.key_id,
             kind=cast("CredentialKind", credential.kind),
-            roles=roles_now(session, person.id, now),
+            roles=roles_now(session, person.id, now, after=credential.opens_after),
             drill=person.drill,
+            revoked=credential.revoked is not None,
+            opens_after=credential.opens_after,
+            waits_until=credential.waits_until if (credential.waits_until or "") > moment(now) else None,
         )
     raise Problem(Code.NOT_SIGNED_IN, "sign this with a credential that is enrolled here and not revoked")
 
@@ -140,9 +152,9 @@ def read_ask(authorization: str | None, method: str, target: str) -> tuple[Ask, 
     return ask, envelope
 
 
-def asked(session: Session, ask: Ask, envelope: Envelope, now: datetime) -> Asker:
+def asked(session: Session, ask: Ask, envelope: Envelope, now: datetime, *, revoked_too: bool = False) -> Asker:
     """The person who signed this Ask, fresh and for the first time. Raises Problem."""
-    asker = signer(session, envelope, now)
+    asker = signer(session, envelope, now, revoked_too=revoked_too)
     check_fresh(session, ask, asker.credential, now)
     return asker
 

@@ -16,16 +16,27 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from pydantic import ValidationError
+
+from assent.client.directory import DirectoryRefused, verify_directory
 from assent.contracts.codes import InvitationCode
-from assent.contracts.envelope import sign
+from assent.contracts.envelope import Envelope, sign
 from assent.contracts.keys import KeyInvalid, PublicKey, SigningKey, fingerprint
 from assent.contracts.leaves import Leaf, LeafType
-from assent.contracts.statements import Directory, Invitation, Role, WitnessEntry
+from assent.contracts.statements import (
+    MAX_FORMER,
+    Directory,
+    FormerKey,
+    FormerPolicy,
+    Invitation,
+    Role,
+    WitnessEntry,
+)
 from assent.contracts.times import day_of, moment
 from assent.transparency.errors import TransparencyError
 from assent.transparency.note import Kind, Signer, VerifierKey
 from assent_custodian.consent.offer import OfferPolicy, default_policy, policy_bytes
-from assent_custodian.context import LOG_KEY_FILE, STATEMENT_KEY_FILE, Clock, Custodian, open_custodian, wall_clock
+from assent_custodian.context import Clock, Custodian, open_custodian, wall_clock
 from assent_custodian.custody import Custody, assess
 from assent_custodian.directory import ROOT_KEY_FILE, read_directory
 from assent_custodian.files import NotReady, make_private_folder, read_secret, write_file
@@ -41,6 +52,9 @@ from assent_service.migrating import migrate
 
 ROOT_FOLDER = "root"
 ROOT_PRIVATE_FILE = "root.key"
+
+OVERLAP = timedelta(days=1)
+"""How long after a new directory was made the key of before still counts: it has to be signed and published first."""
 
 FOUNDER_NAMES: Mapping[Role, str] = {
     Role.ADMIN: "Admin",
@@ -104,8 +118,8 @@ def init(
     make_private_folder(root_folder)
     root, statement, log_key = SigningKey.generate(), SigningKey.generate(), SigningKey.generate()
     write_file(root_folder / ROOT_PRIVATE_FILE, root.to_pem(root_passphrase))
-    write_file(settings.keys / STATEMENT_KEY_FILE, statement.to_pem())
-    write_file(settings.keys / LOG_KEY_FILE, log_key.to_pem())
+    write_file(settings.keys / "statement.pem", statement.to_pem())
+    write_file(settings.keys / "log.pem", log_key.to_pem())
     write_file(settings.keys / ROOT_KEY_FILE, f"{root.public.text}\n".encode(), 0o644)
     offer = policy or default_policy(organisation, agreement, dpia, applications, settings.retention_days)
     write_file(settings.policy, policy_bytes(offer), 0o644)
@@ -177,49 +191,96 @@ def sign_directory(
     changes: Mapping[str, Any],
     *,
     root_passphrase: bytes | None = None,
+    distrust: bool = False,
     clock: Clock = wall_clock,
 ) -> Directory:
-    """Sign and publish the next version with `changes` (names of Directory fields). Raises NotReady.
-
-    The change is in the log before it is in force. Version and root key cannot be chosen, and the keys named must be
-    those of this custodian.
-    """
-    if forbidden := set(changes) & {"version", "issued", "root_key", "v"}:
-        raise NotReady(f"these cannot be changed: {', '.join(sorted(forbidden))}")
-    try:
-        root = SigningKey.from_pem(read_secret(root_key_file), root_passphrase)
-    except KeyInvalid as error:
-        raise NotReady(f"root key: {error}") from error
+    """Sign and publish the next version with `changes`, with a root key that was brought here. Raises NotReady."""
     custodian = open_custodian(settings, clock)
     try:
-        return _publish(custodian, root, changes)
+        unsigned = next_directory(custodian, changes, distrust=distrust)
+        return publish(custodian, sign_offline(unsigned.to_bytes(), root_key_file, root_passphrase))
     finally:
         custodian.close()
 
 
-def _publish(custodian: Custodian, root: SigningKey, changes: Mapping[str, Any]) -> Directory:
+def next_directory(custodian: Custodian, changes: Mapping[str, Any], *, distrust: bool = False) -> Directory:
+    """The next version with `changes` (names of Directory fields), unsigned. Raises NotReady.
+
+    Version, root key and former keys cannot be chosen, and the keys named must lie in this custodian's folder. A
+    statement key, log key or set of witnesses that is replaced is kept among the former ones for what it signed, until
+    a day from now; with `distrust` it is not, and what it signed proves nothing any more: for a key that was stolen.
+    """
     current = custodian.directory.directory
-    if root.public.text != current.root_key:
-        raise NotReady("this is not the root key of this custodian")
+    chosen = {"version", "issued", "root_key", "v", "former_keys", "former_policies"}
+    if forbidden := set(changes) & chosen:
+        raise NotReady(f"these cannot be changed: {', '.join(sorted(forbidden))}")
+    if unknown := set(changes) - set(Directory.model_fields):
+        raise NotReady(f"a directory has no {', '.join(sorted(unknown))}")
     content = {
         **{name: getattr(current, name) for name in Directory.model_fields},
         **changes,
         "version": current.version + 1,
         "issued": custodian.moment(),
     }
-    unknown = set(changes) - set(Directory.model_fields)
-    if unknown:
-        raise NotReady(f"a directory has no {', '.join(sorted(unknown))}")
+    ended = moment(custodian.now() + OVERLAP)
+    if content["log_vkey"] != current.log_vkey and "policy" not in changes:
+        content["policy"] = current.policy.replace(f"log {current.log_vkey}\n", f"log {content['log_vkey']}\n")
+    if content["statement_key"] != current.statement_key and not distrust:
+        content["former_keys"] = (*current.former_keys, FormerKey(key=current.statement_key, ended=ended))[-MAX_FORMER:]
+    if (content["log_vkey"], content["policy"]) != (current.log_vkey, current.policy) and not distrust:
+        former = FormerPolicy(log_vkey=current.log_vkey, policy=current.policy, ended=ended)
+        content["former_policies"] = (*current.former_policies, former)[-MAX_FORMER:]
     directory = Directory(**content)
-    if directory.statement_key != custodian.statement_key.public.text:
-        raise NotReady("the statement key is not the one in the keys folder")
-    if directory.log_vkey != str(custodian.log_signer.verifier):
-        raise NotReady("the log key is not the one in the keys folder")
+    _check_ours(custodian, directory)
+    return directory
+
+
+def _check_ours(custodian: Custodian, directory: Directory) -> None:
+    """The keys that it names are in the keys folder, and the log goes on under its name. Raises NotReady."""
+    custodian.ring.statement(directory.statement_key)
+    custodian.ring.log(directory.log_vkey)
+    old, new = (VerifierKey.from_text(one.log_vkey) for one in (custodian.directory.directory, directory))
+    if old.name != new.name:
+        raise NotReady(f"a new log key keeps the log's name, {old.name}: so witnesses see that the log goes on")
     _check_keys(directory.collector_key, directory.witnesses)
-    envelope = sign(directory, root)
-    read_directory(envelope.to_json(), root.public)
+
+
+def sign_offline(unsigned: bytes, root_key_file: Path, root_passphrase: bytes | None = None) -> Envelope:
+    """Sign a directory where the root key is, without anything else of the custodian. Raises NotReady.
+
+    `unsigned`: what `next_directory` made, byte for byte. Whoever signs reads it before.
+    """
+    try:
+        root = SigningKey.from_pem(read_secret(root_key_file), root_passphrase)
+    except KeyInvalid as error:
+        raise NotReady(f"root key: {error}") from error
+    try:
+        directory = Directory.model_validate_json(unsigned)
+    except ValidationError as error:
+        raise NotReady("this file is not an unsigned directory") from error
+    if directory.to_bytes() != unsigned:
+        raise NotReady("this file is not an unsigned directory as `directory export` writes it")
+    if root.public.text != directory.root_key:
+        raise NotReady("this is not the root key of this custodian")
+    return sign(directory, root)
+
+
+def publish(custodian: Custodian, envelope: Envelope) -> Directory:
+    """Put a directory in force that the root key signed, wherever that was. Raises NotReady.
+
+    It must be the very next version. The change is in the log before it is in force.
+    """
+    current = custodian.directory.directory
+    read_directory(envelope.to_json(), PublicKey(current.root_key))
+    try:
+        directory = verify_directory(envelope, fingerprint(current.root_key))
+    except DirectoryRefused as error:
+        raise NotReady(f"everybody would refuse this directory: {error}") from error
+    if directory.version != current.version + 1:
+        raise NotReady(f"directory {directory.version} does not follow directory {current.version}, which is in force")
+    _check_ours(custodian, directory)
     with custodian.database.transaction() as session:
-        log.append(session, _directory_leaf(directory, envelope.hash, directory.issued))
+        log.append(session, _directory_leaf(directory, envelope.hash, custodian.moment()))
     write_file(custodian.settings.directory, envelope.to_json(), 0o644)
     return directory
 

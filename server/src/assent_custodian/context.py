@@ -9,21 +9,19 @@ from datetime import UTC, datetime
 from assent.contracts.envelope import Envelope, Statement, sign
 from assent.contracts.keys import KeyInvalid, PublicKey, SigningKey
 from assent.contracts.times import day_of, moment
-from assent.transparency.errors import VerifierKeyInvalid
-from assent.transparency.note import Signer, VerifierKey
+from assent.transparency.note import Signer
 from assent_custodian.consent.offer import OfferPolicy, read_policy
 from assent_custodian.directory import ROOT_KEY_FILE, Current, DirectoryBook
-from assent_custodian.files import NotReady, read_secret
+from assent_custodian.files import NotReady
 from assent_custodian.keys.keks import Keks
 from assent_custodian.keys.stores import open_keks
 from assent_custodian.log.service import HeadMemory
+from assent_custodian.ring import KeyRing
 from assent_custodian.settings import Settings
 from assent_service.database import Database
 
 Clock = Callable[[], datetime]
 
-STATEMENT_KEY_FILE = "statement.pem"
-LOG_KEY_FILE = "log.pem"
 HEAD_FILE = "last-checkpoint"
 
 
@@ -38,8 +36,7 @@ class Custodian:
     settings: Settings
     database: Database
     clock: Clock
-    statement_key: SigningKey = field(repr=False)
-    log_signer: Signer = field(repr=False)
+    ring: KeyRing = field(repr=False)
     head_memory: HeadMemory
     book: DirectoryBook
     offer: OfferPolicy
@@ -48,6 +45,16 @@ class Custodian:
     @property
     def directory(self) -> Current:
         return self.book.current()
+
+    @property
+    def statement_key(self) -> SigningKey:
+        """The one that the directory in force names: a new directory changes it without a restart. Raises NotReady."""
+        return self.ring.statement(self.directory.directory.statement_key)
+
+    @property
+    def log_signer(self) -> Signer:
+        """The same for the log."""
+        return self.ring.log(self.directory.directory.log_vkey)
 
     def now(self) -> datetime:
         return self.clock().astimezone(UTC)
@@ -72,8 +79,7 @@ def open_custodian(settings: Settings, clock: Clock = wall_clock) -> Custodian:
 
     The database must have been migrated; nothing is written here.
     """
-    statement_key = _key(settings, STATEMENT_KEY_FILE)
-    log_key = _key(settings, LOG_KEY_FILE)
+    ring = KeyRing(settings.keys)
     try:
         root_key = PublicKey((settings.keys / ROOT_KEY_FILE).read_text().strip())
         root_key.load()
@@ -81,15 +87,8 @@ def open_custodian(settings: Settings, clock: Clock = wall_clock) -> Custodian:
         raise NotReady(f"{ROOT_KEY_FILE} is missing or no key; run `assent-server init`") from error
     book = DirectoryBook(settings.directory, root_key)
     directory = book.current().directory
-    if directory.statement_key != statement_key.public.text:
-        raise NotReady("the directory names another statement key; sign a new directory or restore the key")
-    try:
-        named = VerifierKey.from_text(directory.log_vkey)
-    except VerifierKeyInvalid as error:
-        raise NotReady(f"the log key in the directory is not one: {error}") from error
-    log_signer = Signer(named.name, log_key.ed25519)
-    if str(log_signer.verifier) != directory.log_vkey:
-        raise NotReady("the directory names another log key; sign a new directory or restore the key")
+    ring.statement(directory.statement_key)
+    ring.log(directory.log_vkey)
     offer = read_policy(settings.policy)
     if settings.retention_days > offer.terms.retention_days:
         raise NotReady(
@@ -100,17 +99,9 @@ def open_custodian(settings: Settings, clock: Clock = wall_clock) -> Custodian:
         settings=settings,
         database=Database(settings.database),
         clock=clock,
-        statement_key=statement_key,
-        log_signer=log_signer,
+        ring=ring,
         head_memory=HeadMemory(settings.keys / HEAD_FILE),
         book=book,
         offer=offer,
         keks=open_keks(settings),
     )
-
-
-def _key(settings: Settings, name: str) -> SigningKey:
-    try:
-        return SigningKey.from_pem(read_secret(settings.keys / name))
-    except KeyInvalid as error:
-        raise NotReady(f"key file {name}: {error}") from error

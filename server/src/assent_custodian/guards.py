@@ -87,11 +87,15 @@ class Asked:
 class ByAsk(Guard):
     """The proof is an Ask in the Authorization field, signed by a credential of a person."""
 
+    def __init__(self, permission: Permission, *, revoked_too: bool = False) -> None:
+        super().__init__(permission)
+        self._revoked_too = revoked_too
+
     def __call__(self, request: Request, session: Tx) -> Asked:
         custodian = custodian_of(request)
         ask, envelope = auth.read_ask(request.headers.get("authorization"), request.method, target_of(request))
-        asker = auth.asked(session, ask, envelope, custodian.now())
-        roles.check(self.permission, asker.roles, asker.kind)
+        asker = auth.asked(session, ask, envelope, custodian.now(), revoked_too=self._revoked_too)
+        roles.check(self.permission, asker.roles, asker.kind, asker.waits_until)
         return Asked(asker, ask)
 
 
@@ -152,7 +156,7 @@ class ByStatement(Guard, Generic[S]):
         statement, asker = auth.proved(
             session, envelope, self._kind, custodian.now(), fresh=self._fresh, revoked_too=self._revoked_too
         )
-        roles.check(self.permission, asker.roles, asker.kind)
+        roles.check(self.permission, asker.roles, asker.kind, asker.waits_until)
         return Stated(statement, envelope, asker, leaf)
 
 

@@ -35,6 +35,11 @@ class Permission(StrEnum):
     SEE_CHECKPOINT = "see the newest checkpoint"
     ENROL = "join with a code"
     SEE_OWN_ACCOUNT = "see one's own account"
+    ADD_CREDENTIALS = "add a device or an opening credential of one's own"
+    REVOKE_CREDENTIALS = "revoke a credential of one's own"
+    SEE_RECOVERIES = "see recoveries"
+    RECOVER = "sign a recovery (council and dpo together)"
+    STOP_RECOVERY = "stop a recovery of one's own account"
     SEE_OFFER = "see what is offered"
     GIVE_CONSENT = "give consent"
     WITHDRAW = "withdraw consent"
@@ -50,6 +55,9 @@ class Permission(StrEnum):
     SEE_ROLES = "see role proposals"
     PROPOSE_ROLES = "propose roles"
     COUNTERSIGN_ROLES = "countersign roles"
+    SEE_HALTS = "see whether the programme is halted"
+    HALT = "halt the programme"
+    RESUME = "let the programme run again (council and dpo together)"
     SEE_PURPOSES = "see purposes"
     DRAFT_PURPOSES = "draft purposes"
     SIGN_PURPOSES = "sign purposes"
@@ -95,6 +103,17 @@ RULES: tuple[Rule, ...] = (
     _rule(Permission.SEE_CHECKPOINT, {Party.ANYBODY}, _NO_CREDENTIAL, "GET /v1/log/checkpoint"),
     _rule(Permission.ENROL, {Party.CODE_HOLDER}, _NO_CREDENTIAL, "POST /v1/enrolments"),
     _rule(Permission.SEE_OWN_ACCOUNT, {Party.PERSON}, EITHER, "GET /v1/me"),
+    _rule(Permission.ADD_CREDENTIALS, {Party.PERSON}, OPENING, "POST /v1/me/credentials"),
+    _rule(Permission.REVOKE_CREDENTIALS, {Party.PERSON}, OPENING, "POST /v1/me/credentials/revocations"),
+    _rule(Permission.SEE_RECOVERIES, {Role.COUNCIL, Role.DPO}, OPENING, "GET /v1/recoveries"),
+    _rule(
+        Permission.RECOVER,
+        {Role.COUNCIL, Role.DPO},
+        OPENING,
+        "POST /v1/recoveries",
+        "POST /v1/recoveries/countersignatures",
+    ),
+    _rule(Permission.STOP_RECOVERY, {Party.PERSON}, EITHER, "POST /v1/me/recoveries/stops"),
     _rule(Permission.SEE_OFFER, {Party.PERSON}, EITHER, "GET /v1/consent/offer", "GET /v1/consent/notices/{sha256}"),
     _rule(Permission.GIVE_CONSENT, {Party.PERSON}, DEVICE, "POST /v1/receipts"),
     _rule(Permission.WITHDRAW, {Party.PERSON}, EITHER, "POST /v1/withdrawals"),
@@ -107,11 +126,14 @@ RULES: tuple[Rule, ...] = (
     ),
     _rule(Permission.SEE_OWN_ACCESSES, {Party.PERSON}, EITHER, "GET /v1/me/accesses"),
     _rule(Permission.SEE_OWN_ERASURES, {Party.PERSON}, EITHER, "GET /v1/me/erasures"),
-    _rule(Permission.SEE_PEOPLE, {Role.ADMIN}, OPENING, "GET /v1/people"),
+    _rule(Permission.SEE_PEOPLE, {Role.ADMIN, Role.DPO}, OPENING, "GET /v1/people"),
     _rule(Permission.INVITE, {Role.ADMIN}, OPENING, "POST /v1/invitations"),
     _rule(Permission.SEE_ROLES, {Role.ADMIN, Role.COUNCIL, Role.DPO}, OPENING, "GET /v1/roles"),
     _rule(Permission.PROPOSE_ROLES, {Role.ADMIN}, OPENING, "POST /v1/roles"),
     _rule(Permission.COUNTERSIGN_ROLES, {Role.COUNCIL, Role.DPO}, OPENING, "POST /v1/roles/countersignatures"),
+    _rule(Permission.SEE_HALTS, {Role.ADMIN, Role.COUNCIL, Role.DPO}, OPENING, "GET /v1/halt"),
+    _rule(Permission.HALT, {Role.ADMIN, Role.COUNCIL, Role.DPO}, OPENING, "POST /v1/halt"),
+    _rule(Permission.RESUME, {Role.COUNCIL, Role.DPO}, OPENING, "POST /v1/halt/resumptions"),
     _rule(Permission.SEE_PURPOSES, {Party.PERSON}, EITHER, "GET /v1/purposes"),
     _rule(Permission.DRAFT_PURPOSES, {Role.ADMIN}, OPENING, "POST /v1/purposes"),
     _rule(Permission.SIGN_PURPOSES, {Role.COUNCIL}, OPENING, "POST /v1/purposes/signatures"),
@@ -144,6 +166,9 @@ RULES: tuple[Rule, ...] = (
     _rule(Permission.ACKNOWLEDGE_ORDERS, {Party.COLLECTOR}, _NO_CREDENTIAL, "POST /v1/orders/done"),
 )
 
+WHILE_WAITING: frozenset[Permission] = frozenset({Permission.SEE_OWN_ACCOUNT, Permission.WITHDRAW})
+"""All that a key may do that came of a recovery, until those who had a key before have had their days to stop it."""
+
 BY_PERMISSION: dict[Permission, Rule] = {rule.permission: rule for rule in RULES}
 
 
@@ -152,11 +177,17 @@ def table() -> tuple[Rule, ...]:
     return RULES
 
 
-def check(permission: Permission, roles: frozenset[Role], kind: CredentialKind) -> None:
+def check(permission: Permission, roles: frozenset[Role], kind: CredentialKind, waits_until: str | None = None) -> None:
     """Return only if a person with these roles in effect, signing with this kind of credential, may. Else Problem.
+
+    `waits_until`: the credential came of a recovery that can still be stopped.
 
     A permission that is not in the table is denied.
     """
+    if waits_until is not None and permission not in WHILE_WAITING:
+        raise Problem(
+            Code.FORBIDDEN, f"this key came of a recovery: until {waits_until} it can withdraw, and nothing else"
+        )
     rule = BY_PERMISSION.get(permission)
     if rule is None or not (Party.PERSON in rule.who or rule.who & roles):
         raise Problem(Code.FORBIDDEN, f"your role does not include: {permission.value}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from assent_custodian import alarms, halt, night, replay
+from assent_custodian import alarms, night, replay
 from assent_custodian.base import Base
 from assent_custodian.catalogue import models as catalogue
 from assent_custodian.consent import models as consent
 from assent_custodian.erasures import models as erasures
 from assent_custodian.grants import models as grants
+from assent_custodian.halting import models as halting
 from assent_custodian.keys import models as keys
 from assent_custodian.leases import models as leases
 from assent_custodian.log import models as log
@@ -24,7 +25,7 @@ MODULES = (
     consent,
     erasures,
     grants,
-    halt,
+    halting,
     keys,
     leases,
     log,

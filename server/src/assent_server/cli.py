@@ -14,18 +14,21 @@ import typer
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
-from assent.client.directory import DirectoryRefused
+from assent.client.directory import DirectoryRefused, directory_facts
 from assent.client.files import write_private
-from assent.contracts.statements import WitnessEntry
+from assent.contracts.envelope import Envelope, StatementInvalid, read_unverified
+from assent.contracts.statements import Directory, WitnessEntry
+from assent.transparency.note import Signer
 from assent_collector import app as collector_app
 from assent_collector import backups as collector_backups
 from assent_collector.settings import CollectorSettings
 from assent_custodian import app as custodian_app
-from assent_custodian import backups, ceremony, halt, night, roles
+from assent_custodian import backups, ceremony, night, roles
 from assent_custodian.consent.offer import NO_REFERENCE
 from assent_custodian.context import Custodian, open_custodian
 from assent_custodian.custody import assess
 from assent_custodian.files import NotReady
+from assent_custodian.halting import service as halting
 from assent_custodian.keys.wrapping import WrapInvalid
 from assent_custodian.restoring import databases, logs
 from assent_custodian.settings import Settings as CustodianSettings
@@ -49,6 +52,13 @@ directory_app = typer.Typer(help="The root-signed list of current addresses and 
 app.add_typer(directory_app, name="directory")
 
 DEFAULT_DATA = Path("assent-data")
+
+
+class KeyUse(StrEnum):
+    """The custodian's own signing keys."""
+
+    STATEMENT = "statement"
+    LOG = "log"
 
 
 class ServiceName(StrEnum):
@@ -299,46 +309,167 @@ def init(
         _print_codes(codes, codes_file)
 
 
+@directory_app.command("key")
+def directory_key(
+    use: Annotated[KeyUse, typer.Argument(help="Which of the custodian's own keys is to be replaced.")],
+    config: Config = None,
+    data: Data = DEFAULT_DATA,
+    as_json: Json = False,
+) -> None:
+    """Make the next statement key or log key, and print it for `directory export` or `sign`. Nothing uses it before."""
+    with _failures(), _opened(_custodian_config(config, data)) as opened:
+        key = opened.ring.add(use.value)
+        name = opened.log_signer.verifier.name
+        text = key.public.text if use is KeyUse.STATEMENT else str(Signer(name, key.ed25519).verifier)
+        _report({"use": use.value, "key": text}, text, as_json)
+
+
+CustodianUrl = Annotated[str | None, typer.Option(help="New address of the custodian.")]
+CollectorUrl = Annotated[str | None, typer.Option(help="New address of the collector.")]
+CollectorPublic = Annotated[str | None, typer.Option("--collector-key", help="New key of the collector.")]
+StatementKeyText = Annotated[
+    str | None, typer.Option("--statement-key", help="New statement key; `directory key statement` makes it.")
+]
+LogKeyText = Annotated[str | None, typer.Option("--log-key", help="New log key; `directory key log` makes it.")]
+Organisation = Annotated[str | None, typer.Option(help="New name of the organisation.")]
+CustodyLevel = Annotated[int | None, typer.Option(min=0, max=4, help="New custody level.")]
+WitnessEntries = Annotated[
+    list[str] | None, typer.Option("--witness", help="URL=VKEY; replaces all witnesses; repeat for each.")
+]
+Quorum = Annotated[int | None, typer.Option(help="How many of these witnesses are needed.")]
+Distrust = Annotated[
+    bool, typer.Option("--distrust", help="A key was stolen: what the replaced ones signed proves nothing any more.")
+]
+RootKey = Annotated[Path, typer.Option(help="The root key file, brought for this.", exists=True, dir_okay=False)]
+RootPassphrase = Annotated[Path | None, typer.Option(help="Of the root key.", dir_okay=False)]
+
+
+@directory_app.command("export")
+def directory_export(
+    *,
+    to: Annotated[Path, typer.Option(help="Where to write it.", dir_okay=False)],
+    config: Config = None,
+    data: Data = DEFAULT_DATA,
+    custodian_url: CustodianUrl = None,
+    collector_url: CollectorUrl = None,
+    collector_public: CollectorPublic = None,
+    statement_key: StatementKeyText = None,
+    log_key: LogKeyText = None,
+    organisation: Organisation = None,
+    custody_level: CustodyLevel = None,
+    witness_entries: WitnessEntries = None,
+    quorum: Quorum = None,
+    distrust: Distrust = False,
+    as_json: Json = False,
+) -> None:
+    """Write the next directory, unsigned, to be carried to where the root key is: `directory sign FILE` there."""
+    with _failures(), _opened(_custodian_config(config, data)) as opened:
+        changes = _changes(
+            opened, custodian_url, collector_url, collector_public, statement_key, log_key, organisation,
+            custody_level, witness_entries, quorum,
+        )  # fmt: skip
+        unsigned = ceremony.next_directory(opened, changes, distrust=distrust)
+        to.write_bytes(unsigned.to_bytes())
+        values = {"version": unsigned.version, "changed": sorted(changes), "file": str(to)}
+        _report(values, f"directory {unsigned.version}, not signed: {to}", as_json)
+
+
 @directory_app.command("sign")
 def directory_sign(
     *,
-    root_key: Annotated[Path, typer.Option(help="The root key file, brought for this.", exists=True, dir_okay=False)],
+    file: Annotated[
+        Path | None, typer.Argument(help="What `directory export` wrote; nothing else is needed then.", dir_okay=False)
+    ] = None,
+    root_key: RootKey,
+    to: Annotated[Path | None, typer.Option(help="With FILE: where to write the signed one.", dir_okay=False)] = None,
     config: Config = None,
     data: Data = DEFAULT_DATA,
-    custodian_url: Annotated[str | None, typer.Option(help="New address of the custodian.")] = None,
-    collector_url: Annotated[str | None, typer.Option(help="New address of the collector.")] = None,
-    collector_public: Annotated[str | None, typer.Option("--collector-key", help="New key of the collector.")] = None,
-    organisation: Annotated[str | None, typer.Option(help="New name of the organisation.")] = None,
-    custody_level: Annotated[int | None, typer.Option(min=0, max=4, help="New custody level.")] = None,
-    witness_entries: Annotated[
-        list[str] | None, typer.Option("--witness", help="URL=VKEY; replaces all witnesses; repeat for each.")
-    ] = None,
-    quorum: Annotated[int | None, typer.Option(help="How many of these witnesses are needed.")] = None,
-    passphrase_file: Annotated[Path | None, typer.Option(help="Of the root key.", dir_okay=False)] = None,
+    custodian_url: CustodianUrl = None,
+    collector_url: CollectorUrl = None,
+    collector_public: CollectorPublic = None,
+    statement_key: StatementKeyText = None,
+    log_key: LogKeyText = None,
+    organisation: Organisation = None,
+    custody_level: CustodyLevel = None,
+    witness_entries: WitnessEntries = None,
+    quorum: Quorum = None,
+    distrust: Distrust = False,
+    passphrase_file: RootPassphrase = None,
     as_json: Json = False,
 ) -> None:
-    """Sign and publish the next directory with what is changed; everything else stays as it is."""
+    """Sign the next directory. With FILE: where the root key is, offline, for `directory import`. Without: on the
+    custodian's host, with what is changed; everything else stays as it is, and it is in force at once.
+    """
     with _failures():
+        if file is not None:
+            if to is None:
+                raise typer.BadParameter("say where to write the signed one", param_hint="--to")
+            envelope = ceremony.sign_offline(file.read_bytes(), root_key, _passphrase(passphrase_file))
+            to.write_bytes(envelope.to_json())
+            directory = read_unverified(envelope, Directory)
+            facts = {name: str(value) for name, value in directory_facts(directory)}
+            lines = [f"{name:14} {value}" for name, value in directory_facts(directory)]
+            text = "\n".join([*lines, f"directory {directory.version} is signed: {to}"])
+            _report({"version": directory.version, "file": str(to), "facts": facts}, text, as_json)
+            return
         config = _custodian_config(config, data)
         settings = CustodianSettings.load(config)
-        given = {
-            "custodian_url": custodian_url,
-            "collector_url": collector_url,
-            "collector_key": collector_public,
-            "organisation": organisation,
-            "custody_level": custody_level,
-        }
-        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        if witness_entries:
-            witnesses = _witnesses(witness_entries)
-            with _opened(config) as opened:
-                log_vkey = opened.directory.directory.log_vkey
-            changes |= {"witnesses": witnesses, "policy": ceremony.policy_text(log_vkey, witnesses, quorum)}
-        signed = ceremony.sign_directory(settings, root_key, changes, root_passphrase=_passphrase(passphrase_file))
-        if as_json:
-            _print_json({"version": signed.version, "changed": sorted(changes)})
-        else:
-            print(f"directory {signed.version} is in force; changed: {', '.join(sorted(changes)) or 'nothing'}")
+        with _opened(config) as opened:
+            changes = _changes(
+                opened, custodian_url, collector_url, collector_public, statement_key, log_key, organisation,
+                custody_level, witness_entries, quorum,
+            )  # fmt: skip
+        signed = ceremony.sign_directory(
+            settings, root_key, changes, root_passphrase=_passphrase(passphrase_file), distrust=distrust
+        )
+        text = f"directory {signed.version} is in force; changed: {', '.join(sorted(changes)) or 'nothing'}"
+        _report({"version": signed.version, "changed": sorted(changes)}, text, as_json)
+
+
+@directory_app.command("import")
+def directory_import(
+    file: Annotated[Path, typer.Argument(help="What `directory sign FILE` wrote.", exists=True, dir_okay=False)],
+    config: Config = None,
+    data: Data = DEFAULT_DATA,
+    as_json: Json = False,
+) -> None:
+    """Put a directory in force that was signed elsewhere. A running custodian uses it at once."""
+    with _failures(), _opened(_custodian_config(config, data)) as opened:
+        try:
+            envelope = Envelope.from_json(file.read_bytes())
+        except StatementInvalid as error:
+            raise NotReady(f"this file is not a signed directory: {error}") from error
+        published = ceremony.publish(opened, envelope)
+        _report({"version": published.version}, f"directory {published.version} is in force", as_json)
+
+
+def _changes(
+    opened: Custodian,
+    custodian_url: str | None,
+    collector_url: str | None,
+    collector_public: str | None,
+    statement_key: str | None,
+    log_key: str | None,
+    organisation: str | None,
+    custody_level: int | None,
+    witness_entries: list[str] | None,
+    quorum: int | None,
+) -> dict[str, Any]:
+    given = {
+        "custodian_url": custodian_url,
+        "collector_url": collector_url,
+        "collector_key": collector_public,
+        "statement_key": statement_key,
+        "log_vkey": log_key,
+        "organisation": organisation,
+        "custody_level": custody_level,
+    }
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if witness_entries:
+        witnesses = _witnesses(witness_entries)
+        log_vkey = log_key or opened.directory.directory.log_vkey
+        changes |= {"witnesses": witnesses, "policy": ceremony.policy_text(log_vkey, witnesses, quorum)}
+    return changes
 
 
 def _witnesses(entries: list[str]) -> tuple[WitnessEntry, ...]:
@@ -459,20 +590,40 @@ def halt_(
     data: Data = DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
-    """Stop the whole programme: no recording, no lease, until `resume`."""
+    """Stop the whole programme: no recording, no lease, until council and dpo have signed `assent people resume`.
+
+    Waits for no witness. People halt with `assent people halt`, from anywhere.
+    """
     with _failures(), _opened(_custodian_config(config, data)) as opened:
-        with opened.database.transaction() as session:
-            halt.halt(session, opened.moment(), reason)
-        _report({"halted": True}, "halted: agents stop within five minutes and show the reason", as_json)
+        try:
+            with opened.database.transaction() as session:
+                hash_ = halting.halt_by_operator(session, opened, reason)
+        except ValidationError as error:
+            raise NotReady("a halt needs a reason of at most 500 characters: everybody is shown it") from error
+        text = f"halted ({hash_}): agents stop within five minutes and show the reason"
+        _report({"halted": True, "halt": hash_}, text, as_json)
 
 
 @app.command("resume")
 def resume_(config: Config = None, data: Data = DEFAULT_DATA, as_json: Json = False) -> None:
-    """Let a halted programme run again."""
+    """Say whether the programme is halted, and who has signed that it may run again. An operator cannot resume it.
+
+    Council and dpo sign with `assent people resume`; with the second signature it runs. Ends with 1 while halted.
+    """
     with _failures(), _opened(_custodian_config(config, data)) as opened:
-        with opened.database.transaction() as session:
-            halt.resume(session, opened.moment())
-        _report({"halted": False}, "the programme runs", as_json)
+        with opened.database.reading() as session:
+            halts = halting.standing(session, opened).halts
+        lines = [
+            f"halted since {entry.at} by {entry.halted_by}: {entry.reason}\n"
+            f"  to resume, signed so far: {', '.join(entry.resume_signed) or 'nobody'}"
+            for entry in halts
+        ]
+        if halts:
+            lines.append("not resumed: council and dpo must both sign, with `assent people resume`")
+        values = {"halted": bool(halts), "halts": [json.loads(entry.to_json()) for entry in halts]}
+        _report(values, "\n".join(lines) or "the programme runs", as_json)
+        if halts:
+            raise typer.Exit(1)
 
 
 @app.command("doctor")

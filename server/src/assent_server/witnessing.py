@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tomllib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from assent_witness.keys import KeyFileUnsafe, create_key, load_cosigner
 from assent_witness.settings import WitnessSettings
 
 PREFIX = "ASSENT_WITNESS_"
+_log = logging.getLogger(__name__)
+
 FIELDS = ("name", "key_path", "state_dir", "log_keys", "custodian_url", "host", "port")
 
 
@@ -44,6 +48,8 @@ class Prepared:
     settings: WitnessSettings
     host: str
     port: int
+    log_keys_now: Callable[[], Sequence[str]] | None
+    """The log's key of now, from the directory; None when keys were given by hand, which then never change."""
 
 
 def load(config: Path | None) -> WitnessConfig:
@@ -71,7 +77,7 @@ def prepare(config: WitnessConfig) -> Prepared:
         state_dir=config.state_dir,
         log_keys=config.log_keys or (_log_key(config),),
     )
-    return Prepared(settings, config.host, config.port)
+    return Prepared(settings, config.host, config.port, None if config.log_keys else lambda: (_log_key_now(config),))
 
 
 def ensure_key(path: Path, name: str) -> str:
@@ -85,13 +91,31 @@ def ensure_key(path: Path, name: str) -> str:
         raise NotReady(str(error)) from error
 
 
-def _log_key(config: WitnessConfig) -> str:
+def _log_key_now(config: WitnessConfig) -> str:
+    """The log's key after looking for a newer directory; an older or forked one changes nothing."""
+    try:
+        book = _book(config)
+        with Transport(book.current.custodian_url) as custodian:
+            book.refresh(custodian)
+    except ClientError as error:
+        _log.warning("directory not renewed: %s", type(error).__name__)
+    return _log_key(config)
+
+
+def _book(config: WitnessConfig) -> TrustedDirectory:
     if config.root_fingerprint is None or config.custodian_url is None:
         raise NotReady("give log_keys, or ASSENT_ROOT_FINGERPRINT and custodian_url to learn the log's key from")
     try:
-        book = TrustedDirectory(config.root_fingerprint, config.state_dir / "directory.json")
+        return TrustedDirectory(config.root_fingerprint, config.state_dir / "directory.json")
+    except ClientError as error:
+        raise NotReady(f"the directory cannot be had: {error}") from error
+
+
+def _log_key(config: WitnessConfig) -> str:
+    book = _book(config)
+    try:
         if not book.known:
-            with Transport(config.custodian_url) as custodian:
+            with Transport(str(config.custodian_url)) as custodian:
                 book.refresh(custodian)
     except ClientError as error:
         raise NotReady(f"the directory cannot be had: {error}") from error

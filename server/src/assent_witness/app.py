@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import uvicorn
 from fastapi import FastAPI, Request
@@ -49,13 +49,22 @@ def verifier_key(settings: WitnessSettings) -> str:
     return str(load_cosigner(settings.key_path, settings.name).verifier)
 
 
-def create_app(settings: WitnessSettings, now: Callable[[], float] = time.time) -> FastAPI:
-    """Build the service. Raises at once when the key, a log key or the state folder cannot be used."""
+def create_app(
+    settings: WitnessSettings,
+    now: Callable[[], float] = time.time,
+    log_keys_now: Callable[[], Sequence[str]] | None = None,
+) -> FastAPI:
+    """Build the service. Raises at once when the key, a log key or the state folder cannot be used.
+
+    `log_keys_now` looks for the log keys of now: it is asked when a checkpoint has a signature that is not known, every
+    30 s at most. None: they never change.
+    """
     witness = Witness(
         load_cosigner(settings.key_path, settings.name),
         Heads(settings.state_dir),
         [VerifierKey.from_text(text) for text in settings.log_keys],
         now,
+        None if log_keys_now is None else lambda: [VerifierKey.from_text(text) for text in log_keys_now()],
     )
     app = FastAPI(title="Assent witness", openapi_url=None)
 
@@ -87,10 +96,12 @@ def create_app(settings: WitnessSettings, now: Callable[[], float] = time.time) 
     return app
 
 
-def serve(settings: WitnessSettings, host: str, port: int) -> None:
+def serve(
+    settings: WitnessSettings, host: str, port: int, log_keys_now: Callable[[], Sequence[str]] | None = None
+) -> None:
     """Run until SIGTERM or SIGINT. Logs no requests and no addresses."""
     uvicorn.run(
-        create_app(settings),
+        create_app(settings, log_keys_now=log_keys_now),
         host=host,
         port=port,
         access_log=False,

@@ -9,12 +9,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
-from assent.transparency.checkpoint import open_checkpoint
-from assent.transparency.errors import ProofInvalid, SubmissionInvalid
+from assent.transparency.checkpoint import Checkpoint, open_checkpoint
+from assent.transparency.errors import NotSigned, OriginUnknown, ProofInvalid, SignatureInvalid, SubmissionInvalid
 from assent.transparency.merkle import verify_consistency
-from assent.transparency.note import Cosigner, Note, VerifierKey
+from assent.transparency.note import Cosigner, Note, Verified, VerifierKey
 from assent.transparency.witnessing import Submission, build_cosignatures
 from assent_witness.heads import Heads
+
+LOOK_AT_MOST_EVERY_S = 30.0
+"""How often a signature that is not known makes the witness look for newer log keys."""
 
 _log = logging.getLogger(__name__)
 
@@ -31,12 +34,21 @@ class Witness:
     """Cosigns heads of the logs that `log_keys` belong to. `now` gives POSIX time in seconds."""
 
     def __init__(
-        self, cosigner: Cosigner, heads: Heads, log_keys: Sequence[VerifierKey], now: Callable[[], float]
+        self,
+        cosigner: Cosigner,
+        heads: Heads,
+        log_keys: Sequence[VerifierKey],
+        now: Callable[[], float],
+        log_keys_now: Callable[[], Sequence[VerifierKey]] | None = None,
     ) -> None:
+        """`log_keys_now`: the keys as they are now, asked when a signature is not known. A key that it does not name
+        any more counts no longer; the heads go on, since they are kept by the log's name."""
         self._cosigner = cosigner
         self._heads = heads
         self._log_keys = log_keys
         self._now = now
+        self._log_keys_now = log_keys_now
+        self._looked: float | None = None
 
     def add_checkpoint(self, body: bytes) -> bytes:
         """Return the cosignature line for a request body; the new head is stored when this returns.
@@ -45,7 +57,7 @@ class Witness:
         a trusted log), OldSizeWrong, ProofInvalid (not a continuation), HeadDamaged, OSError. Nothing is cosigned then.
         """
         submission = Submission.from_bytes(body)
-        checkpoint, by_log = open_checkpoint(submission.checkpoint, self._log_keys)
+        checkpoint, by_log = self._open(submission.checkpoint)
         if submission.old_size > checkpoint.size:
             raise SubmissionInvalid("the old size is larger than the checkpoint's")
         with self._heads.locked(checkpoint.origin) as head:
@@ -62,3 +74,18 @@ class Witness:
             log_lines = {verified.key: verified.signature for verified in by_log}  # strangers' lines are not kept
             head.replace(Note(submission.checkpoint.text, (*log_lines.values(), cosignature)))
         return build_cosignatures([cosignature])
+
+    def _open(self, note: Note) -> tuple[Checkpoint, tuple[Verified, ...]]:
+        try:
+            return open_checkpoint(note, self._log_keys)
+        except (OriginUnknown, NotSigned, SignatureInvalid):
+            now = self._now()
+            recent = self._looked is not None and 0 <= now - self._looked < LOOK_AT_MOST_EVERY_S
+            if self._log_keys_now is None or recent:
+                raise
+            self._looked = now
+            keys = self._log_keys_now()
+            if list(keys) == list(self._log_keys):
+                raise
+            self._log_keys = keys
+        return open_checkpoint(note, self._log_keys)

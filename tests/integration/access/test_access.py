@@ -35,7 +35,6 @@ from assent.transparency.checkpoint import Checkpoint
 from assent.transparency.note import Note
 from assent.transparency.proof import LogProof
 from assent.transparency.tiles import entry_bundles, parse_bundle, verify_leaves
-from assent_custodian import halt
 from assent_custodian.grants import service as grants
 from assent_custodian.keys import erasure
 from assent_custodian.leases import domain
@@ -523,9 +522,7 @@ def _release(job: Job, segments: list[Any]) -> tuple[dict[str, bytes], dict[str,
 
 
 def test_a_halt_shuts_the_door_for_everybody(access: AccessWorld, opened: Job) -> None:
-    custodian = access.custodian.custodian
-    with custodian.database.transaction() as session:
-        halt.halt(session, custodian.moment(), "a breach is suspected")
+    access.custodian.halt("a breach is suspected")
     response, _ = opened.ask_release([access.recorded[0].segment])
     assert problem(response) == "closed"
     assert "a breach is suspected" in response.json()["detail"]

@@ -23,9 +23,9 @@ from tests.simulators.disk import no_space
 from assent.codec.content import decode_content
 from assent.contracts.envelope import read
 from assent.contracts.events import KeyEvent, PointerButton, PointerMoved
-from assent.contracts.ids import Modality
+from assent.contracts.ids import Modality, new_id
 from assent.contracts.keys import SigningKey
-from assent.contracts.statements import Receipt, Withdrawal
+from assent.contracts.statements import Notification, Receipt, Withdrawal
 from assent.sealing.segments import open_body, open_sealed_key
 from assent_agent.core.consent import Why
 from assent_agent.core.inviting import Declined
@@ -288,6 +288,65 @@ def test_a_halt_stops_recording_and_shows_its_reason(around: Surroundings, repla
         assert "An incident" in status(agent)["sentence"]
         around.desk.halted = None
         wait_until(lambda: status(agent)["recording"] == ["pointer"], "recording again")
+
+
+def test_an_agent_without_consent_shows_the_reason_of_a_halt_first(around: Surroundings, replay: Path) -> None:
+    around.desk.halted = "An incident is being looked into."
+    agent = around.agent(replay)
+    with running(agent):
+        wait_until(lambda: "An incident" in status(agent)["sentence"], "the reason, before anything else")
+
+
+def test_an_agent_that_is_cut_off_stops_by_itself_when_its_certificate_ends(around: Surroundings, replay: Path) -> None:
+    """Nobody can tell it of a halt: it records on, no longer than its certificate says, and then seals nothing more."""
+    around.give(Modality.POINTER)
+    around.settings = AgentSettings(hold_s=900, reserve_bytes=0, news_interval_s=1)
+    agent = around.agent(replay)
+    with running(agent):
+        wait_until(lambda: recording(agent), "recording")
+        around.desk.online = False
+        around.desk.halted = "An incident is being looked into."
+        around.clock.skip(hours=11)
+        wait_until(lambda: status(agent)["custodian_trouble"], "cut off")
+        assert status(agent)["recording"] == ["pointer"], "its certificate is good until midnight"
+        around.clock.skip(hours=1)
+        wait_until(lambda: status(agent)["recording"] == [], "stopped by itself")
+        assert status(agent)["why"] == Why.NO_CERTIFICATE
+        sealed = status(agent)["events_sealed"]
+        time.sleep(1)
+        assert status(agent)["events_sealed"] == sealed
+        around.desk.online = True
+        around.clock.skip(minutes=1)
+        wait_until(lambda: status(agent)["why"] == Why.HALTED, "told when it is back")
+
+
+def test_a_revoked_device_stops_at_its_next_question_and_destroys_nothing(around: Surroundings, replay: Path) -> None:
+    receipt = around.give(Modality.POINTER)
+    around.settings = AgentSettings(hold_s=900, reserve_bytes=0, news_interval_s=1)
+    agent = around.agent(replay)
+    with running(agent):
+        wait_until(lambda: recording(agent), "recording")
+        around.desk.revoked = True
+        wait_until(lambda: status(agent)["why"] == Why.REVOKED, "told by a signature")
+        told = status(agent)
+        assert told["recording"] == []
+        assert "cannot be sent" in told["sentence"]
+        assert told["segments_waiting"] == 1, "what was recorded until then is sealed, and stays"
+        asked = around.desk.asked.count("/v1/certificates")
+        time.sleep(1.5)
+        assert around.desk.asked.count("/v1/certificates") == asked
+    kept = around.home.held_receipt()
+    assert kept is not None
+    assert kept.record == receipt.record
+
+
+def test_what_happened_to_ones_keys_is_told_and_is_no_access(around: Surroundings, replay: Path) -> None:
+    told = Notification(id=new_id(), day="2026-11-23", kind="account", text="A new device was added.")
+    around.desk.notifications = (told,)
+    agent = around.agent(replay)
+    with running(agent):
+        wait_until(lambda: status(agent)["messages"] == ["A new device was added."], "told")
+        assert status(agent)["accesses"] == 0
 
 
 def test_a_receipt_that_ended_elsewhere_destroys_what_is_here(around: Surroundings, replay: Path) -> None:

@@ -45,6 +45,16 @@ def replay(tmp_path: Path) -> Path:
     return write_replay(tmp_path / "replay.jsonl", 120)
 
 
+def test_a_code_that_adds_a_device_makes_a_device_key_and_nothing_that_opens(device: Device) -> None:
+    root = device.desk.issuer.root_fingerprint
+    told = device.command("enrol", InvitationCode.new(device.desk.url, root, "opening").to_text(), code=1)
+    assert "assent login" in told
+    device.command("enrol", InvitationCode.new(device.desk.url, root, "device").to_text())
+    assert len(device.desk.devices) == 1
+    assert not CredentialStore(device.folder).exists()
+    assert "Nothing is recorded" in device.command("status"), "before consent is given here"
+
+
 def test_from_an_invitation_to_a_stored_recording_and_back_to_nothing(enrolled: Device, replay: Path) -> None:
     device = enrolled
     credential = CredentialStore(device.folder).load()

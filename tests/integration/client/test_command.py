@@ -378,3 +378,67 @@ def test_a_clock_that_is_off_is_named(terminal: Terminal, populated: Populated) 
     _, err = terminal._capture()
     assert "600 seconds behind" in err
     assert terminal.ok(person, "whoami").code == 0
+
+
+def test_halting_and_resuming_by_command(terminal: Terminal, populated: Populated) -> None:
+    dpo = terminal.is_("dpo", populated.world.dpo)
+    council = terminal.is_("council", populated.world.council)
+    steward = terminal.is_("steward", populated.staff.steward)
+    assert terminal.run(dpo, "people", "halt").code == 2
+    assert terminal.run(dpo, "people", "halt", "--reason", " ", "--yes").code == 2
+    assert terminal.run(steward, "people", "halt", "--reason", "an incident", "--yes").code == 1
+    try:
+        halted = terminal.ok(dpo, "people", "halt", "--reason", "an incident", "--yes", "--json").json["halt"]
+        shown = terminal.ok(council, "people", "resume", "--show", "--json").json["halts"]
+        assert [(entry["hash"], entry["reason"]) for entry in shown] == [(halted, "an incident")]
+        refused = terminal.run("requester", "data", "pull", populated.request, "--summary")
+        assert refused.code == 1
+        own = terminal.run(terminal.is_("kim", populated.people[0]), "me", "recordings")
+        assert (own.code, "an incident" in own.err) == (1, True), "own data shuts too"
+        assert "stays halted" in terminal.ok(council, "people", "resume", "--yes").out
+        assert terminal.ok(dpo, "people", "resume", "--yes", "--json").json == {"halted": False, "halts": []}
+    finally:
+        populated.world.resume()
+
+
+def test_a_second_key_is_added_and_revoked_by_command(terminal: Terminal, populated: Populated) -> None:
+    kim = terminal.is_("kim", populated.people[8])
+    made = terminal.ok(kim, "me", "add-device", "--kind", "opening", "--json").json
+    assert InvitationCode.from_text(made["code"]).adds == "opening"
+    terminal.ok("second", "login", made["code"])
+    keys = terminal.ok("second", "me", "devices", "--json").json
+    assert [(key["kind"], key["here"]) for key in keys if key["here"]] == [("opening", True)]
+    assert "was added to your account" in terminal.ok(kim, "me", "devices").out
+    assert terminal.run("third", "login", made["code"]).code == 1, "a code works once"
+
+    device = terminal.ok(kim, "me", "add-device").out
+    code = next(line for line in device.splitlines() if line.startswith("assent1d-"))
+    refused = terminal.run("third", "login", code)
+    assert (refused.code, "assent-agent enrol" in refused.err) == (1, True)
+
+    (here,) = [key["key_id"] for key in keys if key["here"]]
+    assert terminal.run(kim, "me", "devices", "--revoke", here[:4], "--yes").code == 1, "too few digits"
+    assert terminal.ok(kim, "me", "devices", "--revoke", here[:8], "--yes", "--json").json["revoked"] == here
+    assert terminal.run("second", "whoami").code == 1
+    own = next(key["key_id"] for key in terminal.ok(kim, "me", "devices", "--json").json if key["here"])
+    assert terminal.run(kim, "me", "devices", "--revoke", own, "--yes").code == 1, "the last one: --yes is not enough"
+    assert terminal.ok(kim, "whoami", "--json").json["name"]
+
+
+def test_a_recovery_by_command(terminal: Terminal, populated: Populated) -> None:
+    dpo, council = terminal.is_("dpo", populated.world.dpo), terminal.is_("council", populated.world.council)
+    lost = populated.people[7]
+    kim = terminal.is_("kim", lost)
+    without_a_key = terminal.run("nobody", "me", "recover")
+    assert (without_a_key.code, "data-protection officer" in without_a_key.err) == (1, True)
+    made = terminal.ok(dpo, "people", "recover", lost.person, "--yes", "--json").json
+    assert terminal.run("new", "login", made["code"]).code == 1, "one signature is not enough"
+    rows = terminal.ok(council, "people", "recover", "--countersign", made["recovery"], "--yes", "--json").json
+    assert [row["state"] for row in rows["recoveries"] if row["recovery"] == made["recovery"]] == ["running"]
+    terminal.ok("new", "login", made["code"])
+    refused = terminal.run("new", "me", "receipts")
+    assert (refused.code, "came of a recovery" in refused.err) == (1, True)
+    assert "--stop" in terminal.ok(kim, "me", "recover").out
+    assert terminal.ok(kim, "me", "recover", "--stop", "--json").json["stopped"]
+    assert terminal.run("new", "whoami").code == 1
+    assert "Nobody is recovering" in terminal.ok(kim, "me", "recover").out

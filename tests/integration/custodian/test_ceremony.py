@@ -1,4 +1,4 @@
-"""Founding, later directories, starting up, halting: and everything that keeps the service from starting."""
+"""Founding, later directories, starting up: and everything that keeps the service from starting."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from tests.simulators.custodian import CustodianWorld, custodian_world, problem
 from assent.contracts.codes import InvitationCode
 from assent.contracts.envelope import Envelope, read
 from assent.contracts.keys import PublicKey, SigningKey, fingerprint
-from assent.contracts.problems import Problem
-from assent.contracts.statements import Directory, Role
-from assent_custodian import ceremony, halt, tables
+from assent.contracts.statements import Directory
+from assent_custodian import ceremony, tables
 from assent_custodian.app import create_app
 from assent_custodian.context import open_custodian
 from assent_custodian.files import NotReady
@@ -259,21 +258,3 @@ def test_settings_come_from_the_environment_over_a_file(tmp_path: Path, monkeypa
 def test_settings_cannot_weaken_what_is_promised(tmp_path: Path, changes: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Settings(data_dir=tmp_path, **changes)
-
-
-# --- halting ---
-
-
-def test_halting_needs_a_reason_and_is_in_the_log(lite: CustodianWorld) -> None:
-    with lite.custodian.database.transaction() as session:
-        with pytest.raises(Problem, match="reason"):
-            halt.halt(session, lite.now, "  ")
-        halt.halt(session, lite.now, "an incident", by=lite.dpo.person)
-        halt.halt(session, lite.now, "another")
-        assert halt.halted(session) == "an incident"
-        halt.resume(session, lite.now, by=(lite.council.person, lite.dpo.person))
-        halt.resume(session, lite.now)
-        assert halt.halted(session) is None
-    assert [leaf["auth"] for leaf in leaves(lite, "programme.halted")] == ["opening"]
-    assert len(leaves(lite, "programme.resumed")) == 1
-    assert set(lite.report.codes) == {Role.ADMIN, Role.COUNCIL, Role.DPO}

@@ -20,7 +20,6 @@ from assent.contracts.wire import CertificatesAnswer
 from assent.sealing.errors import SealInvalid
 from assent.sealing.hpke import HybridPublicKey
 from assent.sealing.segments import SealedSegment, seal_segment
-from assent_custodian import halt
 from assent_custodian.keys import erasure, vault
 from assent_custodian.keys.models import Stream, VaultKey
 from assent_custodian.keys.wrapping import WrapInvalid
@@ -148,12 +147,10 @@ def test_a_certificate_ends_with_the_receipt(lee: Member) -> None:
 
 
 def test_a_halted_programme_certifies_nothing_and_says_why(kim: Member) -> None:
-    with kim.world.custodian.database.transaction() as session:
-        halt.halt(session, kim.world.now, "an incident")
+    kim.world.halt("an incident")
     answer, refusal = ask(kim, wanted(kim))
     assert (answer.certificates, refusal) == ((None,), "the programme is halted: an incident")
-    with kim.world.custodian.database.transaction() as session:
-        halt.resume(session, kim.world.now)
+    kim.world.resume()
     assert ask(kim, wanted(kim))[1] is None
 
 

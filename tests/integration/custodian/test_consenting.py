@@ -252,11 +252,8 @@ def test_a_withdrawal_is_accepted_whenever_it_arrives_and_counts_once(kim: Membe
 
 
 def test_a_withdrawal_is_accepted_without_any_receipt_witness_or_running_programme(lee: Member) -> None:
-    from assent_custodian import halt
-
     lee.world.witness.silent = True
-    with lee.world.custodian.database.transaction() as session:
-        halt.halt(session, lee.world.now, "incident")
+    lee.world.halt("incident")
     assert confirmed(lee).streams == 0
     assert confirmed(lee, record=new_id()).streams == 0
 
@@ -456,11 +453,8 @@ def test_news_say_which_receipts_of_this_device_ended_and_not_which_were_replace
 
 
 def test_news_carry_the_reason_of_a_halt(lee: Member) -> None:
-    from assent_custodian import halt
-
     lee.consent()
     assert news(lee).halted is None
-    with lee.world.custodian.database.transaction() as session:
-        halt.halt(session, lee.world.now, "an incident is looked into")
+    lee.world.halt("an incident is looked into")
     assert news(lee).halted == "an incident is looked into"
     assert problem(lee.get("/v1/me/news", key=lee.opening)) == "forbidden"

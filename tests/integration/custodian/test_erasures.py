@@ -17,7 +17,6 @@ from assent.contracts.keys import SigningKey
 from assent.contracts.lists import person_leaf
 from assent.contracts.statements import ConsentEnding, Erasure, ErasureReceipt, Tombstone
 from assent.contracts.wire import ErasureAnswer, ErasuresView, ErasureView
-from assent_custodian import halt
 from assent_custodian.keys.models import Stream, TombstoneRow, VaultKey
 from assent_custodian.log.models import LogEntry
 from assent_custodian.night import run_night
@@ -162,8 +161,7 @@ def test_one_that_was_held_back_takes_nothing_of_later_days(lite: CustodianWorld
 
 
 def test_it_needs_no_witness_and_no_running_programme(lite: CustodianWorld, few: list[Member]) -> None:
-    with lite.custodian.database.transaction() as session:
-        halt.halt(session, lite.now, "a reason")
+    lite.halt("a reason")
     lite.witness.silent = True
     assert erase(few[0], everything=True).streams == 2
 

@@ -205,12 +205,23 @@ def test_the_doctor_finds_faults_and_ends_with_one(founded: Path) -> None:
     assert _run("doctor", "--data", str(founded)).returncode == 0
 
 
-def test_halting_needs_a_reason_and_resuming_undoes_it(founded: Path) -> None:
-    data = ("--data", str(founded))
+def test_an_operator_halts_with_a_reason_and_cannot_resume(founded: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "data"
+    shutil.copytree(founded, copied)
+    for file in copied.glob("*.toml"):
+        file.write_text(file.read_text().replace(str(founded), str(copied)))
+    data = ("--data", str(copied))
+    assert json.loads(_run("resume", *data, "--json").stdout) == {"halted": False, "halts": []}
     assert _run("halt", *data).returncode == 2
     assert _run("halt", *data, "--reason", " ").returncode == 1
-    assert json.loads(_run("halt", *data, "--reason", "a fault was found", "--json").stdout) == {"halted": True}
-    assert json.loads(_run("resume", *data, "--json").stdout) == {"halted": False}
+    halted = json.loads(_run("halt", *data, "--reason", "a fault was found", "--json").stdout)
+    assert halted["halted"]
+    assert json.loads(_run("halt", *data, "--reason", "again", "--json").stdout) == halted, "halted once"
+    refused = _run("resume", *data)
+    assert refused.returncode == 1
+    assert "a fault was found" in refused.stdout
+    assert "signed so far: nobody" in refused.stdout
+    assert json.loads(_run("resume", *data, "--json").stdout)["halts"][0]["halted_by"] == "the operator"
 
 
 def test_the_night_reports_what_it_did(founded: Path) -> None:
@@ -251,6 +262,30 @@ def test_a_signed_directory_has_the_next_version(founded: Path) -> None:
     foreign.write_bytes(SigningKey.generate().to_pem())
     foreign.chmod(0o600)
     assert _run(*arguments[:4], "--root-key", str(foreign)).returncode == 1
+
+
+def test_a_directory_is_signed_where_the_root_key_is_and_nothing_else(founded: Path, tmp_path: Path) -> None:
+    copied, usb = tmp_path / "data", tmp_path / "usb"
+    shutil.copytree(founded, copied)
+    for file in copied.glob("*.toml"):
+        file.write_text(file.read_text().replace(str(founded), str(copied)))
+    usb.mkdir(mode=0o700)
+    (copied / "custodian" / "root" / "root.key").rename(usb / "root.key")
+    data, root = ("--data", str(copied)), ("--root-key", str(usb / "root.key"))
+    key = json.loads(_run("directory", "key", "statement", *data, "--json").stdout)["key"]
+    unsigned, signed = usb / "next.json", usb / "signed.json"
+    exported = _run("directory", "export", *data, "--statement-key", key, "--to", str(unsigned), "--json")
+    version = json.loads(exported.stdout)["version"]
+    assert _run("directory", "import", str(unsigned), *data).returncode == 1, "it is not signed"
+    elsewhere = _run("directory", "sign", str(unsigned), *root, "--to", str(signed), "--json")
+    assert json.loads(elsewhere.stdout)["version"] == version, elsewhere.stderr
+    assert _run("directory", "sign", str(unsigned), *root).returncode == 2, "where to?"
+    assert json.loads(_run("directory", "import", str(signed), *data, "--json").stdout) == {"version": version}
+    again = _run("directory", "import", str(signed), *data)
+    assert (again.returncode, "does not follow" in again.stderr) == (1, True)
+    foreign = _run("directory", "export", *data, "--statement-key", SigningKey.generate().public.text, "--to", "x")
+    assert foreign.returncode == 1
+    assert json.loads(_run("doctor", *data, "--json").stdout)["ok"]
 
 
 def test_migrating_twice_changes_nothing(founded: Path) -> None:

@@ -22,6 +22,7 @@ from assent_agent.core.consent import (
     ConsentEvent,
     ConsentState,
     DestroySpool,
+    DeviceRevoked,
     Ended,
     HaltLifted,
     HaltTold,
@@ -105,13 +106,14 @@ EVENTS: tuple[ConsentEvent, ...] = (
     Ticked(NOON + 2 * HOUR),
     Ticked(NOON + 11 * HOUR),
     Ticked(NOON + 101 * HOUR),
+    DeviceRevoked(),
     Ended(),
 )
 
 
 def states() -> Iterator[ConsentState]:
     """Every combination of facts, each with what it permits being captured."""
-    for receipt, on, shown, clock, halted, pause, locked, troubles, certificates, ended in product(
+    for receipt, on, shown, clock, halted, pause, locked, troubles, certificates, ended, revoked in product(
         (None, RECEIPT),
         (False, True),
         (False, True),
@@ -122,10 +124,11 @@ def states() -> Iterator[ConsentState]:
         (frozenset[Trouble](), frozenset({Trouble.DISK}), frozenset({Trouble.SOURCE})),
         ((), CERTIFICATES),
         (False, True),
+        (False, True),
     ):
         if receipt is None and certificates:
             continue
-        state = ConsentState(receipt, on, shown, clock, halted, pause, locked, troubles, certificates, ended)
+        state = ConsentState(receipt, on, shown, clock, halted, pause, locked, troubles, certificates, ended, revoked)
         yield replace(state, capturing=state.permitted)
 
 

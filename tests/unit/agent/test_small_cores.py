@@ -182,6 +182,7 @@ UNANSWERED = (replace(RECORDING, clock_sane=None), replace(RECORDING, certificat
         (replace(RECORDING, pause=Pause(None)), "paused"),
         (replace(RECORDING, locked=True), "paused"),
         (replace(RECORDING, halted="x"), "off"),
+        (replace(RECORDING, revoked=True), "trouble"),
         (replace(RECORDING, indicator=False), "trouble"),
         (replace(RECORDING, clock_sane=None), "trouble"),
         (replace(RECORDING, clock_sane=False), "trouble"),

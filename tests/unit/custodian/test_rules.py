@@ -55,6 +55,7 @@ def test_the_device_key_opens_approves_and_administers_nothing() -> None:
     by_device = {rule.permission for rule in roles.table() if "device" in rule.credentials}
     assert by_device == {
         Permission.SEE_OWN_ACCOUNT,
+        Permission.STOP_RECOVERY,
         Permission.SEE_OFFER,
         Permission.GIVE_CONSENT,
         Permission.WITHDRAW,

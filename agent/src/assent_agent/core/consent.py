@@ -149,6 +149,11 @@ class HaltLifted:
 
 
 @dataclass(frozen=True)
+class DeviceRevoked:
+    """The custodian's signed news says that this device's key was revoked. That is for good; nothing is destroyed."""
+
+
+@dataclass(frozen=True)
 class Paused:
     """The person paused, until a moment or (None) until they resume."""
 
@@ -208,6 +213,7 @@ ConsentEvent = (
     | ClockStepped
     | HaltTold
     | HaltLifted
+    | DeviceRevoked
     | Paused
     | Resumed
     | Locked
@@ -226,9 +232,10 @@ class Why(StrEnum):
     """Why nothing is recorded, the strongest reason first. This is what status says."""
 
     ENDED = "ended"
+    HALTED = "halted"
+    REVOKED = "revoked"
     NO_RECEIPT = "no-receipt"
     SWITCHED_OFF = "switched-off"
-    HALTED = "halted"
     PAUSED = "paused"
     LOCKED = "locked"
     NO_INDICATOR = "no-indicator"
@@ -313,6 +320,7 @@ class ConsentState:
     troubles: frozenset[Trouble] = frozenset()
     certificates: tuple[tuple[Modality, datetime], ...] = ()
     ended: bool = False
+    revoked: bool = False
     capturing: frozenset[Modality] = frozenset()
 
     @property
@@ -331,11 +339,14 @@ class ConsentState:
         """The strongest reason why nothing may be recorded; None when something may."""
         if self.ended:
             return Why.ENDED
+        if self.halted is not None:
+            return Why.HALTED
+        if self.revoked:
+            return Why.REVOKED
         if self.receipt is None:
             return Why.NO_RECEIPT
         reasons = (
             (not self.switched_on, Why.SWITCHED_OFF),
-            (self.halted is not None, Why.HALTED),
             (self.pause is not None, Why.PAUSED),
             (self.locked, Why.LOCKED),
             (not self.indicator, Why.NO_INDICATOR),
@@ -419,6 +430,8 @@ def _learn(state: ConsentState, event: ConsentEvent) -> tuple[ConsentState, tupl
             return replace(state, halted=reason), ()
         case HaltLifted():
             return replace(state, halted=None), ()
+        case DeviceRevoked():
+            return replace(state, revoked=True), ()
         case Paused(until):
             return replace(state, pause=Pause(until)), ()
         case Resumed():

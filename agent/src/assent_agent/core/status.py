@@ -20,6 +20,10 @@ SILENT_NS = 15 * SECOND_NS
 
 SENTENCES: Mapping[Why, str] = {
     Why.ENDED: "The agent is ending.",
+    Why.REVOKED: (
+        "This device's key was revoked. Nothing is recorded, and what is still on this computer cannot be sent. "
+        "Recordings that were sent before stay yours."
+    ),
     Why.NO_RECEIPT: "You have not agreed to be recorded. Nothing is recorded.",
     Why.SWITCHED_OFF: "Recording is switched off on this device.",
     Why.HALTED: "The programme is halted. Nothing is recorded.",

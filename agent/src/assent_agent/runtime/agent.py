@@ -477,6 +477,8 @@ class Agent:
         receipt, run = self._state.receipt, self._run
         if receipt is None or run is None or not self._state.switched_on or self._state.halted is not None:
             return
+        if self._state.revoked:
+            return
         if "certificates" in self._asking or not self._due("certificates", RETRY_CUSTODIAN_NS):
             return
         today = day_of(now.wall)
@@ -595,10 +597,12 @@ class Agent:
         self._notifications = news.notifications
         self._asks_anew = news.asks_anew
         now = parse_moment(news.now)
+        if news.revoked:
+            self._step(consent.DeviceRevoked())
         self._step(consent.HaltLifted() if news.halted is None else consent.HaltTold(news.halted))
         self._told_ended(frozenset(news.ended))
         # One that was restored and asks this device does not know itself what is live.
-        if asked is not None and asked == self._record() and not news.restate:
+        if asked is not None and asked == self._record() and not news.restate and not news.revoked:
             left = {live.record: frozenset((c.modality, c.purpose) for c in live.left) for live in news.live}
             self._step(consent.LiveReceiptsTold(left))
         self._compare_clock(now)
@@ -803,7 +807,7 @@ class Agent:
                 self._indicator.open(RecordingsView(self._held_minutes()))
             case Page.ACCESSES:
                 as_of = None if self._news_at is None else parse_moment(self._news_at)
-                told = tuple(Access(n.day, n.text, n.approvals, n.kind == "own") for n in self._notifications)
+                told = tuple(Access(n.day, n.text, n.approvals, n.kind) for n in self._notifications)
                 self._indicator.open(AccessesView(told, as_of))
             case _:
                 assert_never(page)
@@ -874,7 +878,8 @@ class Agent:
             "custodian_trouble": self._custodian_trouble,
             "upload_trouble": self._upload_trouble,
             "events_sealed": {modality.value: count for modality, count in sorted(self._sealed.items())},
-            "accesses": len(self._notifications),
+            "accesses": sum(notification.kind != "account" for notification in self._notifications),
+            "messages": [n.text for n in self._notifications if n.kind == "account"],
             "withdrawals": [
                 {
                     "at": queued.statement.at,

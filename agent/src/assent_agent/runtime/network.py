@@ -10,6 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from random import Random
@@ -117,9 +118,33 @@ class Links:
         return CollectorClient.of(self._directory.current, clock=self._now, transport=self._collector_transport)
 
     def refresh(self) -> None:
-        """Fetch the newest directory. Raises ClientError."""
-        with Transport(self._custodian_url, transport=self._custodian_transport) as custodian:
-            self._directory.refresh(custodian)
+        """Fetch the newest directory, from where the one at hand says, else from the code's address.
+
+        Raises ClientError.
+        """
+        known = (self._directory.current.custodian_url,) if self._directory.known else ()
+        urls = tuple(dict.fromkeys((*known, self._custodian_url)))
+        for url in urls:
+            try:
+                with Transport(url, transport=self._custodian_transport) as custodian:
+                    self._directory.refresh(custodian)
+                return
+            except Unreachable:
+                if url == urls[-1]:
+                    raise
+
+    @property
+    def version(self) -> int:
+        """Of the directory at hand; 0 when there is none."""
+        return self._directory.current.version if self._directory.known else 0
+
+    def refresh_to(self, version: int) -> bool:
+        """Fetch the directory if the custodian's word is that there is a newer one; whether it changed. Raises as
+        `refresh`."""
+        if version <= self.version:
+            return False
+        self.refresh()
+        return True
 
 
 class _Worker:
@@ -153,7 +178,13 @@ class CustodianWorker(_Worker):
         self._client: CustodianClient | None = None
 
     def ask_news(self, receipt: str | None) -> None:
-        self._do(lambda: self._ask("news", lambda client: NewsCame(client.news(), receipt)))
+        def news(client: CustodianClient) -> Message:
+            came = NewsCame(client.news(), receipt)
+            if self._links.refresh_to(came.news.directory):
+                self._forget_client()
+            return came
+
+        self._do(lambda: self._ask("news", news))
 
     def ask_certificates(self, wanted: Sequence[tuple[StreamWanted, SigningKey]], receipt: str | None) -> None:
         asked = tuple(wanted)
@@ -185,25 +216,39 @@ class CustodianWorker(_Worker):
 
     def _ask(self, what: str, question: Callable[[CustodianClient], Message]) -> None:
         try:
-            if self._client is None:
-                self._client = self._links.custodian()
-            self._tell(question(self._client))
+            self._tell(self._asked(question))
         except ClientError as error:
             self._forget_client()
-            if isinstance(error, AnswerInvalid):
-                self._refresh()
-            self._tell(CustodianFailed(what, str(error)))
+            if isinstance(error, AnswerInvalid | Unreachable) and self._directory_changed():
+                self._ask_again(what, question)
+            else:
+                self._tell(CustodianFailed(what, str(error)))
         except Exception as error:
             # Nobody would ask, hear of a halt or deliver a withdrawal any more if this thread ended here.
             self._forget_client()
             self._tell(CustodianFailed(what, f"The custodian could not be asked ({type(error).__name__})."))
 
-    def _refresh(self) -> None:
-        """An answer that does not verify may be one under newer keys: look for a newer directory."""
+    def _ask_again(self, what: str, question: Callable[[CustodianClient], Message]) -> None:
+        """Once, by the new directory."""
         try:
+            self._tell(self._asked(question))
+        except Exception as error:  # as above
+            self._forget_client()
+            text = str(error) if isinstance(error, ClientError) else type(error).__name__
+            self._tell(CustodianFailed(what, text))
+
+    def _asked(self, question: Callable[[CustodianClient], Message]) -> Message:
+        if self._client is None:
+            self._client = self._links.custodian()
+        return question(self._client)
+
+    def _directory_changed(self) -> bool:
+        """An answer that does not verify may be one under newer keys, and a silence one of an old address: look for a
+        newer directory."""
+        before = self._links.version
+        with suppress(ClientError, OSError):
             self._links.refresh()
-        except (ClientError, OSError):
-            return
+        return self._links.version != before
 
     def _forget_client(self) -> None:
         if self._client is not None:
@@ -251,6 +296,7 @@ class Uploader(_Worker):
                         revoked.append(view.stream)
                     elif outcome in (Outcome.LATER, Outcome.NOT_THE_COLLECTOR):
                         succeeded, sentence = False, why
+                        self._look_for_directory()
                         break
                     elif outcome is Outcome.STUCK:
                         succeeded, sentence = False, why
@@ -259,6 +305,11 @@ class Uploader(_Worker):
         except Exception as error:  # nothing would ever be sent again if this thread ended here
             succeeded, sentence = False, f"Sending failed ({type(error).__name__}); it is tried again."
         return BatchDone(succeeded, sent, sentence, tuple(revoked), too_late)
+
+    def _look_for_directory(self) -> None:
+        """The collector may have another key or address by now: the next batch knows."""
+        with suppress(ClientError, OSError):
+            self._links.refresh()
 
     def _send_stream(self, collector: CollectorClient, stream: str, items: Sequence[Item]) -> tuple[Outcome, int, str]:
         count = 0

@@ -7,7 +7,7 @@ from datetime import date, datetime
 from typing import Final
 
 from assent.contracts.events import KeyboardMode
-from assent_agent.ports import AccessesView, IndicatorState, Standing, StatusFacts
+from assent_agent.ports import Access, AccessesView, IndicatorState, Standing, StatusFacts
 
 MODALITY_WORDS: Final[Mapping[str, str]] = {
     "pointer": "Mouse",
@@ -115,17 +115,15 @@ def access_words(view: AccessesView) -> tuple[str, tuple[tuple[str, str, str], .
         (
             day_words(date.fromisoformat(access.day)),
             access.text,
-            "You opened these yourself."
-            if access.own
-            else f"{access.approvals} {'person' if access.approvals == 1 else 'people'} approved it.",
+            _who_agreed(access),
         )
         for access in view.accesses
     )
     as_of = f"{day_words(view.as_of)}, {view.as_of.astimezone():%H:%M}"
-    if not entries:
+    if all(access.kind == "account" for access in view.accesses):
         return (
             "Nobody has opened your recordings lately.",
-            (),
+            entries,
             f"Signed by the custodian, {as_of}. 'assent me accesses' also shows older ones, with proofs.",
         )
     return (
@@ -133,6 +131,16 @@ def access_words(view: AccessesView) -> tuple[str, tuple[tuple[str, str, str], .
         entries,
         "'assent me accesses' also shows older ones, and the proof of each in the witnessed log.",
     )
+
+
+def _who_agreed(access: Access) -> str:
+    match access.kind:
+        case "own":
+            return "You opened these yourself."
+        case "account":
+            return "About your keys."
+        case _:
+            return f"{access.approvals} {'person' if access.approvals == 1 else 'people'} approved it."
 
 
 def label(text: str) -> str:

@@ -20,7 +20,7 @@ from assent_custodian.catalogue.models import CatalogueCount, CatalogueCounted
 from assent_custodian.consent.domain import Use
 from assent_custodian.consent.service import ConsentNow
 from assent_custodian.context import Custodian
-from assent_custodian.keys.models import Stream
+from assent_custodian.keys.models import Stream, not_withdrawn
 from assent_custodian.purposes import service as purposes
 
 ROW = 1
@@ -53,7 +53,7 @@ def _entry(purpose: PurposeView, modality: Modality, row: CatalogueCount | None)
 def _count(session: Session, now: datetime) -> None:
     session.execute(delete(CatalogueCount))
     streams = session.scalars(
-        select(Stream).where(Stream.closed.is_(None), Stream.erased.is_(None), Stream.drill.is_(False))
+        select(Stream).where(not_withdrawn(), Stream.erased.is_(None), Stream.drill.is_(False))
     ).all()
     for purpose in purposes.offered(session):
         use = Use(purpose.iri, purpose.version, purpose.recipients[0], Mode.READER)

@@ -35,6 +35,10 @@ _WITHDRAWS = ByStatement(Permission.WITHDRAW, Withdrawal, fresh=False, revoked_t
 """A withdrawal counts whenever it arrives, also from a device that was revoked meanwhile."""
 
 
+_HEARS = ByAsk(Permission.HEAR_NEWS, revoked_too=True)
+"""A revoked device must hear that it is, from a signature."""
+
+
 @router.get("/v1/consent/offer", response_model=Offer, dependencies=[Depends(ByAsk(Permission.SEE_OFFER))])
 def offer(custodian: Running, session: Tx) -> Response:
     """Everything that a person is shown before consent."""
@@ -97,7 +101,7 @@ def news(
     request: Request,
     custodian: Running,
     session: Tx,
-    asked: Annotated[Asked, Depends(ByAsk(Permission.HEAR_NEWS))],
+    asked: Annotated[Asked, Depends(_HEARS)],
 ) -> Response:
     """What an agent asks every five minutes."""
     told = [tell(session, asked.asker.person, custodian.today()) for tell in request.app.state.notifiers]

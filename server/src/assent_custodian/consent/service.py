@@ -39,7 +39,7 @@ from assent.contracts.statements import (
 from assent.contracts.times import add_days, moment, parse_moment
 from assent.contracts.wire import NoticeView, ReceiptProof, ReceiptsView, ReceiptView
 from assent.transparency.errors import TransparencyError
-from assent_custodian import halt, replay
+from assent_custodian import replay
 from assent_custodian.auth import Asker, Stated
 from assent_custodian.consent import domain
 from assent_custodian.consent.domain import Consent, Granted, State, Use
@@ -47,12 +47,13 @@ from assent_custodian.consent.models import EndingRow, NoticeRow, ReceiptRow, Wi
 from assent_custodian.consent.offer import OfferPolicy
 from assent_custodian.context import Custodian
 from assent_custodian.erasures import service as erasures
+from assent_custodian.halting.service import halted
 from assent_custodian.keys import erasure
 from assent_custodian.keys.models import Stream
 from assent_custodian.log import service as log
 from assent_custodian.orders import service as orders
 from assent_custodian.people.models import Credential
-from assent_custodian.people.service import one_at_a_time, queue_person_leaf
+from assent_custodian.people.service import one_at_a_time
 from assent_custodian.plain import check_text
 from assent_custodian.purposes import service as purposes
 from assent_custodian.restoring import state as restoring
@@ -106,7 +107,7 @@ def give(session: Session, custodian: Custodian, stated: Stated[Receipt]) -> Env
         raise Problem(Code.CONFLICT, "a receipt of this record exists already; giving again is a new record") from error
     credential.last_receipt = envelope.hash
     _keep_notice(session, custodian.offer)
-    queue_person_leaf(session, leaf)
+    log.queue_person_leaf(session, leaf)
     return countersigned
 
 
@@ -214,6 +215,8 @@ def withdraw(session: Session, custodian: Custodian, stated: Stated[Withdrawal])
     A withdrawal that names a receipt takes the same from every earlier receipt of that credential: what the person was
     asked again for and no longer wants, they do not want under the receipt that was replaced either.
 
+    `asker.waits_until`: see `_erase_on`.
+
     Streams of which no purpose remains are closed in this transaction. With `erase` "now" their vault keys are
     destroyed in it as well, and tombstones stand; otherwise the night run does it after seven days.
     """
@@ -240,8 +243,8 @@ def withdraw(session: Session, custodian: Custodian, stated: Stated[Withdrawal])
             and not domain.keeps_stream(consent, Modality(stream.modality))
         ]
     closed = _close(session, custodian, gone)
-    now_at_once = withdrawal.erase == "now"
-    erase_on = today if now_at_once else add_days(today, custodian.settings.erase_after_days)
+    now_at_once = withdrawal.erase == "now" and asker.waits_until is None
+    erase_on = _erase_on(custodian, withdrawal, asker)
     erasures.follow(
         session,
         custodian,
@@ -267,7 +270,7 @@ def withdraw(session: Session, custodian: Custodian, stated: Stated[Withdrawal])
             erased=today if now_at_once else None,
         )
     )
-    queue_person_leaf(session, stated.required_leaf)
+    log.queue_person_leaf(session, stated.required_leaf)
     return confirmation
 
 
@@ -276,6 +279,15 @@ def erase_withdrawn(session: Session, custodian: Custodian, withdrawal: str, str
     count = erasure.erase(session, custodian, streams)
     erasures.note_destroyed(session, custodian, withdrawal, erasure.tombstones_of(session, streams))
     return count
+
+
+def _erase_on(custodian: Custodian, withdrawal: Withdrawal, asker: Asker) -> str:
+    """The day of the erasure. A key that came of a recovery closes at once, but nothing is erased on its word before
+    those who had a key before have had their days to stop it.
+    """
+    today = custodian.today()
+    wished = today if withdrawal.erase == "now" else add_days(today, custodian.settings.erase_after_days)
+    return wished if asker.waits_until is None else max(wished, add_days(asker.waits_until[:10], 1))
 
 
 def _up_to(rows: Sequence[ReceiptRow], record: str) -> list[ReceiptRow]:
@@ -351,12 +363,15 @@ def _close(
     streams: Iterable[Stream],
     why: Literal["withdrawn", "ended"] = "withdrawn",
 ) -> int:
-    """Close for good, with a signed revocation for the collector. Returns how many were open."""
+    """Close for good, with a signed revocation for the collector, unless a lost device had it revoked already. Returns
+    how many were not closed for good before.
+    """
     count = 0
     for stream in streams:
         if stream.closed is None:
-            stream.closed = why
             orders.queue(session, "revoke", stream.id, custodian.sign(Revocation(stream=stream.id)))
+        if stream.closed in (None, "revoked"):
+            stream.closed = why
             count += 1
     return count
 
@@ -428,7 +443,7 @@ class ConsentNow:
         The purpose itself must be signed by the council and know the recipient class and the mode. A receipt that has
         expired still counts as the one under which a stream was certified; a withdrawn one does not.
         """
-        if stream.closed is not None or stream.erased is not None or stream.record not in self._records:
+        if stream.closed not in (None, "revoked") or stream.erased is not None or stream.record not in self._records:
             return "withdrawn"
         person, receipt, consent = self._records[stream.record]
         modality = Modality(stream.modality)
@@ -444,7 +459,8 @@ class ConsentNow:
 def receipt_for_recording(session: Session, credential: str, now: datetime) -> ReceiptRow | None:
     """The receipt under which this device may record now: its own newest one. Another device's does not count.
 
-    It is held until the transaction ends: a withdrawal that waits for that finds the streams certified in it.
+    It is held until the transaction ends, and so is the credential: a withdrawal, or a revocation of the device, that
+    waits for that finds the streams certified in it.
     """
     if restoring.is_unheard(session, credential):
         return None
@@ -453,12 +469,13 @@ def receipt_for_recording(session: Session, credential: str, now: datetime) -> R
         .join(Credential, Credential.last_receipt == ReceiptRow.hash)
         .where(
             Credential.key_id == credential,
+            Credential.revoked.is_(None),
             ReceiptRow.credential == credential,
             ReceiptRow.state == State.GIVEN.value,
             ReceiptRow.valid_from <= moment(now + timedelta(seconds=SKEW_S)),
             ReceiptRow.valid_until > moment(now),
         )
-        .with_for_update(read=True, of=ReceiptRow)
+        .with_for_update(read=True)
     )
     return found.one_or_none()
 
@@ -546,9 +563,17 @@ def news(
     session: Session, custodian: Custodian, asker: Asker, nonce: str, notifications: tuple[Notification, ...]
 ) -> Envelope:
     """What an agent must know: whether to stop, which of the person's receipts allow recording and how far, which of
-    this device's ended, and accesses.
+    this device's ended, and accesses. A revoked credential hears that it is, and nothing about the person.
     """
     now = custodian.now()
+    version = custodian.directory.directory.version
+    if asker.revoked:
+        return custodian.sign(
+            News(
+                nonce=nonce, now=moment(now), halted=halted(session), live=(), notifications=(), revoked=True,
+                directory=version,
+            )
+        )  # fmt: skip
     live = [(row.record, recordable(session, custodian, row)) for row in live_receipts(session, [asker.person], now)]
     own = receipt_for_recording(session, asker.credential, now)
     ended = select(ReceiptRow.record).where(
@@ -559,12 +584,13 @@ def news(
         News(
             nonce=nonce,
             now=moment(now),
-            halted=halt.halted(session),
+            halted=halted(session),
             live=tuple(_live(record, found.left) for record, found in live if found.left),
             ended=tuple(session.scalars(ended.order_by(ReceiptRow.record))),
             asks_anew=() if own is None else recordable(session, custodian, own).changed,
             restate=True if restoring.is_unheard(session, asker.credential) else None,
             notifications=notifications,
+            directory=version,
         )
     )
 

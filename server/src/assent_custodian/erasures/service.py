@@ -26,8 +26,9 @@ from assent_custodian.erasures import domain
 from assent_custodian.erasures.models import ErasureRow, ErasureTombstone
 from assent_custodian.keys import erasure as keys
 from assent_custodian.keys.models import Generation, Stream, TombstoneRow
+from assent_custodian.log import service as log
 from assent_custodian.orders.models import OrderRow
-from assent_custodian.people.service import one_at_a_time, queue_person_leaf
+from assent_custodian.people.service import one_at_a_time
 
 Kind = Literal["erasure", "withdrawal"]
 
@@ -70,7 +71,7 @@ def erase(session: Session, custodian: Custodian, stated: Stated[Erasure]) -> En
         keys.hold(session, [stream.id for stream in streams])
         tombstones = keys.bury(session, custodian, {stream.id: reach.hours[stream.day] for stream in streams})
     note_destroyed(session, custodian, envelope.hash, tombstones, keys_too=reach.hours is None)
-    queue_person_leaf(session, stated.required_leaf)
+    log.queue_person_leaf(session, stated.required_leaf)
     return receipt
 
 
@@ -178,7 +179,7 @@ def finish(session: Session, custodian: Custodian) -> int:
             )
         )
         row.final, row.salt = final.to_json().decode(), secrets.token_bytes(32)
-        queue_person_leaf(session, person_leaf(row.salt, final.hash))
+        log.queue_person_leaf(session, person_leaf(row.salt, final.hash))
         count += 1
     return count
 

@@ -26,7 +26,7 @@ from assent_custodian.consent.service import ConsentNow
 from assent_custodian.context import Custodian
 from assent_custodian.grants import domain
 from assent_custodian.grants.models import CohortMember, DecisionRow, RequestRow
-from assent_custodian.keys.models import Stream
+from assent_custodian.keys.models import Stream, not_withdrawn
 from assent_custodian.log import service as log
 from assent_custodian.people import service as people
 from assent_custodian.purposes import service as purposes
@@ -175,7 +175,7 @@ def use_of(request: DataRequest) -> Use:
 
 
 def streams_for(session: Session, request: DataRequest, today: str) -> list[Stream]:
-    """Streams of the request's days up to today, and of its modalities, that are neither closed nor erased.
+    """Streams of the request's days up to today, and of its modalities, that are neither withdrawn nor erased.
 
     Drill streams never count.
     """
@@ -185,7 +185,7 @@ def streams_for(session: Session, request: DataRequest, today: str) -> list[Stre
                 Stream.day >= request.from_day,
                 Stream.day <= min(request.to_day, today),
                 Stream.modality.in_([modality.value for modality in request.modalities]),
-                Stream.closed.is_(None),
+                not_withdrawn(),
                 Stream.erased.is_(None),
                 Stream.drill.is_(False),
             )

@@ -19,12 +19,12 @@ from assent.contracts.statements import CertificateAnswer, CertificateRequest, S
 from assent.contracts.times import add_days, day_of, hour_of, moment, parse_day, parse_moment
 from assent.contracts.wire import CertificatesAnswer
 from assent.sealing.hpke import HybridPrivateKey
-from assent_custodian import halt
 from assent_custodian.auth import Asker
 from assent_custodian.consent import domain
 from assent_custodian.consent import service as consent
 from assent_custodian.consent.models import ReceiptRow
 from assent_custodian.context import Custodian
+from assent_custodian.halting.service import halted
 from assent_custodian.keys.models import Generation, Stream, VaultKey
 from assent_custodian.people.service import founded
 from assent_custodian.restoring import state as restoring
@@ -69,7 +69,7 @@ def _may_record(session: Session, custodian: Custodian, asker: Asker, now: datet
     shut = restoring.why_shut(session, custodian.head_memory)
     if shut is not None:
         raise Refused(shut)
-    reason = halt.halted(session)
+    reason = halted(session)
     if reason is not None:
         raise Refused(f"the programme is halted: {reason[:400]}")
     if not founded(session, now):

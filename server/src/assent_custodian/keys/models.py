@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Index, Integer, LargeBinary, String, Text
+from sqlalchemy import BigInteger, Boolean, ColumnElement, Index, Integer, LargeBinary, String, Text, or_
 from sqlalchemy.orm import Mapped, mapped_column
 
 from assent_custodian.base import DAY, HASH, HOUR, ID, Base
@@ -11,7 +11,8 @@ from assent_custodian.base import DAY, HASH, HOUR, ID, Base
 class Stream(Base):
     """A stream, whose it is, and under which receipt it was certified.
 
-    `closed`: why nothing more is accepted and nobody but the person may open it (`withdrawn`, `ended`), or None.
+    `closed`: why nothing more is accepted, or None: `withdrawn` or `ended`, and nobody but the person may open it;
+    `revoked`, since its device was, and what was recorded before stays as consent has it.
     `erased`: the day on which its vault key was destroyed.
     """
 
@@ -33,6 +34,11 @@ class Stream(Base):
     drill: Mapped[bool] = mapped_column(Boolean, default=False)
     closed: Mapped[str | None] = mapped_column(String(16))
     erased: Mapped[str | None] = mapped_column(DAY)
+
+
+def not_withdrawn() -> ColumnElement[bool]:
+    """For a query: streams that consent may still let others open."""
+    return or_(Stream.closed.is_(None), Stream.closed == "revoked")
 
 
 class VaultKey(Base):

@@ -29,7 +29,7 @@ from assent.contracts.leaves import Leaf, LeafType
 from assent.contracts.lists import BatchInvalid, list_root, unpack_batch
 from assent.contracts.problems import Code, Problem
 from assent.contracts.segment import SegmentHeader, header_hash
-from assent.contracts.statements import Lease, LeaseClosed, LeaseRequest, OwnData, ReleaseRequest, Ticket
+from assent.contracts.statements import Lease, LeaseClosed, LeaseRequest, OwnData, ReleaseRequest, Role, Ticket
 from assent.contracts.times import moment, parse_day, parse_moment
 from assent.contracts.wire import LeaseAnswer, LeasedStream, RefusalReason, ReleaseAnswer, ReleaseBody, ReleaseRefusal
 from assent.sealing.errors import SealingError
@@ -41,7 +41,7 @@ from assent_custodian.consent.service import ConsentNow
 from assent_custodian.context import Custodian
 from assent_custodian.grants import service as grants
 from assent_custodian.grants.models import CohortMember
-from assent_custodian.halt import halted
+from assent_custodian.halting.service import halted
 from assent_custodian.keys import erasure, vault
 from assent_custodian.keys.models import Stream
 from assent_custodian.leases import domain
@@ -50,6 +50,7 @@ from assent_custodian.log import service as log
 from assent_custodian.log import witnesses
 from assent_custodian.notifications import service as notifications
 from assent_custodian.people import service as people
+from assent_custodian.people.models import Credential
 from assent_custodian.purposes import service as purposes
 from assent_custodian.restoring import state as restoring
 from assent_custodian.roles import Permission
@@ -85,7 +86,7 @@ def prove(custodian: Custodian, envelope: Envelope) -> tuple[LeaseRequest, Asker
     with custodian.database.transaction() as session:
         statement, asker = auth.proved(session, envelope, LeaseRequest, custodian.now())
     try:
-        roles.check(Permission.OPEN_LEASES, asker.roles, asker.kind)
+        roles.check(Permission.OPEN_LEASES, asker.roles, asker.kind, asker.waits_until)
     except Problem as problem:
         _refused(custodian, asker.person, problem, statement.request)
         raise
@@ -148,10 +149,12 @@ def _write_down(
             raise Problem(
                 Code.CLOSED, "this custodian was restored; your device has to be heard first", rule="restored"
             )
-        streams, mode, subject = _own_streams(session, asker.person, wanted.own), "own", envelope.hash
+        streams, mode, subject = _own_streams(session, asker, wanted.own), "own", envelope.hash
         actor = secrets.token_hex(32)
     elif wanted.request is not None and wanted.own is None:
         row, request = grants.granted_now(session, custodian, wanted.request, asker.person)
+        if Role.REQUESTER not in asker.roles:
+            raise Problem(Code.FORBIDDEN, "this key is not a requester's", rule="not-requester")
         members = set(session.scalars(select(CohortMember.person).where(CohortMember.request == row.hash)))
         wide = grants.streams_for(session, request, custodian.today())
         streams = [stream for stream in wide if stream.person in members]
@@ -207,8 +210,10 @@ def _until(wanted: LeaseRequest, now: datetime) -> datetime:
     return min(until, now + timedelta(hours=limits.LEASE_HOURS))
 
 
-def _own_streams(session: Session, person: str, own: OwnData) -> list[Stream]:
-    """One's own streams that still have their key; also closed ones."""
+def _own_streams(session: Session, asker: Asker, own: OwnData) -> list[Stream]:
+    """One's own streams that still have their key; also closed ones. A key that came of a recovery never opens what was
+    recorded before.
+    """
     try:
         parse_day(own.from_day), parse_day(own.to_day)
     except ValueError as error:
@@ -216,7 +221,8 @@ def _own_streams(session: Session, person: str, own: OwnData) -> list[Stream]:
     return list(
         session.scalars(
             select(Stream).where(
-                Stream.person == person,
+                Stream.person == asker.person,
+                Stream.day > (asker.opens_after or ""),
                 Stream.day >= own.from_day,
                 Stream.day <= own.to_day,
                 Stream.modality.in_([modality.value for modality in own.modalities]),
@@ -423,6 +429,9 @@ def _live(
         raise Problem(Code.REFUSED, f"this lease is not open (it is {row.state})", rule="lease-not-open")
     if isinstance(statement, LeaseClosed):
         return row
+    credential = session.get(Credential, row.credential)
+    if credential is None or credential.revoked is not None:
+        raise Problem(Code.REFUSED, "the credential that opened this lease was revoked", rule="credential-revoked")
     if custodian.now() >= parse_moment(row.until):
         raise Problem(Code.REFUSED, "this lease has ended; open a new one", rule="lease-ended")
     restoring.check_open(session, custodian.head_memory)
@@ -450,12 +459,13 @@ def _facts(
         consent = ConsentNow(session, streams, use, custodian.now())
     alive = vault.alive(session, ids)
     buried = erasure.buried_hours(session, ids)
+    opens_after = session.get_one(Credential, row.credential).opens_after or ""
     facts = {}
     for stream in streams:
         if consent is not None:
             not_covered = consent.why_not(stream)
         else:
-            not_covered = None if stream.person == row.person else "withdrawn"
+            not_covered = None if stream.person == row.person and stream.day > opens_after else "withdrawn"
         hours = buried.get(stream.id, frozenset())
         facts[stream.id] = domain.StreamFacts(
             day=stream.day,

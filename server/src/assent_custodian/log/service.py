@@ -14,6 +14,7 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.orm import Session
 
+from assent.contracts.ids import new_id
 from assent.contracts.leaves import Leaf, LeafType
 from assent.contracts.problems import Code, Problem
 from assent.transparency import merkle
@@ -23,7 +24,7 @@ from assent.transparency.note import Note, Signature, Signer
 from assent.transparency.proof import LogProof
 from assent.transparency.tiles import MAX_LEAF_BYTES
 from assent_custodian.files import write_file
-from assent_custodian.log.models import Cosignature, LogEntry, LogHead, LogNode, SignedHead
+from assent_custodian.log.models import Cosignature, LogEntry, LogHead, LogNode, QueuedPersonLeaf, SignedHead
 from assent_custodian.people.models import PersonSalt
 from assent_custodian.restoring.models import Restoration
 
@@ -60,6 +61,11 @@ def actor_ref(session: Session, person: str) -> str:
     if salt is None:
         raise Problem(Code.NOT_FOUND, "there is no such person any more")
     return hmac.new(salt, person.encode(), hashlib.sha256).hexdigest()
+
+
+def queue_person_leaf(session: Session, leaf: str) -> None:
+    """Hand a salted hash to the next night run. Its row id is random: order in the table says nothing."""
+    session.add(QueuedPersonLeaf(id=new_id(), leaf=leaf))
 
 
 def append(session: Session, *leaves: Leaf) -> int:
@@ -163,7 +169,12 @@ def sign_head(session: Session, signer: Signer, memory: HeadMemory) -> Note:
     now = session.execute(select(LogHead.size).where(LogHead.id == HEAD).with_for_update()).scalar_one()
     stored = session.get(SignedHead, now)
     if stored is not None:
-        return Note.from_bytes(stored.note.encode())
+        note = Note.from_bytes(stored.note.encode())
+        if signer.verifier.id in {line.key_id for line in note.signatures if line.name == signer.verifier.name}:
+            return note
+        note = sign_checkpoint(Checkpoint.from_text(note.text), signer)  # the same head, after the key was changed
+        stored.note = note.to_bytes().decode()
+        return note
     lookup = nodes(session)
     root = merkle.root(now, lookup)
     last = memory.last()

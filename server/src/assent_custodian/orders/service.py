@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Literal
 
 from sqlalchemy import func, select, update
@@ -13,7 +14,7 @@ from assent.contracts.ids import new_id
 from assent.contracts.leaves import Leaf, LeafType
 from assent.contracts.problems import Code, Problem
 from assent.contracts.segment import FIRST_PREVIOUS
-from assent.contracts.statements import Order, OrderDone, OrderItem
+from assent.contracts.statements import Order, OrderDone, OrderItem, Revocation
 from assent_custodian.context import Custodian
 from assent_custodian.keys.models import TombstoneRow
 from assent_custodian.log import service as log
@@ -45,11 +46,40 @@ def queue(
     )
 
 
+def revoke_now(session: Session, custodian: Custodian, streams: Iterable[str]) -> list[int]:
+    """Orders to accept nothing more of these streams, at once: for a lost device. Returns their numbers.
+
+    What else waits goes on waiting for the night, where it is mixed over people.
+    """
+    rows = [
+        QueuedItem(
+            id=new_id(),
+            action="revoke",
+            stream=stream,
+            hours="[]",
+            evidence=custodian.sign(Revocation(stream=stream)).to_json().decode(),
+        )
+        for stream in streams
+    ]
+    return _make(session, custodian, sorted(rows, key=lambda row: row.id))
+
+
 def make_orders(session: Session, custodian: Custodian) -> list[int]:
     """Turn everything that waits into orders, mixed over people, numbered and chained. Returns their numbers."""
     session.flush()
     waiting = list(session.scalars(select(QueuedItem).order_by(QueuedItem.id).with_for_update()))
+    numbers = _make(session, custodian, waiting)
+    for row in waiting:
+        session.delete(row)
+    session.flush()
+    return numbers
+
+
+def _make(session: Session, custodian: Custodian, waiting: list[QueuedItem]) -> list[int]:
+    """Number, chain and sign orders of these items. The log's head is locked meanwhile: one numbers at a time."""
     numbers: list[int] = []
+    if waiting:
+        log.append(session)
     for start in range(0, len(waiting), MAX_ITEMS):
         rows = waiting[start : start + MAX_ITEMS]
         number, previous = next_place(session)
@@ -77,8 +107,6 @@ def make_orders(session: Session, custodian: Custodian) -> list[int]:
         )
         carried = [item.evidence.hash for item in items if item.action == "erase"]
         session.execute(update(TombstoneRow).where(TombstoneRow.hash.in_(carried)).values(ordered=number))
-        for row in rows:
-            session.delete(row)
         session.flush()
         # Only the number: the hash would be the one name that log and collector have in common.
         made = Leaf(type=LeafType.ORDER_MADE, at=custodian.moment(), auth="operator", counts={"number": number})

@@ -7,15 +7,35 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Response
 
 from assent.contracts.envelope import Envelope
-from assent.contracts.statements import Invitation, RoleCountersignature, RoleProposal
-from assent.contracts.wire import Accepted, EnrolmentAnswer, InvitationAnswer, Me, PeopleView, ProposalsView
+from assent.contracts.statements import (
+    CredentialCode,
+    CredentialRevocation,
+    Invitation,
+    Recovery,
+    RecoveryCountersignature,
+    RecoveryStopped,
+    RoleCountersignature,
+    RoleProposal,
+)
+from assent.contracts.wire import (
+    Accepted,
+    EnrolmentAnswer,
+    InvitationAnswer,
+    Me,
+    PeopleView,
+    ProposalsView,
+    RecoveriesView,
+)
 from assent_custodian.auth import Stated
 from assent_custodian.guards import Asked, ByAsk, ByStatement, Open, RawBody, Running, Tx, takes
-from assent_custodian.people import service
+from assent_custodian.people import devices, recovery, service
 from assent_custodian.roles import Permission
 from assent_custodian.web import answer
 
 router = APIRouter()
+
+_STOPS = ByStatement(Permission.STOP_RECOVERY, RecoveryStopped, fresh=False)
+"""It names one recovery: whenever it was signed, it cannot count for another."""
 
 
 @router.get("/v1/directory", response_model=Envelope, dependencies=[Depends(Open(Permission.SEE_DIRECTORY))])
@@ -37,9 +57,74 @@ def enrol(custodian: Running, session: Tx, body: RawBody) -> Response:
 
 
 @router.get("/v1/me", response_model=Me)
-def me(session: Tx, asked: Annotated[Asked, Depends(ByAsk(Permission.SEE_OWN_ACCOUNT))]) -> Response:
+def me(
+    custodian: Running, session: Tx, asked: Annotated[Asked, Depends(ByAsk(Permission.SEE_OWN_ACCOUNT))]
+) -> Response:
     """One's own account."""
-    return answer(service.me(session, asked.asker))
+    return answer(service.me(session, asked.asker, custodian.now()))
+
+
+@router.post("/v1/me/credentials", response_model=InvitationAnswer, openapi_extra=takes(Envelope))
+def add_credential(
+    custodian: Running,
+    session: Tx,
+    stated: Annotated[Stated[CredentialCode], Depends(ByStatement(Permission.ADD_CREDENTIALS, CredentialCode))],
+) -> Response:
+    """Sign for a code that adds one key to one's own account; the secret never comes here."""
+    devices.sign_for_code(session, custodian, stated)
+    return answer(InvitationAnswer(invitation=stated.envelope.hash, until=stated.statement.until))
+
+
+@router.post("/v1/me/credentials/revocations", response_model=Accepted, openapi_extra=takes(Envelope))
+def revoke_credential(
+    custodian: Running,
+    session: Tx,
+    stated: Annotated[
+        Stated[CredentialRevocation], Depends(ByStatement(Permission.REVOKE_CREDENTIALS, CredentialRevocation))
+    ],
+) -> Response:
+    """End a key of one's own, for instance of a lost laptop."""
+    devices.revoke(session, custodian, stated)
+    return answer(Accepted(hash=stated.envelope.hash))
+
+
+@router.get("/v1/recoveries", response_model=RecoveriesView, dependencies=[Depends(ByAsk(Permission.SEE_RECOVERIES))])
+def recoveries(custodian: Running, session: Tx) -> Response:
+    """Recoveries and what became of them."""
+    return answer(RecoveriesView(recoveries=recovery.every(session, custodian.now())))
+
+
+@router.post("/v1/recoveries", response_model=Accepted, openapi_extra=takes(Envelope))
+def recover(
+    custodian: Running,
+    session: Tx,
+    stated: Annotated[Stated[Recovery], Depends(ByStatement(Permission.RECOVER, Recovery))],
+) -> Response:
+    """Sign that a person who has lost every opening credential gets a new one."""
+    recovery.propose(session, custodian, stated)
+    return answer(Accepted(hash=stated.envelope.hash))
+
+
+@router.post("/v1/recoveries/countersignatures", response_model=Accepted, openapi_extra=takes(Envelope))
+def countersign_recovery(
+    custodian: Running,
+    session: Tx,
+    stated: Annotated[
+        Stated[RecoveryCountersignature], Depends(ByStatement(Permission.RECOVER, RecoveryCountersignature))
+    ],
+) -> Response:
+    """Agree to a recovery; its days begin."""
+    recovery.countersign(session, custodian, stated)
+    return answer(Accepted(hash=stated.envelope.hash))
+
+
+@router.post("/v1/me/recoveries/stops", response_model=Accepted, openapi_extra=takes(Envelope))
+def stop_recovery(
+    custodian: Running, session: Tx, stated: Annotated[Stated[RecoveryStopped], Depends(_STOPS)]
+) -> Response:
+    """Stop a recovery of one's own account."""
+    recovery.stop(session, custodian, stated)
+    return answer(Accepted(hash=stated.envelope.hash))
 
 
 @router.get("/v1/people", response_model=PeopleView, dependencies=[Depends(ByAsk(Permission.SEE_PEOPLE))])

@@ -37,7 +37,11 @@ class PersonSalt(Base):
 
 
 class Credential(Base):
-    """A public key of a person. `last_receipt`: what this credential's next receipt must name as its predecessor."""
+    """A public key of a person. `last_receipt`: what this credential's next receipt must name as its predecessor.
+
+    Of a key that came of a recovery, and of the keys that it added: `opens_after`, the day until which nothing opens to
+    it and no role counts for it; `waits_until`, the moment until which it does nothing but withdraw.
+    """
 
     __tablename__ = "credentials"
     key_id: Mapped[str] = mapped_column(ID, primary_key=True)
@@ -47,12 +51,15 @@ class Credential(Base):
     since: Mapped[str] = mapped_column(DAY)
     revoked: Mapped[str | None] = mapped_column(DAY)
     last_receipt: Mapped[str] = mapped_column(HASH, default="0" * 64)
+    opens_after: Mapped[str | None] = mapped_column(DAY)
+    waits_until: Mapped[str | None] = mapped_column(MOMENT)
 
 
 class Invitation(Base):
     """`code`: hash of the secret. `name` is blanked when the code is used; the statement, which holds it, is not kept.
 
-    `by`: who invited; None for the founders, whom the root key invited.
+    `by`: who invited; None for the founders, whom the root key invited. A code that adds a key of `kind` to an account
+    names that `person`, and the `credential` that signed for it.
     """
 
     __tablename__ = "invitations"
@@ -63,6 +70,43 @@ class Invitation(Base):
     by: Mapped[str | None] = mapped_column(ID)
     until: Mapped[str] = mapped_column(MOMENT)
     used: Mapped[str | None] = mapped_column(DAY)
+    person: Mapped[str | None] = mapped_column(ID)
+    kind: Mapped[str | None] = mapped_column(String(8))
+    credential: Mapped[str | None] = mapped_column(ID)
+
+
+class AccountNotice(Base):
+    """What happened to a person's keys; every credential of theirs is told."""
+
+    __tablename__ = "account_notices"
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    person: Mapped[str] = mapped_column(ID, index=True)
+    day: Mapped[str] = mapped_column(DAY)
+    text: Mapped[str] = mapped_column(Text)
+
+
+class RecoveryRow(Base):
+    """A recovery, known by its statement's hash. `by` signed it with `credential`, `countersigned_by` after them.
+
+    `ready`: when the delay is over. `key_id`: the credential that came of it. `stopped`: when, and `stop` by which
+    statement.
+    """
+
+    __tablename__ = "recoveries"
+    hash: Mapped[str] = mapped_column(HASH, primary_key=True)
+    person: Mapped[str] = mapped_column(ID, index=True)
+    code: Mapped[str] = mapped_column(HASH)
+    until: Mapped[str] = mapped_column(MOMENT)
+    statement: Mapped[str] = mapped_column(Text)
+    by: Mapped[str] = mapped_column(ID)
+    credential: Mapped[str] = mapped_column(ID)
+    proposed: Mapped[str] = mapped_column(MOMENT)
+    countersigned_by: Mapped[str | None] = mapped_column(ID)
+    countersignature: Mapped[str | None] = mapped_column(Text)
+    ready: Mapped[str | None] = mapped_column(MOMENT)
+    key_id: Mapped[str | None] = mapped_column(ID)
+    stopped: Mapped[str | None] = mapped_column(MOMENT)
+    stop: Mapped[str | None] = mapped_column(Text)
 
 
 class Proposal(Base):

@@ -1,6 +1,7 @@
 """Joining, inviting, and changing roles. Every function works in the transaction it is given and writes the log in it.
 
-No function here can make anybody an existing person: an enrolment always makes a new one.
+Nobody can make anybody an existing person: an enrolment makes a new one, unless its code was signed for by an opening
+credential of the person to whom it adds a key.
 """
 
 from __future__ import annotations
@@ -23,11 +24,10 @@ from assent.contracts.statements import Enrolled, Enrolment, Invitation, Role, R
 from assent.contracts.times import day_of, moment, parse_moment
 from assent.contracts.wire import CredentialView, Me, PersonView, ProposalView
 from assent_custodian import replay
-from assent_custodian.auth import Asker
+from assent_custodian.auth import Asker, roles_now
 from assent_custodian.context import Custodian
 from assent_custodian.log import service as log
-from assent_custodian.log.models import QueuedPersonLeaf
-from assent_custodian.people import domain
+from assent_custodian.people import devices, domain, notices, recovery
 from assent_custodian.people.models import (
     Credential,
     Person,
@@ -134,7 +134,8 @@ def store_invitation(
 
 
 def enrol(session: Session, custodian: Custodian, envelope: Envelope) -> Enrolled:
-    """Make a person of the holder of a code. Raises Problem; then the code is as good as before.
+    """Make a person of the holder of a code, or add a key to the person who signed for the code. Raises Problem; then
+    the code is as good as before.
 
     Every key that is introduced must have signed; the directory named must be the one in force.
     """
@@ -158,16 +159,36 @@ def enrol(session: Session, custodian: Custodian, envelope: Envelope) -> Enrolle
     replay.check_time(enrolment.at, now)
     if enrolment.directory != custodian.directory.hash:
         raise Problem(Code.CONFLICT, "the directory has changed meanwhile; fetch it and enrol again with its hash")
-    person = _new_person(session, invitation.name or "", now)
+    bounds = devices.UNBOUND
+    if invitation.person is None:
+        person = _new_person(session, invitation.name or "", now)
+    else:
+        person = invitation.person
+        bounds = devices.check_code(session, invitation, kinds)
     for key, kind in zip(keys, kinds, strict=True):
+        credential = Credential(
+            key_id=key.id,
+            person=person,
+            kind=kind,
+            key=key.text,
+            since=day_of(now),
+            opens_after=bounds.opens_after,
+            waits_until=bounds.waits_until,
+        )
         try:
             with session.begin_nested():
-                session.add(Credential(key_id=key.id, person=person, kind=kind, key=key.text, since=day_of(now)))
+                session.add(credential)
         except IntegrityError as error:
             raise Problem(Code.CONFLICT, "one of these keys is enrolled already; make a new one") from error
     invitation.used, name, invitation.name = day_of(now), invitation.name or "", None
-    roles = _take_up_role(session, invitation, person, now)
-    queue_person_leaf(session, person_leaf(secrets.token_bytes(16), envelope.hash))
+    if invitation.person is None:
+        roles = _take_up_role(session, invitation, person, now)
+    else:
+        name = name_of(session, person)
+        roles = tuple(sorted(roles_now(session, person, now, after=bounds.opens_after)))
+        recovery.note_used(session, invitation, keys[0].id, now)
+        notices.tell_added(session, person, kinds[0], day_of(now))
+    log.queue_person_leaf(session, person_leaf(secrets.token_bytes(16), envelope.hash))
     return Enrolled(person=person, name=name, credentials=tuple(key.id for key in keys), roles=roles)
 
 
@@ -190,11 +211,6 @@ def _take_up_role(session: Session, invitation: InvitationRow, person: str, now:
         return ()
     _begin_role(session, proposal, max(proposal.effective, moment(now)), now)
     return (Role(proposal.role),) if proposal.effective <= moment(now) else ()
-
-
-def queue_person_leaf(session: Session, leaf: str) -> None:
-    """Hand a salted hash to the next night run. Its row id is random: order in the table says nothing."""
-    session.add(QueuedPersonLeaf(id=new_id(), leaf=leaf))
 
 
 # --- roles ------------------------------------------------------------------------------------------------------------
@@ -317,7 +333,8 @@ def name_of(session: Session, person: str | None) -> str:
     return session.scalar(select(PersonName.name).where(PersonName.person == person)) or "—"
 
 
-def me(session: Session, asker: Asker) -> Me:
+def me(session: Session, asker: Asker, now: datetime) -> Me:
+    """One's own account, as it is shown to all of its keys."""
     credentials = session.scalars(
         select(Credential).where(Credential.person == asker.person, Credential.revoked.is_(None))
     )
@@ -330,6 +347,8 @@ def me(session: Session, asker: Asker) -> Me:
         name=name_of(session, asker.person),
         roles=tuple(sorted(asker.roles)),
         credentials=views,
+        messages=notices.of_person(session, asker.person),
+        recoveries=recovery.running(session, asker.person, now),
     )
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
-from assent.contracts.keys import KeyInvalid, SigningKey
-from assent_custodian.context import HEAD_FILE, STATEMENT_KEY_FILE, Clock, wall_clock
-from assent_custodian.files import NotReady, read_secret
+from assent_custodian.context import HEAD_FILE, Clock, wall_clock
+from assent_custodian.files import NotReady
 from assent_custodian.log import service as log
 from assent_custodian.log.service import HeadMemory
 from assent_custodian.restoring import state
+from assent_custodian.ring import KeyRing
 from assent_custodian.settings import Settings
 from assent_service import backing_up
-from assent_service.backing_up import Backup
+from assent_service.backing_up import Backup, BackupFailed
 from assent_service.database import Database
 from assent_service.migrating import migrate
 
@@ -25,11 +26,7 @@ def restore(settings: Settings, folder: Path, *, over: bool = False, clock: Cloc
     there is none: a directory's version never falls. Raises NotReady or BackupFailed; then nothing was changed.
     """
     backing_up.check_stopped(settings.host, settings.port)
-    try:
-        key = SigningKey.from_pem(read_secret(settings.keys / STATEMENT_KEY_FILE))
-    except KeyInvalid as error:
-        raise NotReady(f"key file {STATEMENT_KEY_FILE}: {error}") from error
-    backup = backing_up.check(folder, key.public, "custodian")
+    backup = _checked(settings, folder)
     if backing_up.holds_tables(settings.database) and not over:
         raise NotReady("there is a database already; with --over it is replaced, and what it holds is lost")
     memory = HeadMemory(settings.keys / HEAD_FILE)
@@ -51,3 +48,12 @@ def restore(settings: Settings, folder: Path, *, over: bool = False, clock: Cloc
             shutil.copyfile(folder / name, place)
     backing_up.restore_database(backup, settings.database, shut)
     return backup
+
+
+def _checked(settings: Settings, folder: Path) -> Backup:
+    """The backup, if a statement key of this folder signed it: the one of now, or one of before."""
+    *others, last = KeyRing(settings.keys).every("statement")
+    for key in others:
+        with suppress(BackupFailed):
+            return backing_up.check(folder, key.public, "custodian")
+    return backing_up.check(folder, last.public, "custodian")

@@ -18,10 +18,10 @@ from assent.transparency import merkle
 from assent.transparency.errors import TransparencyError
 from assent.transparency.note import Note, VerifierKey
 from assent.transparency.tiles import verify_leaves
-from assent_custodian import halt
 from assent_custodian.context import Custodian
 from assent_custodian.files import NotReady
 from assent_custodian.grants.models import RequestRow
+from assent_custodian.halting.models import HaltRow
 from assent_custodian.keys.models import Generation, VaultKey
 from assent_custodian.log import service as log
 from assent_custodian.log.models import Cosignature, LogEntry, SignedHead
@@ -85,7 +85,7 @@ def _keep_head(session: Session, custodian: Custodian, note: Note, size: int, ro
 
 def _carry_out(session: Session, custodian: Custodian, leaves: list[Leaf]) -> None:
     """What the leaves say was ended stays ended: grants, and the programme when it was halted."""
-    halted = None
+    halts: dict[str, Leaf] = {}
     for leaf in leaves:
         match leaf.type:
             case LeafType.GRANT_REFUSED | LeafType.GRANT_REVOKED | LeafType.GRANT_EXPIRED:
@@ -96,9 +96,9 @@ def _carry_out(session: Session, custodian: Custodian, leaves: list[Leaf]) -> No
                     .values(state="revoked")
                 )
             case LeafType.PROGRAMME_HALTED:
-                halted = leaf
+                halts[leaf.subject or leaf_hash_of(leaf)] = leaf
             case LeafType.PROGRAMME_RESUMED:
-                halted = None
+                halts.pop(leaf.subject or "", None)
             case LeafType.GENERATION_DESTROYED:
                 session.execute(
                     update(Generation)
@@ -107,10 +107,15 @@ def _carry_out(session: Session, custodian: Custodian, leaves: list[Leaf]) -> No
                 )
             case _:
                 pass
-    if halted is not None and halt.halted(session) is None:
-        session.merge(
-            halt.Halt(at=halted.at, reason="halted before a restore; the reason is lost", by=None, resumed=None)
-        )
+    for hash_, leaf in halts.items():
+        if session.get(HaltRow, hash_) is None:
+            reason = "halted before a restore; the reason is lost"
+            session.add(HaltRow(hash=hash_, at=leaf.at, reason=reason, by=None, statement="", resumed=None))
+
+
+def leaf_hash_of(leaf: Leaf) -> str:
+    """By what a halt is known whose leaf names no statement."""
+    return merkle.leaf_hash(leaf.to_bytes()).hex()
 
 
 def _lose_keys_of_destroyed_generations(session: Session, custodian: Custodian) -> None:

@@ -13,11 +13,11 @@ from assent.cli import audit, data, me, people, purposes
 from assent.cli.output import Output, plain
 from assent.cli.shell import AsJson, Failed, Shell, shell_of
 from assent.client.credentials import Credential, CredentialInvalid, CredentialMissing, lock
+from assent.client.directory import directory_facts
 from assent.client.joining import join, look_up
 from assent.client.transport import ClientError
 from assent.contracts.codes import CodeInvalid, InvitationCode
 from assent.contracts.keys import SigningKey, fingerprint
-from assent.contracts.statements import Directory
 from assent.reader.auditing import CopyInvalid
 from assent.transparency.errors import TransparencyError
 
@@ -53,22 +53,6 @@ def _start(context: typer.Context) -> None:
         context.obj = Shell.default()
 
 
-def directory_facts(directory: Directory) -> list[tuple[str, str]]:
-    """Everything that people compare aloud."""
-    facts = [
-        ("organisation", directory.organisation),
-        ("custodian", directory.custodian_url),
-        ("collector", directory.collector_url),
-        ("root key", fingerprint(directory.root_key)),
-        ("statement key", fingerprint(directory.statement_key)),
-        ("collector key", fingerprint(directory.collector_key)),
-        ("log key", directory.log_vkey),
-    ]
-    facts += [("witness", f"{witness.url}  {witness.vkey}") for witness in directory.witnesses]
-    level = directory.custody_level
-    return [*facts, ("custody level", f"{level}{' (all on one host: a demo)' if level == 0 else ''}")]
-
-
 @app.command()
 def login(
     context: typer.Context,
@@ -76,7 +60,7 @@ def login(
     replace: bool = typer.Option(False, help="Replace the credential that is on this computer."),
     as_json: AsJson = False,
 ) -> None:
-    """Join with an invitation code and make your key. The code works once.
+    """Join with an invitation code, or add a key with a code of 'assent me add-device'. The code works once.
 
     The passphrase is asked for twice, or read from the file that ASSENT_PASSPHRASE_FILE names.
     """
@@ -84,6 +68,8 @@ def login(
     if shell.store.exists() and not replace:
         raise Failed("You are logged in on this computer already. 'assent login --replace CODE' replaces that key.")
     invitation = InvitationCode.from_text(code)
+    if invitation.adds == "device":
+        raise Failed("This code adds a device that records: run 'assent-agent enrol CODE' there.")
     seen = look_up(invitation, transport=shell.transport)
     if not as_json:
         shell.output.say("The custodian's directory has the root key that your code names. Fingerprints:")
@@ -151,6 +137,8 @@ def whoami(context: typer.Context, as_json: AsJson = False) -> None:
             ("directory", f"version {current.version}"),
         ]
     )
+    for message in me_view.messages:
+        shell.output.say(f"{message.day}  {plain(message.text)}")
 
 
 def main(arguments: Sequence[str] | None = None, shell: Shell | None = None) -> NoReturn:

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
@@ -18,16 +18,28 @@ from assent.cli.data import account_json, lease_json, reading
 from assent.cli.output import plain
 from assent.cli.shell import SHORT, AsJson, Failed, Shell, day_option, shell_of
 from assent.client.custodian import CustodianClient, from_base64, to_base64
+from assent.client.directory import verify_kept_proof
 from assent.client.files import write_private
 from assent.client.receipts import ErasureFile, ReceiptFile, ReceiptInvalid, check_erasure, check_receipt
 from assent.client.transport import AnswerInvalid, Refused
+from assent.contracts.codes import InvitationCode
 from assent.contracts.envelope import Envelope, StatementInvalid, read_unverified, sign
 from assent.contracts.events import DisplaysChanged, Rect, ScreenFrame
 from assent.contracts.ids import Modality
+from assent.contracts.keys import fingerprint
 from assent.contracts.problems import Code
-from assent.contracts.statements import Erasure, ErasureReceipt, OwnData, Receipt, Withdrawal
-from assent.contracts.times import day_of, parse_hour
-from assent.contracts.wire import Access, ErasuresView, ReceiptView
+from assent.contracts.statements import (
+    CredentialCode,
+    CredentialRevocation,
+    Erasure,
+    ErasureReceipt,
+    OwnData,
+    Receipt,
+    RecoveryStopped,
+    Withdrawal,
+)
+from assent.contracts.times import day_of, moment, parse_hour
+from assent.contracts.wire import Access, ErasuresView, Me, ReceiptView
 from assent.reader.archive import Archive, written_whole
 from assent.reader.contact_sheet import Pixels, contact_sheet, hatched
 from assent.reader.sessions import Data, Session
@@ -40,6 +52,7 @@ PICTURES = 48
 """Most pictures on a contact sheet; of more, every second, fourth, … is taken."""
 
 THUMBNAIL = 800
+CODE_FOR = timedelta(hours=24)
 
 FIRST_DAY = "2000-01-01"
 """Before anything was recorded."""
@@ -84,7 +97,7 @@ def _proved(shell: Shell, access: Access) -> str:
         return "not yet"
     try:
         proof = LogProof.from_bytes(access.proof.encode())
-        proof.verify(from_base64(access.leaf), shell.directory().policy)
+        verify_kept_proof(proof, from_base64(access.leaf), shell.directory().current)
     except TransparencyError as error:
         return f"WRONG: {error}"
     if proof.index != access.notification.leaf_index:
@@ -424,26 +437,127 @@ def _show_erasure(shell: Shell, receipt: ErasureReceipt) -> None:
     shell.output.facts(facts)
 
 
+KINDS = {"device": "records, consents, withdraws; opens nothing", "opening": "reads, requests, approves, adds others"}
+
+
 @app.command()
-def devices(context: typer.Context, as_json: AsJson = False) -> None:
-    """Your credentials: which keys may record, and which may open."""
+def devices(
+    context: typer.Context,
+    revoke: Annotated[
+        str | None, typer.Option(help="End this key, by its first digits: of a lost laptop, for instance.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask, unless it is your last opening key.")] = False,
+    last_too: Annotated[bool, typer.Option("--even-my-last", help="Do not ask even then.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Your keys: which may record, which may open, and what happened to them. Or end one of them."""
     shell = shell_of(context)
     own = shell.credential().key_id
     with shell.custodian() as custodian:
         me_view = custodian.me()
+        if revoke is not None:
+            _revoke(shell, custodian, me_view, revoke, yes=yes, last_too=last_too, as_json=as_json)
+            return
     if as_json:
         shell.output.json([{**entry.model_dump(), "here": entry.key_id == own} for entry in me_view.credentials])
         return
-    kinds = {"device": "records, consents, withdraws", "opening": "reads, requests, approves"}
     rows = [
-        (entry.key_id, entry.kind, kinds[entry.kind], entry.since, "this computer" if entry.key_id == own else "")
+        (entry.key_id, entry.kind, KINDS[entry.kind], entry.since, "this computer" if entry.key_id == own else "")
         for entry in me_view.credentials
     ]
     shell.output.table("Your keys", ("key", "kind", "may", "since", ""), rows, "There are none.")
+    for message in me_view.messages:
+        shell.output.say(f"{message.day}  {plain(message.text)}")
+
+
+def _revoke(
+    shell: Shell, custodian: CustodianClient, me_view: Me, digits: str, *, yes: bool, last_too: bool, as_json: bool
+) -> None:
+    found = [entry for entry in me_view.credentials if entry.key_id.startswith(digits.lower())]
+    if len(found) != 1 or len(digits) < SHORT:
+        raise Failed(f"Write at least {SHORT} digits of one of your keys; 'assent me devices' lists them.")
+    (key,) = found
+    openings = [entry for entry in me_view.credentials if entry.kind == "opening"]
+    last = openings == [key]
+    if last:
+        question = (
+            "This is your LAST opening key. Without it you cannot open your recordings, add a device or revoke one; "
+            "after a recovery nothing recorded before opens. Revoke it all the same?"
+        )
+        shell.confirm(question, last_too)
+    else:
+        shell.confirm(f"Revoke the {key.kind} key {key.key_id} of {key.since}? It ends for good.", yes)
+    custodian.revoke_credential(CredentialRevocation(credential=key.key_id, even_last=last, at=custodian.now()))
+    if as_json:
+        shell.output.json({"revoked": key.key_id, "kind": key.kind})
+        return
+    shell.output.say(f"Revoked: {key.key_id}. It signs nothing any more but a withdrawal.", "green")
+    if key.kind == "device":
+        shell.output.say("What it recorded and sent stays. What was still on that device cannot be sent any more.")
+
+
+@app.command("add-device")
+def add_device(
+    context: typer.Context,
+    kind: Annotated[
+        Literal["device", "opening"],
+        typer.Option(help="'device' records; 'opening' is a key like this one."),
+    ] = "device",
+    as_json: AsJson = False,
+) -> None:
+    """Make a code that adds another computer (or another opening key) to your account. It works once, for a day."""
+    shell = shell_of(context)
+    with shell.custodian() as custodian:
+        current = shell.directory().current
+        code = InvitationCode.new(current.custodian_url, fingerprint(current.root_key), kind)
+        until = moment(shell.now + CODE_FOR)
+        answer = custodian.add_credential(
+            CredentialCode(code=code.secret_hash, kind=kind, at=custodian.now(), until=until)
+        )
+    command = "assent-agent enrol" if kind == "device" else "assent login"
+    if as_json:
+        shell.output.json({"code": code.to_text(), "kind": kind, "until": answer.until})
+        return
+    shell.output.say(f"On the other computer, before {answer.until}, run '{command} CODE' with this code:")
+    shell.output.say()
+    shell.output.say(code.to_text())
+    shell.output.say()
+    shell.output.say("Whoever has this code gets a key of yours: show it to nobody. All your keys will be told.")
+    if kind == "device":
+        shell.output.say("Nothing is recorded there until you give consent there.")
 
 
 Since = Annotated[str, typer.Option(callback=day_option, help="First day (UTC); default: the very first.")]
 Until = Annotated[str | None, typer.Option(callback=day_option, help="Last day (UTC); default: today.")]
+
+
+@app.command()
+def recover(
+    context: typer.Context,
+    stop: Annotated[bool, typer.Option("--stop", help="Stop every recovery of your account.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Recoveries of your account, and stopping them. Whoever has lost every opening key begins with the dpo."""
+    shell = shell_of(context)
+    if not shell.store.exists():
+        raise Failed(
+            "There is no key here. If you have lost every opening key, go to your data-protection officer: they and "
+            "the council sign a recovery, and you use its code with 'assent login CODE'."
+        )
+    with shell.custodian() as custodian:
+        found = custodian.me().recoveries
+        for entry in found if stop else ():
+            custodian.stop_recovery(RecoveryStopped(recovery=entry.recovery, at=custodian.now()))
+    if as_json:
+        shell.output.json({"recoveries": [entry.model_dump(mode="json") for entry in found], "stopped": stop})
+        return
+    if not found:
+        shell.output.say("Nobody is recovering your account.", "green")
+    for entry in found:
+        when = f"its days end {entry.ready}" if entry.ready else "it waits for a second signature"
+        shell.output.say(f"Stopped: {entry.recovery}." if stop else f"Running: {entry.recovery}, {when}.")
+    if found and not stop:
+        shell.output.say("If you did not ask for it: assent me recover --stop", "red")
 
 
 @app.command()

@@ -1,22 +1,37 @@
-"""`assent people`: who has an account, invitations and roles. Nothing here says who takes part."""
+"""`assent people`: who has an account, invitations, roles, and halting. Nothing here says who takes part."""
 
 from __future__ import annotations
 
 import json
+import re
 from datetime import timedelta
 from typing import Annotated
 
 import typer
 
-from assent.cli.shell import AsJson, Failed, shell_of
+from assent.cli.output import plain
+from assent.cli.shell import AsJson, Failed, Shell, shell_of
 from assent.client.custodian import CustodianClient
 from assent.contracts.codes import InvitationCode
 from assent.contracts.ids import new_id
 from assent.contracts.keys import fingerprint
-from assent.contracts.statements import Invitation, Role, RoleCountersignature, RoleProposal
+from assent.contracts.statements import (
+    Halt,
+    Invitation,
+    Recovery,
+    RecoveryCountersignature,
+    Resume,
+    Role,
+    RoleCountersignature,
+    RoleProposal,
+)
 from assent.contracts.times import moment
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+
+LONGEST_REASON = 500
+RECOVERY_CODE_DAYS = 21
+RANDOM_ID = re.compile(r"[0-9a-f]{32}")
 
 
 @app.command()
@@ -125,6 +140,114 @@ def countersign(
         shell.output.json({"proposal": found[0].proposal, "countersigned": True})
         return
     shell.output.say(f"Countersigned: {found[0].action} {found[0].role} for {found[0].name}.")
+
+
+@app.command()
+def halt(
+    context: typer.Context,
+    reason: Annotated[str, typer.Option(help="Everybody is shown it.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Stop the whole programme (admin, council or dpo, each alone): no recording, no reading, own data included."""
+    shell = shell_of(context)
+    if not 1 <= len(reason.strip()) <= LONGEST_REASON:
+        raise typer.BadParameter(f"a reason has 1 to {LONGEST_REASON} characters", param_hint="--reason")
+    with shell.custodian() as custodian:
+        shell.confirm("Stop everything? Only council and dpo together can let it run again.", yes)
+        accepted = custodian.halt(Halt(reason=reason, nonce=new_id(), at=custodian.now()))
+    if as_json:
+        shell.output.json({"halt": accepted.hash})
+        return
+    shell.output.say(f"Halted ({accepted.hash}). Agents stop at their next question, within five minutes.", "green")
+
+
+@app.command()
+def resume(
+    context: typer.Context,
+    show: Annotated[bool, typer.Option("--show", help="Only show what is halted and who has signed.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Sign that the programme may run again (council and dpo; both are needed)."""
+    shell = shell_of(context)
+    with shell.custodian() as custodian:
+        halts = custodian.halts().halts
+        if not as_json:
+            for entry in halts:
+                signed = ", ".join(entry.resume_signed) or "nobody"
+                shell.output.say(f"{entry.at}  {plain(entry.reason)} (by {plain(entry.halted_by)})")
+                shell.output.say(f"            to resume, signed so far: {signed}", "dim")
+        if halts and not show:
+            shell.confirm("Sign that it may run again?", yes)
+            for entry in halts:
+                custodian.resume(Resume(halt=entry.hash, at=custodian.now()))
+            halts = custodian.halts().halts
+    if as_json:
+        shell.output.json({"halted": bool(halts), "halts": [json.loads(entry.to_json()) for entry in halts]})
+    elif not halts:
+        shell.output.say("The programme runs.", "green")
+    elif not show:
+        shell.output.say("Your signature is kept. The programme stays halted until council and dpo have both signed.")
+
+
+@app.command()
+def recover(
+    context: typer.Context,
+    person: Annotated[
+        str | None, typer.Argument(help="Whose account: id, or (dpo) exact name. Without it: list recoveries.")
+    ] = None,
+    countersign_: Annotated[
+        str | None, typer.Option("--countersign", help="Agree to this recovery: its hash, all 64 digits.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Give a person who has lost every opening key a new one (council and dpo, both must sign).
+
+    Make sure who they are, face to face. The code works once the other of you has countersigned. For 7 days all their
+    old keys are told and can stop it; the new key withdraws at once, and never opens what was recorded before.
+    """
+    shell = shell_of(context)
+    if person is not None and countersign_ is not None:
+        raise typer.BadParameter("give either a person or --countersign")
+    with shell.custodian() as custodian:
+        if person is not None:
+            _sign_recovery(shell, custodian, person, yes=yes, as_json=as_json)
+            return
+        view = custodian.recoveries()
+        if countersign_ is not None:
+            found = [entry for entry in view.recoveries if entry.recovery == countersign_.lower()]
+            if not found:
+                raise Failed("There is no such recovery; 'assent people recover' lists them.")
+            shell.confirm(f"Agree that {plain(found[0].name or '')} gets a new key? They must be there.", yes)
+            accepted = RecoveryCountersignature(recovery=found[0].recovery, at=custodian.now())
+            custodian.countersign_recovery(accepted)
+            view = custodian.recoveries()
+    if as_json:
+        shell.output.json(json.loads(view.to_json()))
+        return
+    rows = [(entry.name or "-", entry.state, entry.ready or "", entry.recovery) for entry in view.recoveries]
+    shell.output.table("Recoveries", ("name", "state", "done from", "recovery"), rows, "There was none.")
+
+
+def _sign_recovery(shell: Shell, custodian: CustodianClient, person: str, *, yes: bool, as_json: bool) -> None:
+    whose = person if RANDOM_ID.fullmatch(person) else _person(custodian, person)
+    shell.confirm("Did you make sure, face to face, who they are, and that they have no opening key left?", yes)
+    current = shell.directory().current
+    code = InvitationCode.new(current.custodian_url, fingerprint(current.root_key), "opening")
+    until = moment(shell.now + timedelta(days=RECOVERY_CODE_DAYS))
+    accepted = custodian.recover(
+        Recovery(person=whose, code=code.secret_hash, nonce=new_id(), at=custodian.now(), until=until)
+    )
+    if as_json:
+        shell.output.json({"recovery": accepted.hash, "code": code.to_text(), "until": until})
+        return
+    shell.output.say("Give this code to them, and to nobody else, for 'assent login --replace CODE':")
+    shell.output.say()
+    shell.output.say(code.to_text())
+    shell.output.say()
+    shell.output.say(f"It works once, until {until}, after: assent people recover --countersign {accepted.hash}")
 
 
 def _person(custodian: CustodianClient, text: str) -> str:

@@ -23,6 +23,7 @@ from assent.contracts import limits
 from assent.contracts.envelope import Envelope, Signed, StatementInvalid, read, read_unverified, sign
 from assent.contracts.keys import PublicKey, SigningKey, b64url
 from assent.contracts.problems import Code
+from assent.contracts.rotation import read_lasting, statement_key_of
 from assent.contracts.segment import SkipRecord, header_hash, record_hash
 from assent.contracts.statements import (
     Directory,
@@ -95,7 +96,7 @@ class CollectorClient:
         transport: httpx2.BaseTransport | None = None,
     ) -> Self:
         """A client for the collector that the directory names."""
-        keys = PublicKey(directory.collector_key), PublicKey(directory.statement_key)
+        keys = PublicKey(directory.collector_key), statement_key_of(directory)
         return cls(directory.collector_url, *keys, clock=clock, timeout_s=timeout_s, transport=transport)
 
     def close(self) -> None:
@@ -189,10 +190,10 @@ class CollectorClient:
         try:
             envelope = Envelope.from_json(json.dumps(refused.problem.members.get("evidence")))
             if envelope.payloadType == Tombstone.payload_type():
-                tombstone = read(envelope, Tombstone, self._statement_key)
+                tombstone = read_lasting(envelope, Tombstone, self._statement_key)
                 closed, hours = tombstone.stream, tombstone.hours
             else:
-                closed = read(envelope, Revocation, self._statement_key).stream
+                closed = read_lasting(envelope, Revocation, self._statement_key).stream
         except StatementInvalid as error:
             raise AnswerInvalid("the collector says revoked without the custodian's word for it") from error
         if closed != stream or (hours and hour not in hours):

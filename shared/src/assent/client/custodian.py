@@ -27,21 +27,25 @@ from assent.client.transport import (
     now_utc,
 )
 from assent.contracts import limits
-from assent.contracts.envelope import Envelope, Signed, Statement, StatementInvalid, read, read_unverified, sign
+from assent.contracts.envelope import Envelope, Signed, Statement, StatementInvalid, read_unverified, sign
 from assent.contracts.ids import new_id, sha256_hex
 from assent.contracts.keys import PublicKey, SigningKey, b64url
 from assent.contracts.lists import pack_batch, person_leaf
 from assent.contracts.problems import Code, Problem
+from assent.contracts.rotation import read_lasting, statement_key_of
 from assent.contracts.segment import FIRST_PREVIOUS
 from assent.contracts.statements import (
     Ask,
     CertificateAnswer,
     CertificateRequest,
     ConsentEnding,
+    CredentialCode,
+    CredentialRevocation,
     DataRequest,
     Decision,
     Directory,
     ErasureReceipt,
+    Halt,
     Invitation,
     Lease,
     LeaseClosed,
@@ -55,7 +59,11 @@ from assent.contracts.statements import (
     Recall,
     RecallDone,
     Receipt,
+    Recovery,
+    RecoveryCountersignature,
+    RecoveryStopped,
     ReleaseRequest,
+    Resume,
     RoleCountersignature,
     RoleProposal,
     Standing,
@@ -75,6 +83,7 @@ from assent.contracts.wire import (
     EnrolmentAnswer,
     ErasureAnswer,
     ErasuresView,
+    HaltsView,
     InvitationAnswer,
     LeaseAnswer,
     LogEntries,
@@ -89,6 +98,7 @@ from assent.contracts.wire import (
     ReceiptAnswer,
     ReceiptProof,
     ReceiptsView,
+    RecoveriesView,
     ReleaseAnswer,
     ReleaseBody,
     RequestsView,
@@ -165,7 +175,7 @@ class CustodianClient:
         transport: httpx2.BaseTransport | None = None,
     ) -> Self:
         """A client for the custodian that the directory names."""
-        key = PublicKey(directory.statement_key)
+        key = statement_key_of(directory)
         return cls(directory.custodian_url, key, signer, clock=clock, timeout_s=timeout_s, transport=transport)
 
     def close(self) -> None:
@@ -202,6 +212,28 @@ class CustodianClient:
 
     def me(self) -> Me:
         return self._parse(Me, self._get("/v1/me"))
+
+    def add_credential(self, code: CredentialCode) -> InvitationAnswer:
+        """Sign for a code that adds one key to one's own account."""
+        return self._invited("/v1/me/credentials", code)
+
+    def revoke_credential(self, revocation: CredentialRevocation) -> Accepted:
+        """End a key of one's own."""
+        return self._accepted("/v1/me/credentials/revocations", revocation)
+
+    def recoveries(self) -> RecoveriesView:
+        return self._parse(RecoveriesView, self._get("/v1/recoveries"))
+
+    def recover(self, recovery: Recovery) -> Accepted:
+        """Sign a recovery, which the other of council and dpo must countersign."""
+        return self._accepted("/v1/recoveries", recovery)
+
+    def countersign_recovery(self, countersignature: RecoveryCountersignature) -> Accepted:
+        return self._accepted("/v1/recoveries/countersignatures", countersignature)
+
+    def stop_recovery(self, stopped: RecoveryStopped) -> Accepted:
+        """Stop a recovery of one's own account."""
+        return self._accepted("/v1/me/recoveries/stops", stopped)
 
     def offer(self) -> Offer:
         """What a person is shown before consent."""
@@ -328,8 +360,11 @@ class CustodianClient:
         return self._parse(PeopleView, self._get("/v1/people"))
 
     def invite(self, invitation: Invitation) -> InvitationAnswer:
-        envelope = sign(invitation, self.signer)
-        answer = self._parse(InvitationAnswer, self._post("/v1/invitations", envelope.to_json()))
+        return self._invited("/v1/invitations", invitation)
+
+    def _invited(self, path: str, code: Invitation | CredentialCode) -> InvitationAnswer:
+        envelope = sign(code, self.signer)
+        answer = self._parse(InvitationAnswer, self._post(path, envelope.to_json()))
         if answer.invitation != envelope.hash:
             raise AnswerInvalid("the custodian accepted another invitation")
         return answer
@@ -342,6 +377,18 @@ class CustodianClient:
 
     def countersign_role(self, countersignature: RoleCountersignature) -> Accepted:
         return self._accepted("/v1/roles/countersignatures", countersignature)
+
+    def halts(self) -> HaltsView:
+        """Every halt in force, and who has signed that it may end."""
+        return self._parse(HaltsView, self._get("/v1/halt"))
+
+    def halt(self, halt: Halt) -> Accepted:
+        """Sign a halt and hand it in: everything stops."""
+        return self._accepted("/v1/halt", halt)
+
+    def resume(self, resume: Resume) -> Accepted:
+        """Sign that one halt may end, and hand it in."""
+        return self._accepted("/v1/halt/resumptions", resume)
 
     def purposes(self) -> PurposesView:
         return self._parse(PurposesView, self._get("/v1/purposes"))
@@ -543,7 +590,7 @@ class CustodianClient:
 
     def _read(self, envelope: Envelope, kind: type[S]) -> S:
         try:
-            return read(envelope, kind, self._statement_key)
+            return read_lasting(envelope, kind, self._statement_key)
         except StatementInvalid as error:
             raise AnswerInvalid(f"not from the custodian: {error}") from error
 

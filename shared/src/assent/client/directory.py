@@ -12,11 +12,14 @@ from pathlib import Path
 from assent.client.files import write_private
 from assent.client.transport import AnswerInvalid, Transport
 from assent.contracts.envelope import Envelope, StatementInvalid, read, read_unverified
-from assent.contracts.keys import KeyInvalid, PublicKey, fingerprint
+from assent.contracts.keys import PublicKey, fingerprint
+from assent.contracts.rotation import StatementKey, statement_key_of
 from assent.contracts.statements import Directory
-from assent.transparency.errors import PolicyInvalid, VerifierKeyInvalid
+from assent.contracts.times import parse_moment
+from assent.transparency.errors import PolicyInvalid, TransparencyError, VerifierKeyInvalid
 from assent.transparency.note import VerifierKey
-from assent.transparency.policy import Policy
+from assent.transparency.policy import Policy, Witnessed
+from assent.transparency.proof import LogProof
 
 
 class DirectoryRefused(AnswerInvalid):
@@ -32,10 +35,29 @@ def verify_directory(envelope: Envelope, root_fingerprint: str) -> Directory:
         directory = read(envelope, Directory, PublicKey(claimed.root_key))
         PublicKey(directory.statement_key).load()
         PublicKey(directory.collector_key).load()
+        for former in directory.former_keys:
+            PublicKey(former.key).load()
+            parse_moment(former.ended)
         policy_of(directory)
-    except (StatementInvalid, KeyInvalid) as error:
+    except (StatementInvalid, ValueError) as error:
         raise DirectoryRefused(f"the directory is not valid: {error}") from error
     return directory
+
+
+def directory_facts(directory: Directory) -> list[tuple[str, str]]:
+    """Everything that people compare aloud."""
+    facts = [
+        ("organisation", directory.organisation),
+        ("custodian", directory.custodian_url),
+        ("collector", directory.collector_url),
+        ("root key", fingerprint(directory.root_key)),
+        ("statement key", fingerprint(directory.statement_key)),
+        ("collector key", fingerprint(directory.collector_key)),
+        ("log key", directory.log_vkey),
+    ]
+    facts += [("witness", f"{witness.url}  {witness.vkey}") for witness in directory.witnesses]
+    level = directory.custody_level
+    return [*facts, ("custody level", f"{level}{' (all on one host: a demo)' if level == 0 else ''}")]
 
 
 def policy_of(directory: Directory) -> Policy:
@@ -48,6 +70,25 @@ def policy_of(directory: Directory) -> Policy:
     if [log.key for log in policy.logs] != [log_key]:
         raise DirectoryRefused("the directory's witness policy is about another log")
     return policy
+
+
+def verify_kept_proof(proof: LogProof, leaf: bytes, directory: Directory) -> Witnessed:
+    """Check a proof that somebody kept: under the policy of now or, if it was witnessed in its time, of a former one.
+
+    Raises TransparencyError as `LogProof.verify` under the policy of now, and DirectoryRefused.
+    """
+    try:
+        return proof.verify(leaf, policy_of(directory))
+    except TransparencyError:
+        for former in directory.former_policies:
+            try:
+                witnessed = proof.verify(leaf, Policy.from_bytes(former.policy.encode()))
+                ended = parse_moment(former.ended).timestamp()
+            except (TransparencyError, ValueError):
+                continue
+            if all(at <= ended for at in witnessed.cosigned_at.values()):
+                return witnessed
+        raise
 
 
 class TrustedDirectory:
@@ -86,8 +127,9 @@ class TrustedDirectory:
         return self._envelope
 
     @property
-    def statement_key(self) -> PublicKey:
-        return PublicKey(self.current.statement_key)
+    def statement_key(self) -> StatementKey:
+        """The custodian's key, with those of before."""
+        return statement_key_of(self.current)
 
     @property
     def collector_key(self) -> PublicKey:

@@ -15,12 +15,13 @@ from typing import Annotated, Self
 from pydantic import ConfigDict, StringConstraints
 
 from assent.client.custodian import CustodianClient
-from assent.contracts.envelope import Envelope, Signed, StatementInvalid, read, read_unverified
+from assent.contracts.envelope import Envelope, Signed, StatementInvalid, read_unverified
 from assent.contracts.events import KeyboardMode
 from assent.contracts.ids import Modality, new_id, sha256_hex
 from assent.contracts.keys import KeyInvalid, KeyText, PublicKey
 from assent.contracts.leaves import Leaf, LeafType
 from assent.contracts.lists import person_leaf
+from assent.contracts.rotation import StatementKey, read_lasting
 from assent.contracts.statements import AgreedPurpose, Choice, ErasureReceipt, Mode, Notice, Receipt
 from assent.contracts.times import moment
 from assent.contracts.wire import ApplicationList, Base64, Offer, PurposeView
@@ -136,16 +137,15 @@ def check_receipt(file: ReceiptFile, statement_key: PublicKey, person: str, poli
 
     Raises ReceiptInvalid.
     """
-    keys = [statement_key]
-    if file.device_key is not None:
-        keys.append(PublicKey(file.device_key))
+    device = () if file.device_key is None else (PublicKey(file.device_key),)
     try:
-        statement = read(file.receipt, Receipt, *keys)
+        statement = read_lasting(file.receipt, Receipt, statement_key, *device)
     except (StatementInvalid, KeyInvalid) as error:
         raise ReceiptInvalid(str(error)) from error
     if statement.person != person:
         raise ReceiptInvalid("it is another person's")
-    signers = [signature.keyid for signature in file.receipt.signatures if signature.keyid != statement_key.id]
+    custodian = statement_key.ids if isinstance(statement_key, StatementKey) else {statement_key.id}
+    signers = [signature.keyid for signature in file.receipt.signatures if signature.keyid not in custodian]
     if not signers:
         raise ReceiptInvalid("only the custodian signed it; a receipt is signed by its person first")
     if file.notice is not None and sha256_hex(file.notice.encode()) != statement.notice.sha256:
@@ -195,7 +195,7 @@ def check_erasure(data: bytes, statement_key: PublicKey, person: str) -> tuple[E
         except StatementInvalid as error:
             raise ReceiptInvalid("this is not the file of an erasure receipt") from error
     try:
-        statement = read(envelope, ErasureReceipt, statement_key)
+        statement = read_lasting(envelope, ErasureReceipt, statement_key)
     except StatementInvalid as error:
         raise ReceiptInvalid(str(error)) from error
     if statement.person != person:

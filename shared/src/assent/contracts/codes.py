@@ -1,4 +1,5 @@
-"""The one-time code by which somebody joins: where the custodian is, a 128-bit secret, and the root key's fingerprint.
+"""The one-time code by which somebody joins, or adds a key: where the custodian is, a 128-bit secret, and the root
+key's fingerprint.
 
 The fingerprint is in the code so that a swapped root is refused before anything is sent. The custodian stores only a
 hash of the secret.
@@ -10,8 +11,11 @@ import base64
 import hashlib
 import secrets
 from dataclasses import dataclass, field
+from typing import Literal
 
-_PREFIX = "assent1"
+CodeKind = Literal["device", "opening"]
+
+_PREFIXES: dict[CodeKind | None, str] = {None: "assent1", "device": "assent1d", "opening": "assent1o"}
 
 
 class CodeInvalid(ValueError):
@@ -20,15 +24,20 @@ class CodeInvalid(ValueError):
 
 @dataclass(frozen=True)
 class InvitationCode:
-    """`url` of the custodian, 16 secret bytes, and the 64-digit fingerprint of the root key."""
+    """`url` of the custodian, 16 secret bytes, and the 64-digit fingerprint of the root key.
+
+    `adds`: which kind of key it adds to an existing account; None: it makes an account. The prefix says so, as a help;
+    what the code may do is what the custodian has a signature for.
+    """
 
     url: str
     root_fingerprint: str
     secret: bytes = field(repr=False)
+    adds: CodeKind | None = None
 
     @classmethod
-    def new(cls, url: str, root_fingerprint: str) -> InvitationCode:
-        return cls(url=url, root_fingerprint=root_fingerprint, secret=secrets.token_bytes(16))
+    def new(cls, url: str, root_fingerprint: str, adds: CodeKind | None = None) -> InvitationCode:
+        return cls(url=url, root_fingerprint=root_fingerprint, secret=secrets.token_bytes(16), adds=adds)
 
     @property
     def secret_hex(self) -> str:
@@ -43,14 +52,15 @@ class InvitationCode:
         """Lower-case base32 after a prefix, with a checksum at the end; safe to copy, to speak and to put in a URL."""
         raw = self.secret + bytes.fromhex(self.root_fingerprint) + self.url.encode()
         checked = raw + hashlib.sha256(raw).digest()[:4]
-        return f"{_PREFIX}-{base64.b32encode(checked).decode().rstrip('=').lower()}"
+        return f"{_PREFIXES[self.adds]}-{base64.b32encode(checked).decode().rstrip('=').lower()}"
 
     @classmethod
     def from_text(cls, text: str) -> InvitationCode:
         """Raises CodeInvalid with what to do about it."""
         prefix, _, body = "".join(text.split()).lower().partition("-")
-        if prefix != _PREFIX:
-            raise CodeInvalid(f"an invitation code begins with '{_PREFIX}-'; copy the whole line")
+        adds = {text: kind for kind, text in _PREFIXES.items()}
+        if prefix not in adds:
+            raise CodeInvalid(f"a code begins with '{_PREFIXES[None]}'; copy the whole line")
         try:
             data = base64.b32decode(body.upper() + "=" * (-len(body) % 8))
         except ValueError as error:  # also what is not ASCII
@@ -60,7 +70,7 @@ class InvitationCode:
         canonical = base64.b32encode(data).decode().rstrip("=").lower()
         if len(raw) < 48 or hashlib.sha256(raw).digest()[:4] != check or canonical != body:
             raise CodeInvalid("the code is mistyped or cut off; copy the whole line")
-        return cls(url=raw[48:].decode(), root_fingerprint=raw[16:48].hex(), secret=raw[:16])
+        return cls(raw[48:].decode(), raw[16:48].hex(), raw[:16], adds[prefix])
 
 
 def hash_of_secret(secret_hex: str) -> str:

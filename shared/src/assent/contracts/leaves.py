@@ -36,7 +36,12 @@ class LeafType(StrEnum):
     RECALL_DONE = "recall.done"
     WITNESS_UNREACHABLE = "witness.unreachable"
     PROGRAMME_HALTED = "programme.halted"
+    PROGRAMME_RESUME_SIGNED = "programme.resume-signed"
     PROGRAMME_RESUMED = "programme.resumed"
+    RECOVERY_SIGNED = "recovery.signed"
+    RECOVERY_COUNTERSIGNED = "recovery.countersigned"
+    RECOVERY_USED = "recovery.used"
+    RECOVERY_STOPPED = "recovery.stopped"
     BOOT = "boot"
     COLLECTOR_REPORT = "collector.report"
 

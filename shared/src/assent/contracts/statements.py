@@ -24,6 +24,10 @@ Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+(/[^\s]*)?$", 
 Iri = Annotated[str, StringConstraints(pattern=r"^(https?|urn):[^\s]+$", max_length=300)]
 
 
+MAX_FORMER = 32
+"""Keys of before in one directory."""
+
+
 class Role(StrEnum):
     """What somebody may do at the custodian besides being a person. The six exclude each other."""
 
@@ -55,8 +59,26 @@ class WitnessEntry(Part):
     """Verifier key of the witness (C2SP signed-note, type 0x04)."""
 
 
+class FormerKey(Part):
+    """A statement key of before. What it signed until `ended`, and what endures, still holds; nothing newer does."""
+
+    key: KeyText
+    ended: Moment
+
+
+class FormerPolicy(Part):
+    """Log key and witnesses of before: a proof that was witnessed until `ended` still holds under them."""
+
+    log_vkey: Line
+    policy: Text
+    ended: Moment
+
+
 class Directory(Statement):
-    """Where everybody is, and their current keys. Signed by the root key; the version only rises."""
+    """Where everybody is, and their current keys. Signed by the root key; the version only rises.
+
+    A key of before that is not among the former ones proves nothing any more: so a stolen one is left out.
+    """
 
     TYPE: ClassVar[str] = "directory"
     version: Annotated[int, Field(ge=1)]
@@ -72,6 +94,8 @@ class Directory(Statement):
     policy: Text
     """tlog-policy text: which cosignatures make a checkpoint good enough."""
     custody_level: Annotated[int, Field(ge=0, le=4)]
+    former_keys: Annotated[tuple[FormerKey, ...], Field(max_length=MAX_FORMER)] = ()
+    former_policies: Annotated[tuple[FormerPolicy, ...], Field(max_length=MAX_FORMER)] = ()
 
 
 class NewCredential(Part):
@@ -116,6 +140,63 @@ class Enrolled(Statement):
     roles: tuple[Role, ...]
 
 
+class CredentialCode(Statement):
+    """Signed by an opening credential of a person: whoever holds the code's secret adds one key of this kind to them.
+
+    The code works once, until `until` (24 h at most), and only while the credential that signed is not revoked.
+    """
+
+    TYPE: ClassVar[str] = "credential-code"
+    code: Hash
+    kind: Literal["device", "opening"]
+    at: Moment
+    until: Moment
+
+
+class CredentialRevocation(Statement):
+    """Signed by an opening credential of the person whose credential it ends, for good. Twice is once; 120 s.
+
+    `even_last`: also when it is the last opening one, after which only recovery makes another.
+    """
+
+    TYPE: ClassVar[str] = "credential-revocation"
+    credential: KeyId
+    even_last: bool = False
+    at: Moment
+
+
+class Recovery(Statement):
+    """Signed by council or dpo: the holder of this code shall get a new opening credential of this person, who has none
+    left. Counts once the other of the two has countersigned. Known by its hash. Replay: nonce, 120 s; the code works
+    once, until `until`.
+    """
+
+    TYPE: ClassVar[str] = "recovery"
+    person: RandomId
+    code: Hash
+    nonce: RandomId
+    at: Moment
+    until: Moment
+
+
+class RecoveryCountersignature(Statement):
+    """Signed by the other of council and dpo, another person. From now on every credential is told, for 7 days."""
+
+    TYPE: ClassVar[str] = "recovery-countersignature"
+    recovery: Hash
+    at: Moment
+
+
+class RecoveryStopped(Statement):
+    """Signed by any credential that the person had before: this recovery ends, and the key that came of it. Whenever it
+    was signed, it counts if it arrives within the 7 days; twice is once.
+    """
+
+    TYPE: ClassVar[str] = "recovery-stopped"
+    recovery: Hash
+    at: Moment
+
+
 class RoleProposal(Statement):
     """Signed by an admin's opening credential; known by its hash. Takes effect after a countersignature and a delay."""
 
@@ -132,6 +213,33 @@ class RoleCountersignature(Statement):
 
     TYPE: ClassVar[str] = "role-countersignature"
     proposal: Hash
+    at: Moment
+
+
+# --- halting --------------------------------------------------------------------------------------
+
+
+class Halt(Statement):
+    """Signed by the opening credential of an admin, the council or the dpo, any of them alone; by the statement key
+    when an operator halts at the custodian's own host. Known by its hash. Replay: nonce, 120 s.
+
+    `reason` is what everybody is shown first.
+    """
+
+    TYPE: ClassVar[str] = "halt"
+    reason: Line
+    nonce: RandomId
+    at: Moment
+
+
+class Resume(Statement):
+    """Signed by council and dpo, each for themselves, over the hash of one halt. Only both together end that halt.
+
+    Replay: 120 s; it counts once for one halt, and a halt ends once.
+    """
+
+    TYPE: ClassVar[str] = "resume"
+    halt: Hash
     at: Moment
 
 
@@ -734,11 +842,11 @@ class Ask(Statement):
 
 
 class Notification(Part):
-    """An access to one's own data. `purpose` is None for one's own opening."""
+    """An access to one's own data (`purpose` is None for one's own opening), or, `account`, a change of one's keys."""
 
     id: RandomId
     day: Day
-    kind: Literal["lease", "digest", "own"]
+    kind: Literal["lease", "digest", "own", "account"]
     text: Text
     request: Hash | None = None
     purpose: Iri | None = None
@@ -761,6 +869,8 @@ class News(Statement):
     is. One that is in neither was replaced or has expired, or is not known. `asks_anew`: what has changed of what this
     device's newest receipt agreed to; nothing is recorded under that any more. A `halted` reason stops every agent.
     `restate`: the custodian was restored; the device is to send a Standing.
+    `revoked`: the credential that asked is revoked; it hears nothing else, and nothing more is recorded with it.
+    `directory`: the version in force, so that an agent fetches a newer one before the old addresses and keys are gone.
     """
 
     TYPE: ClassVar[str] = "news"
@@ -772,3 +882,5 @@ class News(Statement):
     asks_anew: tuple[Line, ...] = ()
     restate: Literal[True] | None = None
     notifications: tuple[Notification, ...]
+    revoked: bool = False
+    directory: Annotated[int, Field(ge=1)] = 1

@@ -48,11 +48,38 @@ class CredentialView(Signed):
     since: Day
 
 
+class AccountMessage(Signed):
+    """What happened to one's keys."""
+
+    day: Day
+    text: str
+
+
+class RecoveryView(Signed):
+    """A recovery of an account. `ready`: when its delay is over, once it is countersigned. `name` is only for those who
+    sign recoveries. State `open`: waits for a countersignature; `running`: can be stopped; `done`; `stopped`.
+    """
+
+    recovery: Hash
+    state: Literal["open", "running", "done", "stopped"]
+    ready: Moment | None = None
+    person: RandomId | None = None
+    name: str | None = None
+
+
+class RecoveriesView(Signed):
+    recoveries: tuple[RecoveryView, ...]
+
+
 class Me(Signed):
+    """`credentials`: those that are not revoked. `messages`: newest first. `recoveries`: those that can be stopped."""
+
     person: RandomId
     name: str
     roles: tuple[Role, ...]
     credentials: tuple[CredentialView, ...]
+    messages: tuple[AccountMessage, ...] = ()
+    recoveries: tuple[RecoveryView, ...] = ()
 
 
 class PurposeView(Signed):
@@ -206,6 +233,24 @@ class ProposalView(Signed):
 
 class ProposalsView(Signed):
     proposals: tuple[ProposalView, ...]
+
+
+class HaltView(Signed):
+    """A halt that has not ended. `halted_by`: a name, or `the operator`. `resume_signed`: the roles, of council and
+    dpo, whose signature counts now; the halt ends when both have signed.
+    """
+
+    hash: Hash
+    reason: str
+    at: Moment
+    halted_by: str
+    resume_signed: tuple[Role, ...]
+
+
+class HaltsView(Signed):
+    """Every halt that has not ended, oldest first. Empty: the programme runs."""
+
+    halts: tuple[HaltView, ...]
 
 
 class CatalogueEntry(Signed):

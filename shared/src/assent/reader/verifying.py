@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from assent.client.custodian import from_base64
 from assent.client.transport import AnswerInvalid
-from assent.contracts.envelope import StatementInvalid, read
+from assent.contracts.envelope import StatementInvalid
 from assent.contracts.keys import KeyInvalid, PublicKey
+from assent.contracts.rotation import read_lasting
 from assent.contracts.segment import SUITE_A1_XW, SegmentHeader, SkipRecord, header_hash
 from assent.contracts.statements import StreamCertificate
 from assent.contracts.wire import FetchedSegment, FetchedStream, LeasedStream
@@ -83,7 +84,7 @@ def verify_stream(fetched: FetchedStream, leased: LeasedStream, statement_key: P
 def _certified(fetched: FetchedStream, leased: LeasedStream, statement_key: PublicKey) -> tuple[Ed25519PublicKey, str]:
     """The stream key that the custodian certified, and until when. Every certificate must agree with the lease."""
     try:
-        certificates = [read(envelope, StreamCertificate, statement_key) for envelope in fetched.certificates]
+        certificates = [read_lasting(envelope, StreamCertificate, statement_key) for envelope in fetched.certificates]
     except StatementInvalid as error:
         raise StreamRefused(f"a certificate is not the custodian's: {error}") from error
     if not certificates or fetched.stream != leased.stream:

@@ -1,0 +1,1 @@
+"""Halting the programme, which one of three may do alone, and letting it run again, which two must sign."""
