@@ -18,7 +18,7 @@ from tests.simulators.collector import serving
 from tests.simulators.custodian import Member
 from tests.unit.agent.parts import MemorySecrets
 
-from assent.client.directory import DirectoryRefused, TrustedDirectory, verify_kept_proof
+from assent.client.directory import DirectoryRefused, TrustedDirectory, kept_policy_of
 from assent.client.receipts import ReceiptFile, check_receipt
 from assent.contracts.envelope import Envelope
 from assent.contracts.ids import Modality
@@ -82,6 +82,7 @@ class InUse:
                 salt="00" * 16,
                 device_key=self.kim.device.public.text,
                 application_list=self.kim.offer().application_list,
+                notice=self.kim.offer().notice,
             )
         )
         self.home.save_switch(Switch(on=True))
@@ -147,7 +148,7 @@ class InUse:
         assert self.marker.text.encode() in installation.plaintext(self.reopen()), "a new lease, witnessed"
         assert self.marker.text.encode() in self.read_under_the_lease_of_before()
         trusted = installation.directory()
-        checked = check_receipt(self.receipt, trusted.statement_key, self.kim.person)
+        checked = check_receipt(self.receipt, trusted.statement_key, self.kim.person, trusted.kept_policy)
         assert checked.device_key == self.kim.device.public.id
         self.an_order_is_carried_out()
 
@@ -293,13 +294,13 @@ def test_witnesses_are_changed_and_a_log_key_under_the_eyes_of_a_real_one(in_use
         kept, now = LogProof.from_bytes(in_use.job.proof), in_use.installation.directory()
         with pytest.raises(TransparencyError):
             kept.verify(in_use.job.leaf, now.policy)
-        assert verify_kept_proof(kept, in_use.job.leaf, now.current).checkpoint.size, "a proof of before still holds"
+        assert kept.verify(in_use.job.leaf, now.kept_policy).checkpoint.size, "a proof of before still holds"
         (first, *_) = now.current.former_policies
         early = first.model_copy(update={"ended": "2026-11-23T08:59:59Z"})
         for former in ((), (early,)):
             changed = now.current.model_copy(update={"former_policies": former})
             with pytest.raises(TransparencyError):
-                verify_kept_proof(kept, in_use.job.leaf, changed)
+                kept.verify(in_use.job.leaf, kept_policy_of(changed))
         head = world.client.get("/v1/log/checkpoint").text
         assert entry.vkey.split("+")[0] in head
 
@@ -371,14 +372,17 @@ def test_a_stolen_key_that_is_distrusted_proves_nothing_any_more(in_use: InUse) 
     custodian = in_use.world.custodian
     key = custodian.ring.add("statement")
     trusted = in_use.installation.directory()
-    assert check_receipt(in_use.receipt, trusted.statement_key, in_use.kim.person), "positive control"
+    assert check_receipt(in_use.receipt, trusted.statement_key, in_use.kim.person, trusted.kept_policy), (
+        "positive control"
+    )
     unsigned = ceremony.next_directory(custodian, {"statement_key": key.public.text}, distrust=True)
     assert unsigned.former_keys == ()
     ceremony.publish(custodian, ceremony.sign_offline(unsigned.to_bytes(), in_use.root_key))
     from assent.client.receipts import ReceiptInvalid
 
     with pytest.raises(ReceiptInvalid):
-        check_receipt(in_use.receipt, in_use.installation.directory().statement_key, in_use.kim.person)
+        now = in_use.installation.directory()
+        check_receipt(in_use.receipt, now.statement_key, in_use.kim.person, now.kept_policy)
 
 
 def test_keys_that_are_not_in_the_folder_or_rename_the_log_are_not_proposed(in_use: InUse) -> None:

@@ -18,7 +18,6 @@ from assent.cli.data import account_json, lease_json, reading
 from assent.cli.output import plain
 from assent.cli.shell import SHORT, AsJson, Failed, Shell, day_option, shell_of
 from assent.client.custodian import CustodianClient, from_base64, to_base64
-from assent.client.directory import verify_kept_proof
 from assent.client.files import write_private
 from assent.client.receipts import ErasureFile, ReceiptFile, ReceiptInvalid, check_erasure, check_receipt
 from assent.client.transport import AnswerInvalid, Refused
@@ -97,7 +96,7 @@ def _proved(shell: Shell, access: Access) -> str:
         return "not yet"
     try:
         proof = LogProof.from_bytes(access.proof.encode())
-        verify_kept_proof(proof, from_base64(access.leaf), shell.directory().current)
+        proof.verify(from_base64(access.leaf), shell.directory().kept_policy)
     except TransparencyError as error:
         return f"WRONG: {error}"
     if proof.index != access.notification.leaf_index:
@@ -155,7 +154,7 @@ def _verify_receipt(shell: Shell, path: Path, as_json: bool) -> None:
     credential, directory = shell.credential(), shell.known_directory()
     try:
         file = ReceiptFile.read(path.read_bytes())
-        checked = check_receipt(file, directory.statement_key, credential.person, directory.policy)
+        checked = check_receipt(file, directory.statement_key, credential.person, directory.kept_policy)
     except ReceiptInvalid as error:
         raise Failed(f"This receipt does not hold: {error}.") from error
     statement = checked.statement

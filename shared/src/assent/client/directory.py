@@ -7,6 +7,7 @@ before stays. The last accepted one is kept in a file, so that a restart does no
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from assent.client.files import write_private
@@ -17,9 +18,8 @@ from assent.contracts.rotation import StatementKey, statement_key_of
 from assent.contracts.statements import Directory
 from assent.contracts.times import parse_moment
 from assent.transparency.errors import PolicyInvalid, TransparencyError, VerifierKeyInvalid
-from assent.transparency.note import VerifierKey
+from assent.transparency.note import Note, VerifierKey
 from assent.transparency.policy import Policy, Witnessed
-from assent.transparency.proof import LogProof
 
 
 class DirectoryRefused(AnswerInvalid):
@@ -38,7 +38,7 @@ def verify_directory(envelope: Envelope, root_fingerprint: str) -> Directory:
         for former in directory.former_keys:
             PublicKey(former.key).load()
             parse_moment(former.ended)
-        policy_of(directory)
+        kept_policy_of(directory)
     except (StatementInvalid, ValueError) as error:
         raise DirectoryRefused(f"the directory is not valid: {error}") from error
     return directory
@@ -72,23 +72,41 @@ def policy_of(directory: Directory) -> Policy:
     return policy
 
 
-def verify_kept_proof(proof: LogProof, leaf: bytes, directory: Directory) -> Witnessed:
-    """Check a proof that somebody kept: under the policy of now or, if it was witnessed in its time, of a former one.
+@dataclass(frozen=True)
+class KeptPolicy(Policy):
+    """For proofs that somebody kept: the policy of now or, for what was witnessed in its time, a former one.
 
-    Raises TransparencyError as `LogProof.verify` under the policy of now, and DirectoryRefused.
+    `former`: each with its end, POSIX time in seconds.
     """
+
+    former: tuple[tuple[Policy, float], ...] = ()
+
+    def check(self, note: Note) -> Witnessed:
+        """As `Policy.check` of the policy of now; a cosignature of after its end counts under no former one."""
+        try:
+            return super().check(note)
+        except TransparencyError:
+            for policy, ended in self.former:
+                try:
+                    witnessed = policy.check(note)
+                except TransparencyError:
+                    continue
+                if all(at <= ended for at in witnessed.cosigned_at.values()):
+                    return witnessed
+            raise
+
+
+def kept_policy_of(directory: Directory) -> KeptPolicy:
+    """The policies of now and before that the directory prescribes. Raises DirectoryRefused."""
+    now = policy_of(directory)
     try:
-        return proof.verify(leaf, policy_of(directory))
-    except TransparencyError:
-        for former in directory.former_policies:
-            try:
-                witnessed = proof.verify(leaf, Policy.from_bytes(former.policy.encode()))
-                ended = parse_moment(former.ended).timestamp()
-            except (TransparencyError, ValueError):
-                continue
-            if all(at <= ended for at in witnessed.cosigned_at.values()):
-                return witnessed
-        raise
+        former = tuple(
+            (Policy.from_bytes(one.policy.encode()), parse_moment(one.ended).timestamp())
+            for one in directory.former_policies
+        )
+    except (PolicyInvalid, ValueError) as error:
+        raise DirectoryRefused(f"a former witness policy cannot be read: {error}") from error
+    return KeptPolicy(now.logs, now.witnesses, now.groups, now.quorum, former)
 
 
 class TrustedDirectory:
@@ -138,6 +156,11 @@ class TrustedDirectory:
     @property
     def policy(self) -> Policy:
         return policy_of(self.current)
+
+    @property
+    def kept_policy(self) -> KeptPolicy:
+        """For proofs that were kept, also from before witnesses or the log's key were changed."""
+        return kept_policy_of(self.current)
 
     def accept(self, envelope: Envelope) -> Directory:
         """Take a directory if it is valid and not older; write it down first. Raises DirectoryRefused."""

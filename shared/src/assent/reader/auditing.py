@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from assent.client.directory import DirectoryRefused, policy_of, verify_directory, verify_kept_proof
+from assent.client.directory import DirectoryRefused, kept_policy_of, policy_of, verify_directory
 from assent.client.transport import is_loopback
 from assent.contracts import limits
 from assent.contracts.envelope import Envelope, StatementInvalid
@@ -178,7 +178,7 @@ def audit(
         return Audit(tuple(checks), tuple(warnings), 0)
     checks.append(_check_tiles(copy, size))
     checks += check_leases(copy.leaves, approvals_needed)
-    checks += [_check_proof(copy, directory, *proof) for proof in proofs]
+    checks += [_check_proof(copy, kept_policy_of(directory), *proof) for proof in proofs]
     return Audit(tuple(checks), tuple(warnings), size)
 
 
@@ -261,14 +261,14 @@ def check_leases(leaves: Sequence[bytes], approvals_needed: int) -> list[Check]:
     return bad or [Check(True, f"all leases ({count}) came after {approvals_needed} approvals by different people")]
 
 
-def _check_proof(copy: LogCopy, directory: Directory, name: str, data: bytes, leaf: bytes | None) -> Check:
+def _check_proof(copy: LogCopy, policy: Policy, name: str, data: bytes, leaf: bytes | None) -> Check:
     try:
         proof = LogProof.from_bytes(data)
         if leaf is None:
             if proof.index >= len(copy.leaves):
                 return Check(False, f"{name}: there is no leaf {proof.index} in this log")
             leaf = copy.leaves[proof.index]
-        checkpoint = verify_kept_proof(proof, leaf, directory).checkpoint
+        checkpoint = proof.verify(leaf, policy).checkpoint
     except TransparencyError as error:
         return Check(False, f"{name}: {error}")
     if checkpoint.size > len(copy.leaves):
