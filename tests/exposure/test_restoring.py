@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select
-from tests.exposure.test_reading import refusals
+from tests.exposure.test_reading import end_role, refusals
 from tests.exposure.world import Answer, Ask, Installation, Populated, Recording
 from tests.simulators.custodian import Member, problem
 
 from assent.client.files import write_private
 from assent.client.transport import Refused
 from assent.contracts.envelope import Envelope, read, sign
+from assent.contracts.ids import new_id
 from assent.contracts.problems import Code
-from assent.contracts.statements import Order, OrderItem, OrderReturned
+from assent.contracts.statements import ConsentEnding, Order, OrderItem, OrderReturned, Role
 from assent.reader.auditing import fetch_copy, files_of
 from assent_collector import backups as collector_backups
 from assent_custodian import backups
@@ -26,6 +27,7 @@ from assent_custodian.keys import rotation
 from assent_custodian.keys.models import Stream, VaultKey
 from assent_custodian.log import witnesses
 from assent_custodian.night import run_night
+from assent_custodian.orders import service as orders
 from assent_custodian.restoring import databases, logs
 from assent_custodian.restoring.catching_up import catch_up
 from assent_custodian.restoring.models import Restoration
@@ -196,6 +198,52 @@ def test_row_15_after_a_rotation_a_backup_from_before_opens_nothing_at_all(in_us
     heard = drill.others[0]
     heard.certify()
     assert drill.vault_keys(heard), "and recording goes on, under the generation that lives"
+
+
+@pytest.mark.parametrize("with_order", [True, False])
+def test_row_32_consent_that_the_dpo_ended_since_the_backup_stays_ended(
+    in_use: Populated, tmp_path: Path, with_order: bool
+) -> None:
+    world, inst = in_use.world, in_use.installation
+    assert opens(in_use), "the positive control"
+    backup = backups.back_up(world.custodian, tmp_path / "backups")
+    ending = ConsentEnding(state="terminated", reason="the programme ends", nonce=new_id(), at=world.now)
+    assert world.dpo.post("/v1/consent/endings", ending).status_code == 200
+    if with_order:
+        with world.custodian.database.transaction() as session:
+            assert orders.make_orders(session, world.custodian) == [1]
+        inst.collector.orders.pull_orders_once()
+    copy = export(in_use, tmp_path / "copy")
+    world.custodian.close()
+    databases.restore(world.settings, backup, over=True, clock=world.clock)
+    world.restart()
+    logs.restore_log(world.custodian, copy)
+    catch_up(world.custodian)
+    inst.collector.orders.pull_orders_once()
+    assert catch_up(world.custodian) is None
+    for member in in_use.people:
+        assert member.restate(in_force=True).status_code == 200, "devices that had not heard of it"
+    with pytest.raises(Refused) as refused:
+        opens(in_use)
+    assert refused.value.code is Code.NOT_AVAILABLE
+    with world.custodian.database.reading() as session:
+        assert session.scalars(select(VaultKey)).all(), "and nothing is erased for it"
+        assert {stream.closed for stream in session.scalars(select(Stream))} == {"withdrawn" if with_order else "doubt"}
+
+
+def test_row_32_a_steward_who_was_removed_since_the_backup_is_none_again(in_use: Populated, tmp_path: Path) -> None:
+    world = in_use.world
+    backup = backups.back_up(world.custodian, tmp_path / "backups")
+    end_role(in_use.installation, in_use.staff.steward, Role.STEWARD)
+    copy = export(in_use, tmp_path / "copy")
+    world.custodian.close()
+    databases.restore(world.settings, backup, over=True, clock=world.clock)
+    world.restart()
+    assert in_use.staff.steward.get("/v1/requests").status_code == 200, "the positive control: the backup says they are"
+    logs.restore_log(world.custodian, copy)
+    for steward in in_use.staff.stewards:
+        assert problem(steward.get("/v1/requests")) == "forbidden"
+    assert world.admin.get("/v1/roles").status_code == 200, "who can grant it again still can"
 
 
 def test_row_17_a_collector_that_withholds_an_order_keeps_the_door_shut(drill: Drill) -> None:

@@ -13,18 +13,25 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from assent.contracts.leaves import Leaf, LeafType
+from assent.contracts.statements import Role
 from assent.reader.auditing import CopyInvalid, load_copy
 from assent.transparency import merkle
 from assent.transparency.errors import TransparencyError
 from assent.transparency.note import Note, VerifierKey
 from assent.transparency.tiles import verify_leaves
+from assent_custodian.consent.domain import State
+from assent_custodian.consent.models import ReceiptRow
 from assent_custodian.context import Custodian
 from assent_custodian.files import NotReady
 from assent_custodian.grants.models import RequestRow
 from assent_custodian.halting.models import HaltRow
-from assent_custodian.keys.models import Generation, VaultKey
+from assent_custodian.keys.models import Generation, Stream, VaultKey
 from assent_custodian.log import service as log
 from assent_custodian.log.models import Cosignature, LogEntry, SignedHead
+from assent_custodian.people.models import RoleHeld
+
+READING_ROLES = (Role.REQUESTER.value, Role.STEWARD.value, Role.AUDITOR.value)
+"""Admin, council and dpo grant these again; nobody could grant theirs."""
 
 
 def restore_log(custodian: Custodian, folder: Path) -> int:
@@ -84,8 +91,9 @@ def _keep_head(session: Session, custodian: Custodian, note: Note, size: int, ro
 
 
 def _carry_out(session: Session, custodian: Custodian, leaves: list[Leaf]) -> None:
-    """What the leaves say was ended stays ended: grants, and the programme when it was halted."""
+    """What the leaves say was ended stays ended: grants, consent, roles, and the programme when it was halted."""
     halts: dict[str, Leaf] = {}
+    _end_consent(session, leaves)
     for leaf in leaves:
         match leaf.type:
             case LeafType.GRANT_REFUSED | LeafType.GRANT_REVOKED | LeafType.GRANT_EXPIRED:
@@ -95,6 +103,12 @@ def _carry_out(session: Session, custodian: Custodian, leaves: list[Leaf]) -> No
                     .where(RequestRow.hash == request, RequestRow.state.not_in(("refused", "revoked", "expired")))
                     .values(state="revoked")
                 )
+            case LeafType.ROLE_CHANGED if leaf.detail.get("action") == "revoke":
+                # The log does not say whose: everybody who reads or approves in this role must be granted it again.
+                role = leaf.detail.get("role")
+                if role in READING_ROLES:
+                    held = update(RoleHeld).where(RoleHeld.role == role, RoleHeld.ended.is_(None))
+                    session.execute(held.values(ended=custodian.moment()))
             case LeafType.PROGRAMME_HALTED:
                 halts[leaf.subject or leaf_hash_of(leaf)] = leaf
             case LeafType.PROGRAMME_RESUMED:
@@ -116,6 +130,22 @@ def _carry_out(session: Session, custodian: Custodian, leaves: list[Leaf]) -> No
 def leaf_hash_of(leaf: Leaf) -> str:
     """By what a halt is known whose leaf names no statement."""
     return merkle.leaf_hash(leaf.to_bytes()).hex()
+
+
+def _end_consent(session: Session, leaves: list[Leaf]) -> None:
+    """The log does not say whose consent the dpo ended, so everybody is asked anew.
+
+    Orders that were made after it close the streams concerned. Without one nobody knows which they were, and all that
+    there are stay closed for everybody but their person; nothing is erased for it.
+    """
+    types = [leaf.type for leaf in leaves]
+    if LeafType.CONSENT_ENDED not in types:
+        return
+    last = len(types) - 1 - types[::-1].index(LeafType.CONSENT_ENDED)
+    given = update(ReceiptRow).where(ReceiptRow.state == State.GIVEN.value, ReceiptRow.valid_from <= leaves[last].at)
+    session.execute(given.values(state=State.EXPIRED.value))
+    if LeafType.ORDER_MADE not in types[last:]:
+        session.execute(update(Stream).where(Stream.closed.is_(None), Stream.erased.is_(None)).values(closed="doubt"))
 
 
 def _lose_keys_of_destroyed_generations(session: Session, custodian: Custodian) -> None:
