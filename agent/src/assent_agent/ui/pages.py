@@ -31,8 +31,9 @@ class RecordingsWindow(Window):
                     ),
                     command,
                     text(
-                        "It shows today; add --day and a date for another day. Your own opening is written into the "
-                        "log, too, as every access is.",
+                        "It lists your days; with --to FILE.png it writes today's pictures onto one page, with --day "
+                        "those of another day. 'assent me export' gives you everything, 'assent me erase' erases it. "
+                        "Your own opening is written into the log, too, as every access is.",
                         "quiet",
                     ),
                 ),
