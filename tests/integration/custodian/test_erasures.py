@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 from tests.integration.custodian.test_nights import done, generations, leaves, orders_of
+from tests.integration.custodian.test_recovery import recovered
 from tests.simulators.custodian import CustodianWorld, Member, custodian_world, payload_changed, problem, with_leaf
 
 from assent.contracts.envelope import Envelope, sign
@@ -185,6 +186,18 @@ def test_a_stolen_opening_credential_that_was_revoked_erases_nothing(lite: Custo
         session.get_one(Credential, kim.opening.public.id).revoked = TODAY
     assert problem(send(kim, wish(kim, everything=True))) == "not-signed-in"
     assert streams_of(kim, living=False) == set()
+
+
+def test_a_key_that_came_of_a_recovery_erases_only_when_it_can_no_longer_be_stopped(
+    lite: CustodianWorld, few: list[Member]
+) -> None:
+    kim = few[0]
+    _, key = recovered(kim)
+    assert problem(send(kim, wish(kim, everything=True), key)) == "forbidden"
+    assert streams_of(kim, living=False) == set()
+    lite.clock.forward(days=7, minutes=1)
+    assert send(kim, wish(kim, everything=True), key).status_code == 200
+    assert streams_of(kim, living=True) == set()
 
 
 def test_removed_swapped_and_changed_evidence_is_refused(lite: CustodianWorld, few: list[Member]) -> None:
