@@ -13,9 +13,14 @@ from tests.integration.client.conftest import PASSPHRASE, Terminal
 from tests.simulators.custodian import PURPOSE, RECIPIENT
 
 from assent.cli.app import main
+from assent.client.files import write_private
+from assent.client.receipts import ReceiptFile
 from assent.contracts.codes import InvitationCode
+from assent.contracts.envelope import sign
 from assent.contracts.ids import Modality
+from assent.contracts.lists import person_leaf
 from assent.contracts.statements import Role
+from assent.contracts.wire import ReceiptAnswer, StatementWithLeaf
 from assent_custodian.night import run_night
 
 
@@ -378,6 +383,48 @@ def test_a_clock_that_is_off_is_named(terminal: Terminal, populated: Populated) 
     _, err = terminal._capture()
     assert "600 seconds behind" in err
     assert terminal.ok(person, "whoami").code == 0
+
+
+def test_the_dpo_ends_the_consent_of_somebody_who_asked_for_it(terminal: Terminal, populated: Populated) -> None:
+    dpo, council = terminal.is_("dpo", populated.world.dpo), terminal.is_("council", populated.world.council)
+    somebody = populated.world.add_person("Somebody")
+    receipt = somebody.consent()
+    words = ("people", "end-consent", "--state", "invalidated", "--reason", "an authority said so", "--yes")
+    assert terminal.run(dpo, *words).code == 2, "which is not said"
+    assert terminal.run(dpo, *words, "--everybody", "--record", receipt.record).code == 2
+    assert terminal.run(dpo, *words, "--record", "abc").code == 2
+    assert terminal.run(council, *words, "--record", receipt.record).code == 1
+    assert terminal.ok(dpo, *words, "--record", receipt.record, "--json").json["ending"]
+    mine = terminal.is_("somebody", somebody)
+    assert [one["state"] for one in terminal.ok(mine, "me", "receipts", "--json").json["receipts"]] == ["invalidated"]
+
+
+def test_a_receipt_is_saved_with_its_proof_and_verified_offline(
+    terminal: Terminal, populated: Populated, tmp_path: Path
+) -> None:
+    """As the agent on the same computer left it: with the salt that only the device knows."""
+    world = populated.world
+    somebody = world.add_person("Sam")
+    envelope, salt = sign(somebody.receipt(), somebody.device), "5a" * 16
+    body = StatementWithLeaf(statement=envelope, leaf=person_leaf(bytes.fromhex(salt), envelope.hash))
+    signed = ReceiptAnswer.parse(world.post("/v1/receipts", body.to_json()).content).receipt
+    kept = ReceiptFile(receipt=signed, salt=salt, device_key=somebody.device.public.text)
+    record = json.loads(signed.payload_bytes)["record"]
+    mine = terminal.is_("sam", somebody)
+    write_private(terminal.folder / "sam" / "agent" / "receipts" / f"{record}.json", kept.to_json())
+
+    def saved(name: str) -> Path:
+        terminal.ok(mine, "me", "receipts", "--save", str(tmp_path / name))
+        return tmp_path / name / f"{record}.receipt.json"
+
+    early = terminal.ok(mine, "me", "receipts", "--verify", str(saved("early")), "--json").json
+    assert (early["device_key_checked"], early["notice_checked"], early["log_index"]) == (True, True, None)
+    run_night(world.custodian)
+    proved = saved("proved")
+    assert terminal.ok(mine, "me", "receipts", "--verify", str(proved), "--json").json["log_index"] > 0
+    assert "seen by the witnesses" in terminal.ok(mine, "me", "receipts", "--verify", str(proved)).out
+    proved.write_text(proved.read_text().replace("asks whether", "demands that"))
+    assert "does not hold" in terminal.run(mine, "me", "receipts", "--verify", str(proved)).err
 
 
 def test_halting_and_resuming_by_command(terminal: Terminal, populated: Populated) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import timedelta
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -16,6 +17,7 @@ from assent.contracts.codes import InvitationCode
 from assent.contracts.ids import new_id
 from assent.contracts.keys import fingerprint
 from assent.contracts.statements import (
+    ConsentEnding,
     Halt,
     Invitation,
     Recovery,
@@ -27,11 +29,18 @@ from assent.contracts.statements import (
 )
 from assent.contracts.times import moment
 
+
+class EndState(StrEnum):
+    TERMINATED = "terminated"
+    INVALIDATED = "invalidated"
+
+
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 LONGEST_REASON = 500
 RECOVERY_CODE_DAYS = 21
 RANDOM_ID = re.compile(r"[0-9a-f]{32}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @app.command()
@@ -160,6 +169,45 @@ def halt(
         shell.output.json({"halt": accepted.hash})
         return
     shell.output.say(f"Halted ({accepted.hash}). Agents stop at their next question, within five minutes.", "green")
+
+
+@app.command("end-consent")
+def end_consent(
+    context: typer.Context,
+    *,
+    state: Annotated[EndState, typer.Option(help="By the controller, or since an authority declared it invalid.")],
+    reason: Annotated[str, typer.Option(help="Why. It is kept, and in no log.")],
+    notice: Annotated[str | None, typer.Option(help="Receipts for the text of this SHA-256.")] = None,
+    record: Annotated[str | None, typer.Option(help="One receipt, whose record its person has told you.")] = None,
+    everybody: Annotated[bool, typer.Option("--everybody", help="Every receipt there is.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """End receipts for good (data-protection officer): recording stops, what they covered closes and is erased."""
+    if [notice is not None, record is not None, everybody].count(True) != 1:
+        raise typer.BadParameter("say which: --notice, --record or --everybody")
+    if record is not None and not RANDOM_ID.fullmatch(record):
+        raise typer.BadParameter("a record is 32 hexadecimal digits", param_hint="--record")
+    if notice is not None and not SHA256.fullmatch(notice):
+        raise typer.BadParameter("a SHA-256 is 64 hexadecimal digits", param_hint="--notice")
+    if not 1 <= len(reason.strip()) <= LONGEST_REASON:
+        raise typer.BadParameter(f"a reason has 1 to {LONGEST_REASON} characters", param_hint="--reason")
+    shell = shell_of(context)
+    with shell.custodian() as custodian:
+        shell.confirm("End them for good? What they covered is erased after 7 days.", yes)
+        ending = ConsentEnding(
+            state="terminated" if state is EndState.TERMINATED else "invalidated",
+            notice=notice,
+            record=record,
+            reason=reason,
+            nonce=new_id(),
+            at=custodian.now(),
+        )
+        accepted = custodian.end_consent(ending)
+    if as_json:
+        shell.output.json({"ending": accepted.hash})
+        return
+    shell.output.say(f"Ended ({accepted.hash}). Agents stop at their next question, within five minutes.", "green")
 
 
 @app.command()
