@@ -13,9 +13,10 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from assent.contracts.envelope import Envelope, StatementInvalid, read, read_unverified
+from assent.contracts.envelope import Envelope, StatementInvalid, read_unverified
 from assent.contracts.leaves import Leaf, LeafType
 from assent.contracts.problems import Code, Problem
+from assent.contracts.rotation import StatementKey, read_lasting, statement_key_of
 from assent.contracts.segment import FIRST_PREVIOUS
 from assent.contracts.statements import (
     Order,
@@ -102,9 +103,8 @@ def take_back(session: Session, custodian: Custodian, envelope: Envelope) -> str
     Twice is once. Returns its hash. Raises Problem for what is not the next order that this custodian signed.
     """
     returned = read_unverified(envelope, OrderReturned).order
-    key = custodian.statement_key.public
     try:
-        order = read(returned, Order, key)
+        order = read_lasting(returned, Order, _own_key(custodian))
         for item in order.items:
             _check_evidence(item, custodian)
     except StatementInvalid as error:
@@ -130,13 +130,18 @@ def take_back(session: Session, custodian: Custodian, envelope: Envelope) -> str
     return returned.hash
 
 
+def _own_key(custodian: Custodian) -> StatementKey:
+    """The statement key, and the former ones that the directory lists."""
+    return statement_key_of(custodian.directory.directory)
+
+
 def _check_evidence(item: OrderItem, custodian: Custodian) -> None:
     """Raises StatementInvalid unless this custodian signed the evidence for just this item."""
-    key = custodian.statement_key.public
+    key = _own_key(custodian)
     if item.action == "revoke":
-        fits = read(item.evidence, Revocation, key).stream == item.stream and not item.hours
+        fits = read_lasting(item.evidence, Revocation, key).stream == item.stream and not item.hours
     else:
-        tombstone = read(item.evidence, Tombstone, key)
+        tombstone = read_lasting(item.evidence, Tombstone, key)
         fits = (tombstone.stream, tombstone.hours) == (item.stream, item.hours)
     if not fits:
         raise StatementInvalid("the evidence is about something else")
@@ -201,7 +206,7 @@ def _take_receipt(session: Session, custodian: Custodian, envelope: Envelope, as
     """The newest receipt of this device, if this custodian countersigned it and the device signed it. Else Problem."""
     credential = session.get_one(Credential, asker.credential)
     try:
-        receipt = read(envelope, Receipt, custodian.statement_key.public, auth.key_of(credential))
+        receipt = read_lasting(envelope, Receipt, _own_key(custodian), auth.key_of(credential))
     except StatementInvalid as error:
         raise Problem(
             Code.SIGNATURE_INVALID, "this receipt was not given by this device and countersigned here"
