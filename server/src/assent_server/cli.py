@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from assent.client.directory import DirectoryRefused, directory_facts
 from assent.client.files import write_private
 from assent.contracts.envelope import Envelope, StatementInvalid, read_unverified
+from assent.contracts.problems import Problem
 from assent.contracts.statements import Directory, WitnessEntry
 from assent.transparency.note import Signer
 from assent_collector import app as collector_app
@@ -598,8 +599,8 @@ def halt_(
         try:
             with opened.database.transaction() as session:
                 hash_ = halting.halt_by_operator(session, opened, reason)
-        except ValidationError as error:
-            raise NotReady("a halt needs a reason of at most 500 characters: everybody is shown it") from error
+        except (ValidationError, Problem) as error:
+            raise NotReady("a halt needs a plain reason of at most 500 characters: everybody is shown it") from error
         text = f"halted ({hash_}): agents stop within five minutes and show the reason"
         _report({"halted": True, "halt": hash_}, text, as_json)
 

@@ -68,6 +68,8 @@ def test_a_halt_needs_a_reason(lite: CustodianWorld) -> None:
         service.halt_by_operator(session, lite.custodian, " ")
     envelope = payload_changed(sign(halt(lite, "x"), lite.dpo.opening), b'"reason":"x"', b'"reason":" "')
     assert problem(lite.post("/v1/halt", envelope.to_json())) == "malformed"
+    assert problem(lite.dpo.post("/v1/halt", halt(lite, "an\x00incident"))) == "malformed"
+    assert reason(lite) is None
 
 
 def test_one_signature_is_kept_and_changes_nothing_and_two_resume(world: CustodianWorld) -> None:

@@ -22,6 +22,7 @@ from assent_custodian.halting.models import HaltRow, ResumeRow
 from assent_custodian.log import service as log
 from assent_custodian.people.models import Credential
 from assent_custodian.people.service import name_of
+from assent_custodian.plain import check_text
 
 MUST_SIGN = frozenset({Role.COUNCIL, Role.DPO})
 """The roles whose signatures end a halt, both. One person holds one role, so these are two people."""
@@ -39,6 +40,7 @@ def halt(session: Session, custodian: Custodian, stated: Stated[Halt]) -> None:
 
     Another person's halt is another halt: it needs its own two signatures to end.
     """
+    check_text(stated.statement.reason)
     by = stated.asker.person
     if session.scalars(select(HaltRow.hash).where(HaltRow.by == by, HaltRow.resumed.is_(None))).first() is not None:
         raise Problem(Code.CONFLICT, "the programme is halted by you already")
@@ -50,6 +52,7 @@ def halt_by_operator(session: Session, custodian: Custodian, reason: str) -> str
     reason. Halting again changes nothing while an operator's halt is in force.
     """
     statement = Halt(reason=reason, nonce=new_id(), at=custodian.moment())
+    check_text(statement.reason)
     standing = session.scalars(select(HaltRow.hash).where(HaltRow.by.is_(None), HaltRow.resumed.is_(None))).first()
     if standing is not None:
         return standing
