@@ -725,7 +725,14 @@ def _opened(config: Path | None) -> Iterator[Custodian]:
 @contextmanager
 def _failures() -> Iterator[None]:
     with failures(
-        NotReady, collector_app.NotReady, DirectoryRefused, NotStarted, DatabaseUnusable, BackupFailed, WrapInvalid
+        NotReady,
+        Problem,
+        collector_app.NotReady,
+        DirectoryRefused,
+        NotStarted,
+        DatabaseUnusable,
+        BackupFailed,
+        WrapInvalid,
     ):
         try:
             yield

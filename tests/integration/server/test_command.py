@@ -206,11 +206,7 @@ def test_the_doctor_finds_faults_and_ends_with_one(founded: Path) -> None:
 
 
 def test_an_operator_halts_with_a_reason_and_cannot_resume(founded: Path, tmp_path: Path) -> None:
-    copied = tmp_path / "data"
-    shutil.copytree(founded, copied)
-    for file in copied.glob("*.toml"):
-        file.write_text(file.read_text().replace(str(founded), str(copied)))
-    data = ("--data", str(copied))
+    data = ("--data", str(_copy(founded, tmp_path)))
     assert json.loads(_run("resume", *data, "--json").stdout) == {"halted": False, "halts": []}
     assert _run("halt", *data).returncode == 2
     assert _run("halt", *data, "--reason", " ").returncode == 1
@@ -230,7 +226,17 @@ def test_the_night_reports_what_it_did(founded: Path) -> None:
     assert json.loads(done.stdout)["ran"] is True
 
 
+def _copy(founded: Path, tmp_path: Path) -> Path:
+    """An installation of the test's own, which it may spoil."""
+    copied = tmp_path / "data"
+    shutil.copytree(founded, copied)
+    for file in copied.glob("*.toml"):
+        file.write_text(file.read_text().replace(str(founded), str(copied)))
+    return copied
+
+
 def test_both_services_are_backed_up_with_one_command(founded: Path, tmp_path: Path) -> None:
+    founded = _copy(founded, tmp_path)
     done = _run("backup", "--data", str(founded), "--to", str(tmp_path / "backups"), "--json")
     assert done.returncode == 0, done.stderr
     made = json.loads(done.stdout)
@@ -265,10 +271,7 @@ def test_a_signed_directory_has_the_next_version(founded: Path) -> None:
 
 
 def test_a_directory_is_signed_where_the_root_key_is_and_nothing_else(founded: Path, tmp_path: Path) -> None:
-    copied, usb = tmp_path / "data", tmp_path / "usb"
-    shutil.copytree(founded, copied)
-    for file in copied.glob("*.toml"):
-        file.write_text(file.read_text().replace(str(founded), str(copied)))
+    copied, usb = _copy(founded, tmp_path), tmp_path / "usb"
     usb.mkdir(mode=0o700)
     (copied / "custodian" / "root" / "root.key").rename(usb / "root.key")
     data, root = ("--data", str(copied)), ("--root-key", str(usb / "root.key"))

@@ -60,7 +60,7 @@ class InvitationCode:
         prefix, _, body = "".join(text.split()).lower().partition("-")
         adds = {text: kind for kind, text in _PREFIXES.items()}
         if prefix not in adds:
-            raise CodeInvalid(f"a code begins with '{_PREFIXES[None]}'; copy the whole line")
+            raise CodeInvalid(f"an invitation code begins with '{_PREFIXES[None]}'; copy the whole line")
         try:
             data = base64.b32decode(body.upper() + "=" * (-len(body) % 8))
         except ValueError as error:  # also what is not ASCII
