@@ -11,14 +11,14 @@ import pytest
 from sqlalchemy import select
 from tests.exposure.test_reading import end_role, refusals
 from tests.exposure.world import Answer, Ask, Installation, Populated, Recording
-from tests.simulators.custodian import Member, problem
+from tests.simulators.custodian import Member, problem, with_leaf
 
 from assent.client.files import write_private
 from assent.client.transport import Refused
 from assent.contracts.envelope import Envelope, read, sign
 from assent.contracts.ids import new_id
 from assent.contracts.problems import Code
-from assent.contracts.statements import ConsentEnding, Order, OrderItem, OrderReturned, Role
+from assent.contracts.statements import ConsentEnding, Erasure, News, Order, OrderItem, OrderReturned, Role
 from assent.reader.auditing import fetch_copy, files_of
 from assent_collector import backups as collector_backups
 from assent_custodian import backups
@@ -198,6 +198,53 @@ def test_row_15_after_a_rotation_a_backup_from_before_opens_nothing_at_all(in_us
     heard = drill.others[0]
     heard.certify()
     assert drill.vault_keys(heard), "and recording goes on, under the generation that lives"
+
+
+@pytest.mark.parametrize("heard", [True, False])
+def test_row_32_an_erasure_that_no_order_has_carried_is_handed_in_again_by_the_device(
+    in_use: Populated, tmp_path: Path, heard: bool
+) -> None:
+    world = in_use.world
+    eraser, *others = in_use.people
+    theirs = {recording.stream for recording in of(in_use, eraser)}
+    assert theirs <= opens(in_use), "the positive control: before, it opened"
+    backup = backups.back_up(world.custodian, tmp_path / "backups")
+    erasure = sign(Erasure(person=eraser.person, everything=True, at=world.now), eraser.opening)
+    assert world.post("/v1/erasures", with_leaf(erasure)).status_code == 200
+    kept = news(eraser).erasures
+    assert [envelope.hash for envelope in kept] == [erasure.hash]
+    assert news(others[0]).erasures == (), "nobody hears of somebody else's"
+    copy = export(in_use, tmp_path / "copy")
+    world.custodian.close()
+    databases.restore(world.settings, backup, over=True, clock=world.clock)
+    world.restart()
+    logs.restore_log(world.custodian, copy)
+    assert catch_up(world.custodian) is None
+    for member in others:
+        assert member.restate().status_code == 200
+    assert not theirs & opens(in_use), "nobody was heard for them"
+    if heard:
+        for envelope in kept:
+            assert world.post("/v1/erasures", with_leaf(envelope)).status_code == 200
+        assert eraser.restate().status_code == 200
+        with world.custodian.database.reading() as session:
+            assert not theirs & set(session.scalars(select(VaultKey.stream)))
+    assert not theirs & opens(in_use)
+
+
+def test_row_32_once_an_order_carries_it_devices_need_not_keep_an_erasure(in_use: Populated) -> None:
+    eraser = in_use.people[0]
+    erasure = sign(Erasure(person=eraser.person, everything=True, at=in_use.world.now), eraser.opening)
+    assert in_use.world.post("/v1/erasures", with_leaf(erasure)).status_code == 200
+    assert news(eraser).erasures
+    assert run_night(in_use.world.custodian)["orders"] == [1]
+    assert news(eraser).erasures == ()
+
+
+def news(member: Member) -> News:
+    answer = member.get("/v1/me/news", key=member.device)
+    assert answer.status_code == 200, answer.text
+    return member.world.read(Envelope.from_json(answer.content), News)
 
 
 @pytest.mark.parametrize("with_order", [True, False])

@@ -39,6 +39,7 @@ from assent.contracts.statements import (
     DataItem,
     Enrolled,
     Enrolment,
+    ErasureReceipt,
     LawfulBasis,
     LiveReceipt,
     Mode,
@@ -59,6 +60,7 @@ from assent.contracts.wire import (
     ApplicationList,
     CertificatesAnswer,
     EnrolmentAnswer,
+    ErasureAnswer,
     Offer,
     PurposeView,
     ReceiptAnswer,
@@ -140,6 +142,8 @@ class Desk:
     narrowed: frozenset[Modality] = frozenset()
     receipts: list[Envelope] = field(default_factory=list)
     withdrawals: list[Withdrawal] = field(default_factory=list)
+    erasures: tuple[Envelope, ...] = ()
+    erasures_again: list[str] = field(default_factory=list)
     certificates: dict[str, HybridPrivateKey] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     person: str = field(default_factory=new_id)
@@ -218,6 +222,7 @@ class Desk:
                     halted=self.halted,
                     live=() if self.restored or self.revoked else tuple(self._live(record) for record in self.live),
                     restate=True if self.restored else None,
+                    erasures=() if self.restored else self.erasures,
                     ended=() if self.revoked else tuple(sorted(self.ended)),
                     asks_anew=self.asks_anew,
                     notifications=() if self.revoked else self.notifications,
@@ -240,6 +245,14 @@ class Desk:
                     self.ended.add(withdrawal.record)
                 confirmed = WithdrawalConfirmed(withdrawal=envelope.hash, streams=0, erased_from=day_of(self.now()))
                 return 200, WithdrawalAnswer(confirmation=sign(confirmed, key)).to_json()
+            case "POST", "/v1/erasures":
+                envelope = StatementWithLeaf.parse(body).statement
+                self.erasures_again.append(envelope.hash)
+                receipt = ErasureReceipt(
+                    person=self.person, of=envelope.hash, kind="erasure", state="requested", day=day_of(self.now()),
+                    streams=0, days=0, hours=0, erased_from=day_of(self.now()), backup_days=0,
+                )  # fmt: skip
+                return 200, ErasureAnswer(receipt=sign(receipt, key)).to_json()
             case "POST", "/v1/me/standing":
                 envelope = Envelope.from_json(body)
                 self.standings.append(read(envelope, Standing, *self.devices_of(envelope)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,12 @@ from tests.simulators.collector import World, serving_collector
 from tests.simulators.disk import no_space
 
 from assent.codec.content import decode_content
-from assent.contracts.envelope import read
+from assent.contracts.envelope import read, sign
 from assent.contracts.events import KeyEvent, PointerButton, PointerMoved
 from assent.contracts.ids import Modality, new_id
 from assent.contracts.keys import SigningKey
-from assent.contracts.statements import Notification, Receipt, Withdrawal
+from assent.contracts.statements import Erasure, Notification, Receipt, Withdrawal
+from assent.contracts.times import moment
 from assent.sealing.segments import open_body, open_sealed_key
 from assent_agent.core.consent import Why
 from assent_agent.core.inviting import Declined
@@ -229,6 +231,23 @@ def test_a_restored_custodian_hears_again_what_this_device_holds(around: Surroun
     assert read(standing.receipt, Receipt, around.desk.issuer.statement_key.public).record == first.record
     (held,) = standing.withdrawals
     assert read(held.statement, Withdrawal, around.device.public).modalities == (Modality.KEYBOARD,)
+
+
+def test_what_was_erased_is_kept_here_and_handed_in_again_after_a_restore(around: Surroundings, replay: Path) -> None:
+    around.give(Modality.POINTER)
+    around.settings = AgentSettings(news_interval_s=1, reserve_bytes=0)
+    opening, now = SigningKey.generate(), datetime.now(UTC)
+    recent, old = (
+        sign(Erasure(person=around.desk.person, everything=True, at=moment(now - timedelta(days=days))), opening)
+        for days in (0, 61)
+    )
+    around.desk.erasures = (recent, old)
+    agent = around.agent(replay)
+    with running(agent):
+        wait_until(lambda: around.home.kept_erasures(now) == (recent,), "kept, and the old one forgotten")
+        around.desk.restored = True
+        wait_until(lambda: around.desk.standings, "said again")
+    assert around.desk.erasures_again == [recent.hash], "before the device said what stands"
 
 
 def test_a_device_that_withdrew_says_that_nothing_is_in_force(around: Surroundings, replay: Path) -> None:

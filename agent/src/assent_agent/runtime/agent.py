@@ -22,7 +22,7 @@ from random import Random
 from typing import Any, Final, Protocol, assert_never
 
 from assent.contracts import limits
-from assent.contracts.envelope import StatementInvalid, read_unverified
+from assent.contracts.envelope import Envelope, StatementInvalid, read_unverified
 from assent.contracts.events import GapReason
 from assent.contracts.ids import Modality
 from assent.contracts.keys import SigningKey
@@ -601,6 +601,7 @@ class Agent:
             self._step(consent.DeviceRevoked())
         self._step(consent.HaltLifted() if news.halted is None else consent.HaltTold(news.halted))
         self._told_ended(frozenset(news.ended))
+        self._keep_erasures(news.erasures)
         # One that was restored and asks this device does not know itself what is live.
         if asked is not None and asked == self._record() and not news.restate and not news.revoked:
             left = {live.record: frozenset((c.modality, c.purpose) for c in live.left) for live in news.live}
@@ -608,7 +609,14 @@ class Agent:
         self._compare_clock(now)
         if news.restate and "restate" not in self._asking:
             self._asking.add("restate")
-            self._custodian.restate(lambda: self._home.standing(self._person, self._wall()))
+            erasures = self._home.kept_erasures(self._wall())
+            self._custodian.restate(lambda: self._home.standing(self._person, self._wall()), erasures)
+
+    def _keep_erasures(self, signed: tuple[Envelope, ...]) -> None:
+        try:
+            self._home.keep_erasures(signed)
+        except OSError as error:
+            self._custodian_trouble = f"What you had erased could not be noted here: {error.strerror}"
 
     def _told_ended(self, ended: frozenset[str]) -> None:
         """The custodian signed that these ended; an end is for ever, so it does not matter when it was asked.

@@ -3,6 +3,7 @@
     identity.json     person, name, custodian, root fingerprint and device key id, as enrolled
     receipt.json      the receipt in force on this device, counter-signed, with its salt and the application list shown
     receipts/         every receipt given on this device, to keep
+    erasures/         what the person signed to be erased, as long as a backup of the custodian may not know it
     withdrawals/      each withdrawal, signed, until it is confirmed, and the confirmation afterwards
     switch.json       the switch of this device, and a pause
     invitation.json   whether and when the person was asked for consent, and what they said; it never leaves this place
@@ -16,9 +17,9 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -29,7 +30,7 @@ from assent.contracts.envelope import Envelope, Signed, StatementInvalid, read_u
 from assent.contracts.ids import Hash, Modality, RandomId, new_id
 from assent.contracts.keys import KeyId, KeyText, SigningKey
 from assent.contracts.lists import person_leaf
-from assent.contracts.statements import HeldWithdrawal, Receipt, Standing, Url, Withdrawal, WithdrawalConfirmed
+from assent.contracts.statements import Erasure, HeldWithdrawal, Receipt, Standing, Url, Withdrawal, WithdrawalConfirmed
 from assent.contracts.times import Moment, moment, parse_moment
 from assent.contracts.wire import ApplicationList
 from assent_agent.core.consent import HeldReceipt
@@ -40,6 +41,8 @@ S = TypeVar("S", bound=Signed)
 
 DEVICE_KEY = "device"
 SALT_BYTES = 16
+ERASURES_KEPT = timedelta(days=60)
+"""Longer than backups are kept that an order might not have overtaken."""
 
 
 class NotEnrolled(Exception):
@@ -227,6 +230,28 @@ class AgentHome:
             at=moment(at.astimezone(UTC)),
         )
         return standing, withdrawals[: len(withdrawals) - len(told)]
+
+    def keep_erasures(self, signed: Sequence[Envelope]) -> None:
+        """Keep erasures that the person signed, for a custodian that forgets them."""
+        for envelope in signed:
+            path = self.folder / "erasures" / f"{envelope.hash}.json"
+            if not path.exists():
+                write_private(path, envelope.to_json())
+
+    def kept_erasures(self, now: datetime) -> tuple[Envelope, ...]:
+        """Those that a backup may still be older than; the others are forgotten here. Damaged ones are passed over."""
+        folder, kept = self.folder / "erasures", []
+        for path in sorted(folder.glob("*.json")) if folder.exists() else []:
+            try:
+                envelope = Envelope.from_json(path.read_bytes())
+                signed_at = parse_moment(read_unverified(envelope, Erasure).at)
+            except (OSError, StatementInvalid, ValueError):
+                continue
+            if now - signed_at > ERASURES_KEPT:
+                path.unlink(missing_ok=True)
+            else:
+                kept.append(envelope)
+        return tuple(kept)
 
     # --- switch -----------------------------------------------------------------------------------
 

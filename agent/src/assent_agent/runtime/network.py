@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from random import Random
+from secrets import token_bytes
 
 import httpx2
 
@@ -21,13 +22,13 @@ from assent.client.collector import CollectorClient, StreamRevoked
 from assent.client.custodian import Certificates, CustodianClient
 from assent.client.directory import TrustedDirectory
 from assent.client.transport import AnswerInvalid, ClientError, OutOfOrder, Refused, Transport, Unreachable
-from assent.contracts.envelope import StatementInvalid
+from assent.contracts.envelope import Envelope, StatementInvalid
 from assent.contracts.keys import SigningKey
 from assent.contracts.statements import News, Standing, StreamWanted, WithdrawalConfirmed
 from assent.sealing.errors import SealingError
 from assent.sealing.segments import SealedSegment
 from assent_agent.core.uploads import Outcome, overdue, shuffled
-from assent_agent.runtime.home import QueuedWithdrawal
+from assent_agent.runtime.home import SALT_BYTES, QueuedWithdrawal
 from assent_agent.spool.files import FileDamaged
 from assent_agent.spool.spool import Item, Spool
 
@@ -202,11 +203,19 @@ class CustodianWorker(_Worker):
 
         self._do(lambda: self._ask("withdrawal", deliver))
 
-    def restate(self, held: Callable[[], tuple[Standing, tuple[QueuedWithdrawal, ...]]]) -> None:
-        """Say what this device holds; first, one by one, the withdrawals that the statement has no room for."""
+    def restate(
+        self, held: Callable[[], tuple[Standing, tuple[QueuedWithdrawal, ...]]], erasures: Sequence[Envelope]
+    ) -> None:
+        """Say what this device holds; first, one by one, erasures, and withdrawals for which the statement has no room.
+
+        An erasure that is refused (its key was revoked since) does not keep the rest from being said.
+        """
 
         def restate(client: CustodianClient) -> Message:
             standing, older = held()
+            for erasure in erasures:
+                with suppress(Refused):
+                    client.deliver_erasure(erasure, token_bytes(SALT_BYTES))
             for queued in older:
                 client.deliver_withdrawal(queued.stored.withdrawal, bytes.fromhex(queued.stored.salt))
             client.restate(standing)

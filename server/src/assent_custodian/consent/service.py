@@ -589,6 +589,7 @@ def news(
             ended=tuple(session.scalars(ended.order_by(ReceiptRow.record))),
             asks_anew=() if own is None else recordable(session, custodian, own).changed,
             restate=True if restoring.is_unheard(session, asker.credential) else None,
+            erasures=erasures.not_ordered(session, asker.person),
             notifications=notifications,
             directory=version,
         )

@@ -14,6 +14,7 @@ from typing import Literal
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from assent.contracts import limits
 from assent.contracts.envelope import Envelope, read_unverified
 from assent.contracts.lists import person_leaf
 from assent.contracts.problems import Code, Problem
@@ -182,6 +183,22 @@ def finish(session: Session, custodian: Custodian) -> int:
         log.queue_person_leaf(session, person_leaf(row.salt, final.hash))
         count += 1
     return count
+
+
+def not_ordered(session: Session, person: str) -> tuple[Envelope, ...]:
+    """Erasures of this person that would be lost with this database: no order has carried them yet. The newest ones."""
+    waiting = (
+        select(ErasureTombstone.erasure)
+        .join(TombstoneRow, TombstoneRow.hash == ErasureTombstone.tombstone)
+        .where(TombstoneRow.ordered.is_(None))
+    )
+    found = session.scalars(
+        select(ErasureRow.statement)
+        .where(ErasureRow.person == person, ErasureRow.statement.is_not(None), ErasureRow.of.in_(waiting))
+        .order_by(ErasureRow.day.desc(), ErasureRow.of)
+        .limit(limits.MAX_RESTATED)
+    )
+    return tuple(Envelope.from_json(statement) for statement in found if statement is not None)
 
 
 def _progress(session: Session, row: ErasureRow) -> domain.Progress:

@@ -20,7 +20,8 @@ MAX_STATEMENT_BYTES: Final = 256 * 1024
 """Longest request body of a route that takes statements."""
 
 MAX_RESTATED: Final = 32
-"""Withdrawals in one Standing, the newest ones; the others are handed in before it, each on its own."""
+"""Withdrawals in one Standing, the newest ones; the others are handed in before it, each on its own. Also erasures in
+one News."""
 
 MAX_RELEASE_BATCH: Final = 1000
 """Sealed keys in one release."""

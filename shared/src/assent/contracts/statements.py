@@ -868,7 +868,8 @@ class News(Statement):
     credential that were withdrawn, terminated or invalidated: for ever, and what they covered is destroyed where it
     is. One that is in neither was replaced or has expired, or is not known. `asks_anew`: what has changed of what this
     device's newest receipt agreed to; nothing is recorded under that any more. A `halted` reason stops every agent.
-    `restate`: the custodian was restored; the device is to send a Standing.
+    `restate`: the custodian was restored; the device is to send a Standing. `erasures`: what the person signed to be
+    erased and no order has carried yet; the device keeps them for a custodian that a restore makes forget them.
     `revoked`: the credential that asked is revoked; it hears nothing else, and nothing more is recorded with it.
     `directory`: the version in force, so that an agent fetches a newer one before the old addresses and keys are gone.
     """
@@ -881,6 +882,7 @@ class News(Statement):
     ended: tuple[RandomId, ...] = ()
     asks_anew: tuple[Line, ...] = ()
     restate: Literal[True] | None = None
+    erasures: Annotated[tuple[Envelope, ...], Field(max_length=limits.MAX_RESTATED)] = ()
     notifications: tuple[Notification, ...]
     revoked: bool = False
     directory: Annotated[int, Field(ge=1)] = 1
