@@ -146,6 +146,7 @@ class Desk:
     erasures_again: list[str] = field(default_factory=list)
     certificates: dict[str, HybridPrivateKey] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    heard: list[bytes] = field(default_factory=list, repr=False)
     person: str = field(default_factory=new_id)
     devices: dict[str, PublicKey] = field(default_factory=dict)
     budget: int = 10**9
@@ -186,6 +187,7 @@ class Desk:
     def answer(self, method: str, target: str, body: bytes, authorization: str) -> tuple[int, bytes]:
         path = target.partition("?")[0]
         self.asked.append(path)
+        self.heard.append(target.encode() + authorization.encode() + body)
         now = moment(self.now())
         key = self.issuer.statement_key
         match method, path:

@@ -397,6 +397,39 @@ def consent_give(
         )
 
 
+@consent_app.command("narrow")
+def consent_narrow(
+    application: Annotated[
+        list[str] | None, typer.Option(help="Never record this application, whatever the list says; repeat it.")
+    ] = None,
+    hours: Annotated[str | None, typer.Option(help="Record only then, by the clock here: 9:00-17:30.")] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="First forget what was taken away before.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Take applications and hours away from what you agreed to. It needs nobody, and never leaves this computer."""
+    from assent_agent.core.narrowing import Narrowing, NarrowingInvalid, hours_of, hours_text
+
+    with _parts() as parts:
+        parts.home.identity()
+        try:
+            asked = None if hours is None else hours_of(hours)
+        except NarrowingInvalid as error:
+            raise typer.BadParameter(str(error)) from error
+        before = Narrowing() if clear else parts.home.narrowing()
+        names = {name.strip() for name in application or ()} - {""}
+        narrowing = Narrowing(before.applications | names, asked or before.hours)
+        if clear or names or asked:
+            parts.home.save_narrowing(narrowing)
+            _wish({"do": "narrowed"})
+        found = {
+            "applications": sorted(narrowing.applications),
+            "hours": None if narrowing.hours is None else hours_text(narrowing.hours),
+        }
+        text = "Never recorded here: " + (", ".join(found["applications"] or ()) or "nothing more than the lists say")
+        text += f"\nRecorded only: {found['hours'] or 'no hours taken away'}"
+        _print(as_json, found, text)
+
+
 def _ticked(choices: list[tuple[str, str]]) -> list[str]:
     return [name for name, text in choices if typer.confirm(text, default=False)]
 

@@ -31,6 +31,7 @@ from assent.contracts.times import moment
 from assent.sealing.segments import open_body, open_sealed_key
 from assent_agent.core.consent import Why
 from assent_agent.core.inviting import Declined
+from assent_agent.core.narrowing import Narrowing
 from assent_agent.ports import IndicatorState, StatusFacts
 from assent_agent.runtime.agent import Agent
 from assent_agent.settings import AgentSettings
@@ -569,6 +570,54 @@ def test_an_application_that_is_not_on_the_list_leaves_only_a_count(
             assert not any(isinstance(event, PointerMoved | KeyEvent) for event in content.events)
             excluded += sum(gap.count for gap in content.gaps)
     assert excluded > 100
+
+
+@pytest.mark.parametrize("taken_away", [False, True])
+def test_an_application_that_the_person_took_away_is_not_recorded_and_nobody_hears_of_it(
+    around: Surroundings, world: World, tmp_path: Path, taken_away: bool
+) -> None:
+    around.desk.application = "payroll"
+    around.give(Modality.POINTER, Modality.CONTEXT)
+    if taken_away:
+        around.home.save_narrowing(Narrowing(frozenset({"Payroll"})))
+    agent = around.agent(write_replay(tmp_path / "payroll.jsonl", 3, application="payroll"))
+    with running(agent):
+        wait_until(lambda: status(agent)["recording"], "recording")
+        wait_until(lambda: agent._capture is not None and agent._capture.screen.wait_finished(10), "played")  # type: ignore[attr-defined]
+        say(agent, "pause")
+        say(agent, "send")
+        wait_until(lambda: status(agent)["segments_waiting"] == 0, "sent")
+    sent = b"".join(around.desk.heard)
+    moves = 0
+    for stream, vault in around.desk.certificates.items():
+        for _, segment in world_bodies(world, stream):
+            key = open_sealed_key(segment["sealed_key"], segment["header"], vault)
+            plain = open_body(segment["header"], segment["body"], key)
+            content = decode_content(plain)
+            moves += sum(isinstance(event, PointerMoved) for event in content.events)
+            sent += segment["header"] + repr(content).encode()
+    assert (moves > 0) is not taken_away
+    assert (b"payroll" in sent.lower()) is not taken_away
+
+
+def test_hours_that_the_person_took_away_are_off_and_a_change_counts_at_once(
+    around: Surroundings, replay: Path
+) -> None:
+    later = datetime.now().astimezone() + timedelta(hours=2)
+    hours = (later.time().replace(microsecond=0), (later + timedelta(hours=1)).time().replace(microsecond=0))
+    around.home.save_narrowing(Narrowing(hours=hours))
+    around.give(Modality.POINTER)
+    agent = around.agent(replay)
+    with running(agent):
+        wait_until(lambda: status(agent)["why"] == Why.HOURS, "not now")
+        assert status(agent)["state"] == "off"
+        around.home.save_narrowing(Narrowing())
+        say(agent, "narrowed")
+        wait_until(lambda: recording(agent), "recording")
+        (around.home.folder / "narrowing.json").write_text("{damaged")
+        say(agent, "narrowed")
+        assert status(agent)["recording"] == [], "in doubt, nothing"
+    assert not any(word in b"".join(around.desk.heard) for word in (b"hours", b"narrow"))
 
 
 class FailingDisk(RealDisk):

@@ -27,6 +27,7 @@ from assent_agent.core.consent import (
     HaltLifted,
     HaltTold,
     HeldReceipt,
+    HourTold,
     IndicatorLost,
     IndicatorShown,
     LiveReceiptsTold,
@@ -95,6 +96,8 @@ EVENTS: tuple[ConsentEvent, ...] = (
     HaltLifted(),
     Paused(None),
     Paused(NOON + HOUR),
+    HourTold(allowed=False),
+    HourTold(allowed=True),
     Resumed(),
     Locked(),
     Unlocked(),
@@ -129,7 +132,9 @@ def states() -> Iterator[ConsentState]:
         if receipt is None and certificates:
             continue
         state = ConsentState(receipt, on, shown, clock, halted, pause, locked, troubles, certificates, ended, revoked)
-        yield replace(state, capturing=state.permitted)
+        for late in (False, True) if pause is None else (False,):
+            told = replace(state, out_of_hours=late)
+            yield replace(told, capturing=told.permitted)
 
 
 RECORDING = ConsentState(
@@ -228,6 +233,7 @@ STOPPED_BY: tuple[tuple[ConsentEvent, Why], ...] = (
     (ClockStepped(-60.0), Why.CLOCK),
     (HaltTold("an incident"), Why.HALTED),
     (Paused(None), Why.PAUSED),
+    (HourTold(allowed=False), Why.HOURS),
     (Locked(), Why.LOCKED),
     (TroubleBegan(Trouble.DISK), Why.DISK),
     (TroubleBegan(Trouble.SOURCE), Why.SOURCE),

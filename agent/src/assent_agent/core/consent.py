@@ -166,6 +166,13 @@ class Resumed:
 
 
 @dataclass(frozen=True)
+class HourTold:
+    """Whether the person allows being recorded at this hour of their day."""
+
+    allowed: bool
+
+
+@dataclass(frozen=True)
 class Locked:
     """The session is locked, or another one is in front."""
 
@@ -215,6 +222,7 @@ ConsentEvent = (
     | HaltLifted
     | DeviceRevoked
     | Paused
+    | HourTold
     | Resumed
     | Locked
     | Unlocked
@@ -237,6 +245,7 @@ class Why(StrEnum):
     NO_RECEIPT = "no-receipt"
     SWITCHED_OFF = "switched-off"
     PAUSED = "paused"
+    HOURS = "hours"
     LOCKED = "locked"
     NO_INDICATOR = "no-indicator"
     CLOCK = "clock"
@@ -322,6 +331,7 @@ class ConsentState:
     ended: bool = False
     revoked: bool = False
     capturing: frozenset[Modality] = frozenset()
+    out_of_hours: bool = False
 
     @property
     def certified(self) -> frozenset[Modality]:
@@ -348,6 +358,7 @@ class ConsentState:
         reasons = (
             (not self.switched_on, Why.SWITCHED_OFF),
             (self.pause is not None, Why.PAUSED),
+            (self.out_of_hours, Why.HOURS),
             (self.locked, Why.LOCKED),
             (not self.indicator, Why.NO_INDICATOR),
             (self.clock_sane is not True, Why.CLOCK),
@@ -432,6 +443,8 @@ def _learn(state: ConsentState, event: ConsentEvent) -> tuple[ConsentState, tupl
             return replace(state, halted=None), ()
         case DeviceRevoked():
             return replace(state, revoked=True), ()
+        case HourTold(allowed):
+            return replace(state, out_of_hours=not allowed), ()
         case Paused(until):
             return replace(state, pause=Pause(until)), ()
         case Resumed():

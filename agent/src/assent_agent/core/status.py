@@ -28,6 +28,7 @@ SENTENCES: Mapping[Why, str] = {
     Why.SWITCHED_OFF: "Recording is switched off on this device.",
     Why.HALTED: "The programme is halted. Nothing is recorded.",
     Why.PAUSED: "Paused. Nothing is recorded.",
+    Why.HOURS: "You chose not to be recorded at this hour. Nothing is recorded.",
     Why.LOCKED: "The screen is locked. Nothing is recorded.",
     Why.NO_INDICATOR: "No indicator can be shown, so nothing is recorded.",
     Why.CLOCK: "This computer's clock does not agree with the custodian's. Nothing is recorded until it does.",
@@ -40,7 +41,7 @@ ASKED_ANEW = "What you agreed to has changed, so you are asked anew. Nothing is 
 ASKING = "Asking the custodian for permission. Nothing is recorded yet."
 ANSWERED_BY_THE_CUSTODIAN = frozenset({Why.CLOCK, Why.NO_CERTIFICATE})
 
-QUIET = frozenset({Why.ENDED, Why.NO_RECEIPT, Why.SWITCHED_OFF, Why.HALTED})
+QUIET = frozenset({Why.HOURS, Why.ENDED, Why.NO_RECEIPT, Why.SWITCHED_OFF, Why.HALTED})
 """Reasons that are no trouble: it is off."""
 
 

@@ -32,6 +32,7 @@ from assent_agent.core import consent, uploads
 from assent_agent.core.consent import ConsentEvent, ConsentState, Trouble, Why
 from assent_agent.core.exclusion import policy
 from assent_agent.core.inviting import Invited, TookBack, may_invite
+from assent_agent.core.narrowing import Narrowing
 from assent_agent.core.recorder import SECOND_NS, Draft, Instant, Recorder
 from assent_agent.core.status import SENTENCES, tell
 from assent_agent.ports import (
@@ -88,6 +89,7 @@ BUDGET_RESERVE: Final = 32 * 1024 * 1024
 
 GAP_REASONS: Final[Mapping[Why, GapReason]] = {
     Why.PAUSED: GapReason.PAUSED,
+    Why.HOURS: GapReason.PAUSED,
     Why.LOCKED: GapReason.LOCKED,
     Why.CLOCK: GapReason.CLOCK,
     Why.DISK: GapReason.DROPPED,
@@ -158,6 +160,7 @@ class Agent:
         self._later: deque[ConsentEvent] = deque()
         self._state = ConsentState()
         self._shown = ConsentState()
+        self._narrowing = Narrowing()
         self._capture: Capture | None = None
         now = self._now()
         self.spool = Spool(
@@ -238,9 +241,11 @@ class Agent:
             self._finish_withdrawals()
             receipt = self._home.held_receipt()
             switch = self._home.switch()
+            self._narrowing = self._home.narrowing()
         except HomeDamaged as error:
             self._custodian_trouble = str(error)
             return
+        self._step(consent.HourTold(self._hour_allowed(self._wall())))
         if switch.paused:
             until = None if switch.paused_until is None else parse_moment(switch.paused_until)
             self._step(consent.Paused(until))
@@ -299,6 +304,7 @@ class Agent:
         if not self._due("second", SECOND_NS):
             return
         self._step(consent.Ticked(now.wall))
+        self._step(consent.HourTold(self._hour_allowed(now.wall)))
         if self._indicator is not None:
             self._step(consent.IndicatorShown() if self._indicator.shown() else consent.IndicatorLost())
         self._retry_troubles()
@@ -467,7 +473,8 @@ class Agent:
         stored = self._home.receipt()
         if stored is None:
             return policy(())
-        return policy(stored.application_list.allow, denied=stored.application_list.deny)
+        own = self._narrowing.applications
+        return policy(stored.application_list.allow, denied={*stored.application_list.deny, *own}, taken_away=own)
 
     def _record(self) -> str | None:
         return None if self._state.receipt is None else self._state.receipt.record
@@ -779,6 +786,20 @@ class Agent:
         self._step(consent.Paused(until))
         self._save_pause(paused=True, until=until)
 
+    def _hour_allowed(self, wall: datetime) -> bool:
+        return self._narrowing.within(wall.astimezone())
+
+    def _narrow(self) -> None:
+        """What the person took away was changed here: capture begins anew under it. In doubt nothing is recorded."""
+        self._step(consent.HourTold(allowed=False))
+        try:
+            self._narrowing = self._home.narrowing()
+        except HomeDamaged as error:
+            self._custodian_trouble = str(error)
+            self._step(consent.TroubleBegan(Trouble.DISK))
+            return
+        self._step(consent.HourTold(self._hour_allowed(self._wall())))
+
     def _resume(self) -> None:
         self._step(consent.Resumed())
         self._save_pause(paused=False, until=None)
@@ -967,6 +988,8 @@ def _wish(question: Question) -> Callable[[Agent], Answer]:
             modalities = frozenset(Modality(each) for each in question.get("modalities", ()))
             purposes = frozenset(str(each) for each in question.get("purposes", ()))
             return then_status(lambda agent: agent._withdraw(modalities, purposes))
+        case "narrowed":
+            return then_status(lambda agent: agent._narrow())
         case "given":
             return then_status(lambda agent: agent._adopt_receipt())
         case "stop":

@@ -5,6 +5,7 @@
     receipts/         every receipt given on this device, to keep
     erasures/         what the person signed to be erased, as long as a backup of the custodian may not know it
     withdrawals/      each withdrawal, signed, until it is confirmed, and the confirmation afterwards
+    narrowing.json    what the person took away from it: applications and hours; it never leaves this place
     switch.json       the switch of this device, and a pause
     invitation.json   whether and when the person was asked for consent, and what they said; it never leaves this place
     spool/            sealed recordings that are not stored elsewhere yet (`assent_agent.spool`)
@@ -35,6 +36,7 @@ from assent.contracts.times import Moment, moment, parse_moment
 from assent.contracts.wire import ApplicationList
 from assent_agent.core.consent import HeldReceipt
 from assent_agent.core.inviting import Answer, Inviting, InvitingEvent, step
+from assent_agent.core.narrowing import Narrowing, NarrowingInvalid, hours_of, hours_text
 from assent_agent.runtime.paths import CONTROL_SOCKET, base_folder
 
 S = TypeVar("S", bound=Signed)
@@ -78,6 +80,11 @@ class StoredWithdrawal(Signed):
     withdrawal: Envelope
     salt: str
     confirmation: WithdrawalConfirmed | None = None
+
+
+class StoredNarrowing(Signed):
+    applications: tuple[str, ...] = ()
+    hours: str | None = None
 
 
 class Switch(Signed):
@@ -252,6 +259,27 @@ class AgentHome:
             else:
                 kept.append(envelope)
         return tuple(kept)
+
+    # --- what the person took away ------------------------------------------------------------------
+
+    def narrowing(self) -> Narrowing:
+        """Nothing taken away, unless a readable file says so. Raises HomeDamaged: then nothing may be recorded."""
+        data = self._read(self.folder / "narrowing.json")
+        if data is None:
+            return Narrowing()
+        stored = self._parse(StoredNarrowing, data)
+        try:
+            hours = None if stored.hours is None else hours_of(stored.hours)
+        except NarrowingInvalid as error:
+            raise HomeDamaged("narrowing.json is damaged; take away again what is not to be recorded") from error
+        return Narrowing(frozenset(stored.applications), hours)
+
+    def save_narrowing(self, narrowing: Narrowing) -> None:
+        stored = StoredNarrowing(
+            applications=tuple(sorted(narrowing.applications)),
+            hours=None if narrowing.hours is None else hours_text(narrowing.hours),
+        )
+        write_private(self.folder / "narrowing.json", stored.to_json())
 
     # --- switch -----------------------------------------------------------------------------------
 
