@@ -175,7 +175,7 @@ ROLE_MAY: dict[str, set[str]] = {
     "auditor": {"read the log"},
     "admin": {"list accounts", "see role proposals"},
     "council": {"see requests", "read the log", "see role proposals"},
-    "dpo": {"see requests", "see role proposals"},
+    "dpo": {"list accounts", "see requests", "see role proposals"},
     "nobody in particular": set(),
 }
 """Of what `try_role` tries, what each may. Nobody but the requester under the grant reads."""

@@ -677,7 +677,7 @@ class Story:
             "auditor": ("9 the auditor", "the log"),
             "admin": ("11 the admin", "accounts; not who takes part"),
             "council": ("the works council", "policy, requests and log"),
-            "dpo": ("the data-protection officer", "requests and role proposals (recovery, erasure status)"),
+            "dpo": ("the data-protection officer", "accounts (to help recover one), requests, role proposals"),
             "bo": ("2 another person", "their own recordings"),
         }
         outcomes = self.each(lambda key: exposure.try_role(self.people[key], self.request), who)
