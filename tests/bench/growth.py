@@ -61,7 +61,7 @@ def _run(world: CustodianWorld) -> list[dict[str, Any]]:
         for sealed_key, key, info in opens:
             hpke.open_(sealed_key, key, info)
 
-    rows = [_many(world, bodies[0], bare), _over_cores(world, bodies, bare)]
+    rows = [_many(world, bodies[0], bare), _over_cores(world, bodies)]
     there = 0
     for population in POPULATIONS:
         populate(world.custodian, population - there)
@@ -96,17 +96,17 @@ def _many(world: CustodianWorld, body: bytes, bare: Callable[[], None]) -> dict[
     return _row("release through the door / bare HPKE opens", spent["release"] * 1000, spent["bare"] * 1000, at)
 
 
-def _over_cores(world: CustodianWorld, bodies: list[bytes], bare: Callable[[], None]) -> dict[str, Any]:
-    """As many processes as there are cores, each with a job of its own; the baseline are the opens in as many."""
+def _over_cores(world: CustodianWorld, bodies: list[bytes]) -> dict[str, Any]:
+    """As many processes as there are cores, each with a job of its own; the baseline is one of them alone."""
     cores = max(2, _cores())
     settings = world.settings.model_dump_json()
-    door = _together([(_release_batches, (settings, body, world.now)) for body in bodies[:cores]])
-    opens = _together([(_open_batches, (bare,))] * cores)
+    work = [(_release_batches, (settings, body, world.now)) for body in bodies[:cores]]
+    one, many = _together(work[:1]), _together(work)
     return {
-        "name": "release, a process per core / bare HPKE opens, a process per core",
-        "value": round(cores * ROUND * KEYS / door), "unit": "keys/s",
-        "baseline": round(cores * ROUND * KEYS / opens), "ratio": round(opens / door, 2), "target": "ratio >= 0.59",
-        "at": f"{cores} processes",
+        "name": "release, a process per core / one process",
+        "value": round(cores * ROUND * KEYS / many), "unit": "keys/s",
+        "baseline": round(ROUND * KEYS / one), "ratio": round(cores * one / many, 2),
+        "target": f"ratio >= {0.8 * cores:.1f}", "at": f"{cores} processes",
     }  # fmt: skip
 
 
@@ -142,13 +142,6 @@ def _release_batches(settings: str, body: bytes, now: str, gate: Any) -> None:
     gate.wait(60)
     for _ in range(ROUND):
         service.release(custodian, ReleaseBody.parse(body)).to_json()
-
-
-def _open_batches(bare: Callable[[], None], gate: Any) -> None:
-    bare()
-    gate.wait(60)
-    for _ in range(ROUND):
-        bare()
 
 
 def _certificates(access: AccessWorld, at: str) -> dict[str, Any]:
