@@ -470,9 +470,9 @@ def uninstall(parts: Parts) -> None:
     secrets = parts.secrets()
     parts.spool(secrets).destroy()
     secrets.delete(DEVICE_KEY)
-    for name in ("identity.json", "receipt.json", "switch.json", "invitation.json", "secrets"):
+    for name in ("identity.json", "receipt.json", "switch.json", "invitation.json", "narrowing.json", "secrets"):
         (parts.home.folder / name).unlink(missing_ok=True)
-    for name in ("withdrawals", "spool"):
+    for name in ("withdrawals", "erasures", "spool"):
         folder = parts.home.folder / name
         for path in folder.glob("*") if folder.exists() else ():
             path.unlink()

@@ -617,6 +617,11 @@ def test_hours_that_the_person_took_away_are_off_and_a_change_counts_at_once(
         (around.home.folder / "narrowing.json").write_text("{damaged")
         say(agent, "narrowed")
         assert status(agent)["recording"] == [], "in doubt, nothing"
+        time.sleep(2.5)
+        assert status(agent)["recording"] == [], "and time does not dispel the doubt"
+        assert "is damaged" in status(agent)["custodian_trouble"]
+        around.home.save_narrowing(Narrowing())
+        wait_until(lambda: recording(agent), "recording again, since it can be read")
     assert not any(word in b"".join(around.desk.heard) for word in (b"hours", b"narrow"))
 
 

@@ -20,6 +20,7 @@ from assent.contracts.codes import InvitationCode
 from assent.contracts.envelope import read_unverified
 from assent.contracts.ids import Modality
 from assent.contracts.statements import Directory
+from assent_agent.runtime.home import AgentHome
 
 
 @pytest.fixture
@@ -103,8 +104,12 @@ def test_from_an_invitation_to_a_stored_recording_and_back_to_nothing(enrolled: 
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 0
     assert device.streams == []
+    device.command("consent", "narrow", "--application", "wiki")
+    AgentHome(device.folder).keep_erasures([device.desk.receipts[0]])  # any signed statement does
     device.command("uninstall", code=1)
     device.command("uninstall", "--yes")
+    left = {path.name for path in (device.folder / "agent").iterdir()} - {"lock"}
+    assert left == {"receipts"}, "what the person narrowed, said or erased is gone with the rest"
     assert "not enrolled" in device.command("consent", "give", code=1)
     assert list((device.folder / "agent" / "receipts").iterdir())
 

@@ -160,7 +160,8 @@ class Agent:
         self._later: deque[ConsentEvent] = deque()
         self._state = ConsentState()
         self._shown = ConsentState()
-        self._narrowing = Narrowing()
+        self._narrowing: Narrowing | None = None
+        """What the person took away; None: not known, and then nothing is recorded."""
         self._capture: Capture | None = None
         now = self._now()
         self.spool = Spool(
@@ -241,7 +242,6 @@ class Agent:
             self._finish_withdrawals()
             receipt = self._home.held_receipt()
             switch = self._home.switch()
-            self._narrowing = self._home.narrowing()
         except HomeDamaged as error:
             self._custodian_trouble = str(error)
             return
@@ -471,7 +471,7 @@ class Agent:
 
     def _rules(self) -> Any:
         stored = self._home.receipt()
-        if stored is None:
+        if stored is None or self._narrowing is None:
             return policy(())
         own = self._narrowing.applications
         return policy(stored.application_list.allow, denied={*stored.application_list.deny, *own}, taken_away=own)
@@ -616,8 +616,10 @@ class Agent:
         self._compare_clock(now)
         if news.restate and "restate" not in self._asking:
             self._asking.add("restate")
-            erasures = self._home.kept_erasures(self._wall())
-            self._custodian.restate(lambda: self._home.standing(self._person, self._wall()), erasures)
+            self._custodian.restate(
+                lambda: self._home.standing(self._person, self._wall()),
+                lambda: self._home.kept_erasures(self._wall()),
+            )
 
     def _keep_erasures(self, signed: tuple[Envelope, ...]) -> None:
         try:
@@ -787,17 +789,19 @@ class Agent:
         self._save_pause(paused=True, until=until)
 
     def _hour_allowed(self, wall: datetime) -> bool:
+        """Not while it is unknown what the person took away: the file is looked at again until it can be read."""
+        if self._narrowing is None:
+            try:
+                self._narrowing = self._home.narrowing()
+            except (OSError, HomeDamaged) as error:
+                self._custodian_trouble = str(error)
+                return False
         return self._narrowing.within(wall.astimezone())
 
     def _narrow(self) -> None:
-        """What the person took away was changed here: capture begins anew under it. In doubt nothing is recorded."""
+        """What the person took away was changed here: capture begins anew under it."""
+        self._narrowing = None
         self._step(consent.HourTold(allowed=False))
-        try:
-            self._narrowing = self._home.narrowing()
-        except HomeDamaged as error:
-            self._custodian_trouble = str(error)
-            self._step(consent.TroubleBegan(Trouble.DISK))
-            return
         self._step(consent.HourTold(self._hour_allowed(self._wall())))
 
     def _resume(self) -> None:

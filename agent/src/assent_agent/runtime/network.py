@@ -204,7 +204,9 @@ class CustodianWorker(_Worker):
         self._do(lambda: self._ask("withdrawal", deliver))
 
     def restate(
-        self, held: Callable[[], tuple[Standing, tuple[QueuedWithdrawal, ...]]], erasures: Sequence[Envelope]
+        self,
+        held: Callable[[], tuple[Standing, tuple[QueuedWithdrawal, ...]]],
+        erasures: Callable[[], Sequence[Envelope]],
     ) -> None:
         """Say what this device holds; first, one by one, erasures, and withdrawals for which the statement has no room.
 
@@ -213,7 +215,7 @@ class CustodianWorker(_Worker):
 
         def restate(client: CustodianClient) -> Message:
             standing, older = held()
-            for erasure in erasures:
+            for erasure in erasures():
                 with suppress(Refused):
                     client.deliver_erasure(erasure, token_bytes(SALT_BYTES))
             for queued in older:
