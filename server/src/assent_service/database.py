@@ -11,25 +11,26 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.orm import Session, sessionmaker
 
+T = TypeVar("T")
+
 BUSY_TIMEOUT_MS = 30_000
+VALUES_IN_A_LIST = 500
 WORKER_THREADS = 40
-"""So many threads answer requests (anyio's default)."""
+"""So many threads answer requests (anyio's default). Beyond so many connections each request opens its own."""
 
 
 def open_engine(url: str) -> Engine:
     """An engine for `sqlite:///FILE` or `postgresql+psycopg://…`. Opens no connection yet."""
     if url.startswith("sqlite"):
         arguments = {"check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000}
-        engine = create_engine(
-            url, connect_args=arguments, pool_size=WORKER_THREADS
-        )  # beyond it each request opens its own
+        engine = create_engine(url, connect_args=arguments, pool_size=WORKER_THREADS)
 
         @event.listens_for(engine, "connect")
         def _prepare(connection: sqlite3.Connection, _record: object) -> None:
@@ -50,11 +51,14 @@ def open_engine(url: str) -> Engine:
     return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=10)
 
 
+def batches(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    """The values, in parts that fit into one `IN (…)` of either database."""
+    for start in range(0, len(values), VALUES_IN_A_LIST):
+        yield values[start : start + VALUES_IN_A_LIST]
+
+
 class WriterBusy(Exception):
     """Another transaction of this process held SQLite's one writer for too long; nothing was changed."""
-
-
-T = TypeVar("T")
 
 
 class _Job(Generic[T]):

@@ -57,11 +57,9 @@ from assent_custodian.people.service import one_at_a_time
 from assent_custodian.plain import check_text
 from assent_custodian.purposes import service as purposes
 from assent_custodian.restoring import state as restoring
+from assent_service.database import batches
 
 NotCovered = Literal["withdrawn", "expired"]
-
-_BATCH = 500
-"""Values in one IN list."""
 
 
 # --- giving -----------------------------------------------------------------------------------------------------------
@@ -395,12 +393,12 @@ def live_receipts(session: Session, people: Collection[str], now: datetime) -> l
     """The newest receipt of each credential of these people, of those that are given and whose time it is."""
     rows: list[ReceiptRow] = []
     wanted = sorted(set(people) - restoring.unheard(session, people))
-    for start in range(0, len(wanted), _BATCH):
+    for some in batches(wanted):
         rows += session.scalars(
             select(ReceiptRow)
             .join(Credential, Credential.last_receipt == ReceiptRow.hash)
             .where(
-                ReceiptRow.person.in_(wanted[start : start + _BATCH]),
+                ReceiptRow.person.in_(some),
                 Credential.revoked.is_(None),
                 ReceiptRow.state == State.GIVEN.value,
                 ReceiptRow.valid_from <= moment(now + timedelta(seconds=SKEW_S)),
@@ -431,8 +429,8 @@ class ConsentNow:
             self._live[row.person].append(read)
             self._records[row.record] = (row.person, *read)
         missing = sorted({stream.record for stream in streams} - set(self._records))
-        for start in range(0, len(missing), _BATCH):
-            older = select(ReceiptRow).where(ReceiptRow.record.in_(missing[start : start + _BATCH]))
+        for some in batches(missing):
+            older = select(ReceiptRow).where(ReceiptRow.record.in_(some))
             for row in session.scalars(older.order_by(ReceiptRow.record).with_for_update(read=True)):
                 self._records[row.record] = (row.person, receipt_of(row), consent_of(row))
 
@@ -546,8 +544,8 @@ def proof(session: Session, custodian: Custodian, person: str, record: str, leaf
     while day <= today:
         entries.append(Leaf(type=LeafType.PERSON, at=day, subject=leaf).to_bytes())
         day = add_days(day, 1)
-    for start in range(0, len(entries), _BATCH):
-        found = log.find(session, LeafType.PERSON, entries[start : start + _BATCH])
+    for some in batches(entries):
+        found = log.find(session, LeafType.PERSON, some)
         if found is None:
             continue
         index, entry = found

@@ -17,21 +17,18 @@ from assent.contracts.statements import Tombstone
 from assent_custodian.context import Custodian
 from assent_custodian.keys.models import Generation, Stream, TombstoneRow, VaultKey
 from assent_custodian.orders import service as orders
+from assent_service.database import batches
 
 Reason = Literal["retention", "ended"]
 """Why something falls without its person's wish. None: the person wished it."""
-
-_BATCH = 500
 
 
 def erase(session: Session, custodian: Custodian, streams: Iterable[str], reason: Reason | None = None) -> int:
     """Erase whole streams. Those that are erased already are left as they are. Returns how many were erased now."""
     count = 0
     wanted = sorted(set(streams))
-    for start in range(0, len(wanted), _BATCH):
-        living = session.scalars(
-            select(Stream).where(Stream.id.in_(wanted[start : start + _BATCH]), Stream.erased.is_(None))
-        ).all()
+    for some in batches(wanted):
+        living = session.scalars(select(Stream).where(Stream.id.in_(some), Stream.erased.is_(None))).all()
         destroy(session, [stream.id for stream in living], custodian.today())
         for stream in living:
             stream.erased = custodian.today()
@@ -56,10 +53,9 @@ def hold(session: Session, streams: Sequence[str]) -> None:
 
     In the order in which everybody else locks them, so that nobody waits in a circle.
     """
-    wanted = sorted(streams)
-    for start in range(0, len(wanted), _BATCH):
-        some = VaultKey.stream.in_(wanted[start : start + _BATCH])
-        session.execute(select(VaultKey.stream).where(some).order_by(VaultKey.stream).with_for_update())
+    for some in batches(sorted(streams)):
+        ordered = select(VaultKey.stream).where(VaultKey.stream.in_(some)).order_by(VaultKey.stream)
+        session.execute(ordered.with_for_update())
 
 
 def bury(
@@ -73,10 +69,10 @@ def bury(
     hashes: list[str] = []
     wanted = sorted(graves)
     told = reason if reason == "retention" else None  # the collector learns no more than the day tells it anyway
-    for start in range(0, len(wanted), _BATCH):
+    for some in batches(wanted):
         signed = {
             envelope.hash: (stream, envelope)
-            for stream in wanted[start : start + _BATCH]
+            for stream in some
             for envelope in [custodian.sign(Tombstone(stream=stream, hours=graves[stream], reason=told))]
         }
         there = set(session.scalars(select(TombstoneRow.hash).where(TombstoneRow.hash.in_(signed))))
@@ -104,11 +100,9 @@ def tombstones_of(session: Session, streams: Sequence[str]) -> list[str]:
     """The tombstones of those of these streams that are erased as a whole, whatever erased them."""
     session.flush()
     found: list[str] = []
-    for start in range(0, len(streams), _BATCH):
+    for some in batches(streams):
         found += session.scalars(
-            select(TombstoneRow.hash).where(
-                TombstoneRow.stream.in_(streams[start : start + _BATCH]), TombstoneRow.hours == json.dumps(())
-            )
+            select(TombstoneRow.hash).where(TombstoneRow.stream.in_(some), TombstoneRow.hours == json.dumps(()))
         )
     return found
 
@@ -116,12 +110,8 @@ def tombstones_of(session: Session, streams: Sequence[str]) -> list[str]:
 def buried_hours(session: Session, streams: Sequence[str]) -> dict[str, frozenset[str] | None]:
     """By stream: the hours under a tombstone, or None for the whole stream. Streams without any are absent."""
     found: dict[str, frozenset[str] | None] = {}
-    for start in range(0, len(streams), _BATCH):
-        rows = session.execute(
-            select(TombstoneRow.stream, TombstoneRow.hours).where(
-                TombstoneRow.stream.in_(streams[start : start + _BATCH])
-            )
-        )
+    for some in batches(streams):
+        rows = session.execute(select(TombstoneRow.stream, TombstoneRow.hours).where(TombstoneRow.stream.in_(some)))
         for stream, text in rows:
             hours = frozenset(json.loads(text))
             before = found.get(stream, frozenset())

@@ -15,9 +15,7 @@ from assent.sealing.hpke import HybridPrivateKey
 from assent.sealing.segments import DataKey, open_sealed_key
 from assent_custodian.keys.keks import Keks, unwrap_rows
 from assent_custodian.keys.models import VaultKey
-
-_BATCH = 500
-"""Values in one IN list."""
+from assent_service.database import batches
 
 
 class Vault:
@@ -37,12 +35,9 @@ class Vault:
         They cannot be destroyed before the transaction ends: a withdrawal waits for it. Returns those of the streams
         whose key was destroyed already: nothing sealed to it will ever open again. Raises WrapInvalid and NotReady.
         """
-        for start in range(0, len(streams), _BATCH):
+        for some in batches(streams):
             rows = self._session.scalars(
-                select(VaultKey)
-                .where(VaultKey.stream.in_(streams[start : start + _BATCH]))
-                .order_by(VaultKey.stream)
-                .with_for_update(read=True)
+                select(VaultKey).where(VaultKey.stream.in_(some)).order_by(VaultKey.stream).with_for_update(read=True)
             )
             for stream, raw in unwrap_rows(self._keks, rows).items():
                 self._key_of[stream] = HybridPrivateKey.from_private_bytes(raw)
@@ -64,11 +59,11 @@ def alive(session: Session, streams: Sequence[str]) -> set[str]:
     them, waits for that, and what was erased before is seen by everything that is read after this.
     """
     found: set[str] = set()
-    for start in range(0, len(streams), _BATCH):
+    for some in batches(streams):
         found.update(
             session.scalars(
                 select(VaultKey.stream)
-                .where(VaultKey.stream.in_(streams[start : start + _BATCH]))
+                .where(VaultKey.stream.in_(some))
                 .order_by(VaultKey.stream)
                 .with_for_update(read=True)
             )

@@ -54,9 +54,7 @@ from assent_custodian.people.models import Credential
 from assent_custodian.purposes import service as purposes
 from assent_custodian.restoring import state as restoring
 from assent_custodian.roles import Permission
-
-_BATCH = 500
-"""Values in one IN list."""
+from assent_service.database import batches
 
 LONGEST_TEXT = 3900
 """Characters of a notification; names are as long as people write them."""
@@ -447,11 +445,11 @@ def _facts(
     """What is true now of those of the wanted (stream, hour) pairs whose stream the lease names."""
     ids = sorted({stream for stream, _ in wanted})
     streams: list[Stream] = []
-    for start in range(0, len(ids), _BATCH):
+    for some in batches(ids):
         streams += session.scalars(
             select(Stream)
             .join(LeaseStream, LeaseStream.stream == Stream.id)
-            .where(LeaseStream.lease == row.id, Stream.id.in_(ids[start : start + _BATCH]))
+            .where(LeaseStream.lease == row.id, Stream.id.in_(some))
         )
     consent = None
     if row.mode != "own":

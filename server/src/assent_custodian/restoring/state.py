@@ -19,9 +19,7 @@ from assent_custodian.log import service as log
 from assent_custodian.log.service import HeadMemory
 from assent_custodian.people.models import Credential
 from assent_custodian.restoring.models import Restoration, Unheard
-
-_BATCH = 500
-"""Values in one IN list."""
+from assent_service.database import batches
 
 
 def begin(session: Session, reach: int, day: str, *, anew: bool = False) -> None:
@@ -77,10 +75,9 @@ def check_open(session: Session, memory: HeadMemory) -> None:
 
 def unheard(session: Session, people: Iterable[str]) -> set[str]:
     """Those of these people of whom a device has not said again what they want: for them the door is shut."""
-    wanted = sorted(set(people))
     found: set[str] = set()
-    for start in range(0, len(wanted), _BATCH):
-        found.update(session.scalars(select(Unheard.person).where(Unheard.person.in_(wanted[start : start + _BATCH]))))
+    for some in batches(sorted(set(people))):
+        found.update(session.scalars(select(Unheard.person).where(Unheard.person.in_(some))))
     return found
 
 
