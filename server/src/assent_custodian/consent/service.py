@@ -572,8 +572,8 @@ def news(
                 directory=version,
             )
         )  # fmt: skip
-    live = [(row.record, recordable(session, custodian, row)) for row in live_receipts(session, [asker.person], now)]
-    own = receipt_for_recording(session, asker.credential, now)
+    live = [(row, recordable(session, custodian, row)) for row in live_receipts(session, [asker.person], now)]
+    own = next((found for row, found in live if row.credential == asker.credential), None)
     ended = select(ReceiptRow.record).where(
         ReceiptRow.credential == asker.credential,
         or_(ReceiptRow.state.in_([state.value for state in domain.ENDED]), ReceiptRow.left == _to_json(())),
@@ -583,9 +583,9 @@ def news(
             nonce=nonce,
             now=moment(now),
             halted=halted(session),
-            live=tuple(_live(record, found.left) for record, found in live if found.left),
+            live=tuple(_live(row.record, found.left) for row, found in live if found.left),
             ended=tuple(session.scalars(ended.order_by(ReceiptRow.record))),
-            asks_anew=() if own is None else recordable(session, custodian, own).changed,
+            asks_anew=() if own is None else own.changed,
             restate=True if restoring.is_unheard(session, asker.credential) else None,
             erasures=erasures.not_ordered(session, asker.person),
             notifications=notifications,

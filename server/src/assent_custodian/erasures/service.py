@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from assent.contracts import limits
@@ -187,14 +187,14 @@ def finish(session: Session, custodian: Custodian) -> int:
 
 def not_ordered(session: Session, person: str) -> tuple[Envelope, ...]:
     """Erasures of this person that would be lost with this database: no order has carried them yet. The newest ones."""
-    waiting = (
-        select(ErasureTombstone.erasure)
-        .join(TombstoneRow, TombstoneRow.hash == ErasureTombstone.tombstone)
-        .where(TombstoneRow.ordered.is_(None))
+    waits = exists().where(
+        ErasureTombstone.erasure == ErasureRow.of,
+        TombstoneRow.hash == ErasureTombstone.tombstone,
+        TombstoneRow.ordered.is_(None),
     )
     found = session.scalars(
         select(ErasureRow.statement)
-        .where(ErasureRow.person == person, ErasureRow.statement.is_not(None), ErasureRow.of.in_(waiting))
+        .where(ErasureRow.person == person, ErasureRow.statement.is_not(None), waits)
         .order_by(ErasureRow.day.desc(), ErasureRow.of)
         .limit(limits.MAX_RESTATED)
     )
