@@ -353,7 +353,7 @@ def test_a_head_that_was_stored_but_reported_lost_is_cosigned_on_the_next_attemp
     witness = client_of(config)
     send(witness, request(0, 7))
     with monkeypatch.context() as broken:
-        broken.setattr("assent_witness.heads.sync_folder", _fail)
+        broken.setattr("assent_witness.heads.sync", _fail)
         assert send(witness, request(7, 9))[0] == 500
     assert send(witness, request(7, 9)) == (409, b"9\n")
     assert send(witness, request(9, 9))[0] == 200

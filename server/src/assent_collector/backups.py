@@ -17,7 +17,7 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from assent.client.files import write_private
+from assent.client.files import sync, write_private
 from assent.contracts.envelope import sign
 from assent.contracts.keys import SigningKey
 from assent.contracts.statements import BackupManifest
@@ -92,11 +92,11 @@ def restore_bodies(backup: Backup, settings: CollectorSettings) -> int:
         if not place.exists():
             place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             _link(backup.folder / BLOBS / name, place)
-            backing_up.sync_file(place)
+            sync(place)
             folders.add(place.parent)
             count += 1
     for folder in folders:
-        backing_up.sync_folder(folder)
+        sync(folder)
     return count
 
 

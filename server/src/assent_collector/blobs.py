@@ -16,6 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from assent.client.files import sync
 from assent.contracts.ids import new_id
 from assent.contracts.times import parse_day
 
@@ -113,7 +114,7 @@ class FolderBlobs:
             folders.add(folder)
         for folder in folders:
             if folder.exists():
-                _sync_folder(folder)
+                sync(folder)
 
     def sweep(self, known: Callable[[list[str]], set[str]], older_than_s: float = ORPHAN_AGE_S) -> int:
         limit = time.time() - older_than_s
@@ -150,7 +151,7 @@ class _IncomingFile:
         folder = self._days / day
         if not folder.exists():
             folder.mkdir(mode=0o700, exist_ok=True)
-            _sync_folder(self._days)
+            sync(self._days)
         kept = folder / self._path.name
         self._path.rename(kept)
         self._path = kept
@@ -160,7 +161,7 @@ class _IncomingFile:
         self._file.close()
         self._file = None
         self._hook(Step.SYNCED)
-        _sync_folder(folder)
+        sync(folder)
         self._hook(Step.KEPT)
         return kept.name
 
@@ -172,14 +173,6 @@ class _IncomingFile:
             self._path.unlink(missing_ok=True)
         except OSError:
             return  # the sweep comes by
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _own_folder(incoming: Path) -> tuple[Path, BinaryIO]:

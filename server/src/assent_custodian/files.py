@@ -9,6 +9,8 @@ import os
 import stat
 from pathlib import Path
 
+from assent.client.files import sync
+
 
 class NotReady(Exception):
     """The custodian cannot start, and the message says what to do."""
@@ -47,7 +49,7 @@ def write_file(path: Path, data: bytes, mode: int = 0o600) -> None:
     finally:
         os.close(handle)
     aside.replace(path)
-    _sync_folder(path.parent)
+    sync(path.parent)
 
 
 def destroy_file(path: Path) -> None:
@@ -62,7 +64,7 @@ def destroy_file(path: Path) -> None:
     finally:
         os.close(handle)
     path.unlink()
-    _sync_folder(path.parent)
+    sync(path.parent)
 
 
 def _write_all(handle: int, data: bytes) -> None:
@@ -70,11 +72,3 @@ def _write_all(handle: int, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(handle, rest) :]
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -21,7 +21,7 @@ from typing import Literal
 
 from sqlalchemy import URL, inspect, make_url
 
-from assent.client.files import write_private
+from assent.client.files import sync, write_private
 from assent.contracts.envelope import Envelope, StatementInvalid, read
 from assent.contracts.ids import new_id
 from assent.contracts.keys import PublicKey
@@ -67,7 +67,7 @@ def making(to: Path, service: Service, day: str) -> Iterator[Path]:
     try:
         yield aside
         aside.rename(to / name)
-        sync_folder(to)
+        sync(to)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
@@ -122,11 +122,11 @@ def restore_database(backup: Backup, url: str, prepare: Callable[[str], None]) -
     with closing(sqlite3.connect(aside)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.execute("PRAGMA journal_mode=DELETE")
-    sync_file(aside)
+    sync(aside)
     for old in _beside(place):
         old.unlink(missing_ok=True)
     aside.replace(place)
-    sync_folder(place.parent)
+    sync(place.parent)
 
 
 def check_stopped(host: str, port: int) -> None:
@@ -210,7 +210,7 @@ def describe(folder: Path, *, leave_out: str = "") -> tuple[BackupFile, ...]:
         name = path.relative_to(folder).as_posix()
         if not path.is_file() or name == MANIFEST or (leave_out and name.startswith(f"{leave_out}/")):
             continue
-        sync_file(path)
+        sync(path)
         files.append(BackupFile(name=name, sha256=digest(path), size_bytes=path.stat().st_size))
     return tuple(files)
 
@@ -221,7 +221,7 @@ def seal(folder: Path, manifest: Envelope, day: str) -> None:
     midnight = datetime.combine(parse_day(day), datetime.min.time(), UTC).timestamp()
     for path in (*folder.iterdir(), folder):
         os.utime(path, (midnight, midnight))
-    sync_folder(folder)
+    sync(folder)
 
 
 def check(folder: Path, key: PublicKey, service: Service) -> Backup:
@@ -264,7 +264,7 @@ def remove_before(folder: Path, service: Service, day: str) -> int:
     for path in old:
         shutil.rmtree(path)
     if old:
-        sync_folder(folder)
+        sync(folder)
     return len(old)
 
 
@@ -272,15 +272,3 @@ def digest(path: Path) -> str:
     """SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sync_file(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def sync_folder(folder: Path) -> None:
-    sync_file(folder)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
+from assent.client.files import sync
 from assent.transparency.checkpoint import Checkpoint
 from assent.transparency.errors import CheckpointInvalid, NoteInvalid
 from assent.transparency.merkle import EMPTY_ROOT
@@ -46,7 +47,7 @@ class Head:
             file.flush()
             os.fsync(file.fileno())
         new.replace(self._path)
-        sync_folder(self._path.parent)
+        sync(self._path.parent)
 
 
 class Heads:
@@ -54,7 +55,7 @@ class Heads:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        sync_folder(folder.parent)
+        sync(folder.parent)
         self._folder = folder
 
     @contextmanager
@@ -64,12 +65,3 @@ class Heads:
         with (self._folder / f"{name}.lock").open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield Head(origin, self._folder / f"{name}.checkpoint")
-
-
-def sync_folder(folder: Path) -> None:
-    """Return once the folder's list of names is on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

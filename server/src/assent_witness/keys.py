@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from assent.client.files import sync
 from assent.contracts.keys import SigningKey
 from assent.transparency.note import Cosigner
-from assent_witness.heads import sync_folder
 
 
 class KeyFileUnsafe(Exception):
@@ -21,7 +21,7 @@ def create_key(path: Path) -> None:
         file.write(SigningKey.generate().to_pem())
         file.flush()
         os.fsync(file.fileno())
-    sync_folder(path.parent)
+    sync(path.parent)
 
 
 def load_cosigner(path: Path, name: str) -> Cosigner:

@@ -24,7 +24,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self, TypeVar
 
-from assent.client.files import write_private
+from assent.client.files import sync, write_private
 from assent.client.receipts import ReceiptFile
 from assent.contracts import limits
 from assent.contracts.envelope import Envelope, Signed, StatementInvalid, read_unverified, sign
@@ -173,7 +173,7 @@ class AgentHome:
     def drop_receipt(self) -> None:
         """No receipt is in force here any more. The person's copy stays."""
         (self.folder / "receipt.json").unlink(missing_ok=True)
-        _sync(self.folder)
+        sync(self.folder)
 
     def receipts(self) -> tuple[StoredReceipt, ...]:
         """Every receipt given on this device."""
@@ -367,11 +367,3 @@ def withdrawal_of(
         erase="now" if erase_now else "after-7-days",
         at=moment(at.astimezone(UTC)),
     )
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -11,6 +11,8 @@ import shutil
 from pathlib import Path
 from typing import Protocol
 
+from assent.client.files import sync
+
 
 class Disk(Protocol):
     """A file system as far as the spool needs one."""
@@ -64,13 +66,13 @@ class RealDisk:
             file.write(data)
 
     def sync(self, path: Path) -> None:
-        self._fsync(path)
+        sync(path)
 
     def rename(self, old: Path, new: Path) -> None:
         old.replace(new)
 
     def sync_folder(self, path: Path) -> None:
-        self._fsync(path)
+        sync(path)
 
     def remove(self, path: Path) -> None:
         path.unlink(missing_ok=True)
@@ -100,14 +102,6 @@ class RealDisk:
         while not path.exists():
             path = path.parent
         return shutil.disk_usage(path).free
-
-    @staticmethod
-    def _fsync(path: Path) -> None:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def write_durably(disk: Disk, path: Path, data: bytes, seconds: int) -> None:

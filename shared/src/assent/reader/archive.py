@@ -22,6 +22,7 @@ from typing import Any, BinaryIO, Final, Self
 import msgspec
 from PIL import Image
 
+from assent.client.files import sync
 from assent.reader.sessions import Data, Session
 
 PNG_LEVEL: Final = 1
@@ -75,11 +76,7 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
         except BaseException:
             part.unlink(missing_ok=True)
             raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync(path.parent)
 
 
 def _own_part(part: Path) -> int:
