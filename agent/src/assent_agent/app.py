@@ -7,7 +7,7 @@ import signal
 import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -267,11 +267,8 @@ def save_receipts(parts: Parts, folder: Path) -> tuple[int, int]:
     """
     receipts = list(parts.home.receipts())
     if any(stored.proof is None for stored in receipts):
-        try:
-            with parts.custodian() as custodian:
-                receipts = [stored.completed(custodian) for stored in receipts]
-        except ClientError:
-            receipts = list(parts.home.receipts())
+        with suppress(ClientError), parts.custodian() as custodian:
+            receipts = [stored.completed(custodian) for stored in receipts]
     for stored in receipts:
         record = read_unverified(stored.receipt, Receipt).record
         write_private(parts.home.kept_receipt(record), stored.to_json())

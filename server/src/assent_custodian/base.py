@@ -6,7 +6,10 @@ Days are `2026-11-23`, moments `2026-11-23T14:05:09Z`: text that sorts as time. 
 from __future__ import annotations
 
 from sqlalchemy import MetaData, String
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import DeclarativeBase, Session
+
+from assent.contracts.problems import Code, Problem
 
 DAY = String(10)
 HOUR = String(13)
@@ -24,3 +27,13 @@ class Base(DeclarativeBase):
             "fk": "fk_%(table_name)s_%(column_0_N_name)s",
         }
     )
+
+
+def add_new(session: Session, row: Base, taken: str) -> None:
+    """Store a row whose key nobody has used. Otherwise raises Problem `conflict` with what `taken` says; then nothing
+    has changed."""
+    try:
+        with session.begin_nested():
+            session.add(row)
+    except IntegrityError as error:
+        raise Problem(Code.CONFLICT, taken) from error

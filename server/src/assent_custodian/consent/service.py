@@ -41,6 +41,7 @@ from assent.contracts.wire import NoticeView, ReceiptProof, ReceiptsView, Receip
 from assent.transparency.errors import TransparencyError
 from assent_custodian import replay
 from assent_custodian.auth import Asker, Stated
+from assent_custodian.base import add_new
 from assent_custodian.consent import domain
 from assent_custodian.consent.domain import Consent, Granted, State, Use
 from assent_custodian.consent.models import EndingRow, NoticeRow, ReceiptRow, WithdrawalRow
@@ -98,11 +99,7 @@ def give(session: Session, custodian: Custodian, stated: Stated[Receipt]) -> Env
         )
     countersigned = envelope.signed_also_by(custodian.statement_key)
     row = row_of(receipt, countersigned, asker.credential)
-    try:
-        with session.begin_nested():
-            session.add(row)
-    except IntegrityError as error:
-        raise Problem(Code.CONFLICT, "a receipt of this record exists already; giving again is a new record") from error
+    add_new(session, row, "a receipt of this record exists already; giving again is a new record")
     credential.last_receipt = envelope.hash
     _keep_notice(session, custodian.offer)
     log.queue_person_leaf(session, leaf)

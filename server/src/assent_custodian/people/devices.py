@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import func, select, update
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from assent.contracts.lists import person_leaf
@@ -20,6 +19,7 @@ from assent.contracts.problems import Code, Problem
 from assent.contracts.statements import CredentialCode, CredentialRevocation
 from assent.contracts.times import parse_moment
 from assent_custodian.auth import Stated
+from assent_custodian.base import add_new
 from assent_custodian.context import Custodian
 from assent_custodian.keys.models import Stream
 from assent_custodian.log import service as log
@@ -52,11 +52,7 @@ def sign_for_code(session: Session, custodian: Custodian, stated: Stated[Credent
         kind=statement.kind,
         credential=asker.credential,
     )
-    try:
-        with session.begin_nested():
-            session.add(row)
-    except IntegrityError as error:
-        raise Problem(Code.CONFLICT, "this code exists already; make a new one") from error
+    add_new(session, row, "this code exists already; make a new one")
 
 
 @dataclass(frozen=True)

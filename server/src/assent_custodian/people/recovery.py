@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from sqlalchemy import select, update
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from assent.contracts.envelope import Envelope
@@ -21,6 +20,7 @@ from assent.contracts.statements import Recovery, RecoveryCountersignature, Reco
 from assent.contracts.times import moment, parse_moment
 from assent.contracts.wire import RecoveryView
 from assent_custodian.auth import Asker, Stated, roles_now
+from assent_custodian.base import add_new
 from assent_custodian.consent.models import WithdrawalRow
 from assent_custodian.context import Custodian
 from assent_custodian.log import service as log
@@ -94,11 +94,7 @@ def countersign(session: Session, custodian: Custodian, stated: Stated[RecoveryC
         kind="opening",
         credential=None,
     )
-    try:
-        with session.begin_nested():
-            session.add(code)
-    except IntegrityError as error:
-        raise Problem(Code.CONFLICT, "this code exists already; sign a new recovery") from error
+    add_new(session, code, "this code exists already; sign a new recovery")
     notices.tell(
         session,
         row.person,

@@ -10,7 +10,6 @@ import secrets
 from datetime import datetime, timedelta
 
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from assent.contracts.codes import hash_of_secret
@@ -25,6 +24,7 @@ from assent.contracts.times import day_of, moment, parse_moment
 from assent.contracts.wire import CredentialView, Me, PersonView, ProposalView
 from assent_custodian import replay
 from assent_custodian.auth import Asker, roles_now
+from assent_custodian.base import add_new
 from assent_custodian.context import Custodian
 from assent_custodian.log import service as log
 from assent_custodian.people import devices, domain, notices, recovery
@@ -98,11 +98,7 @@ def store_invitation(
         until=statement.until,
         used=None,
     )
-    try:
-        with session.begin_nested():
-            session.add(row)
-    except IntegrityError as error:
-        raise Problem(Code.CONFLICT, "this invitation, or one with the same code, exists already") from error
+    add_new(session, row, "this invitation, or one with the same code, exists already")
     if statement.role is not None:
         founder = by is None
         session.add(
@@ -175,11 +171,7 @@ def enrol(session: Session, custodian: Custodian, envelope: Envelope) -> Enrolle
             opens_after=bounds.opens_after,
             waits_until=bounds.waits_until,
         )
-        try:
-            with session.begin_nested():
-                session.add(credential)
-        except IntegrityError as error:
-            raise Problem(Code.CONFLICT, "one of these keys is enrolled already; make a new one") from error
+        add_new(session, credential, "one of these keys is enrolled already; make a new one")
     invitation.used, name, invitation.name = day_of(now), invitation.name or "", None
     if invitation.person is None:
         roles = _take_up_role(session, invitation, person, now)

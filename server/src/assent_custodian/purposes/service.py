@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from sqlalchemy import func, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from assent.contracts.envelope import Envelope, read_unverified
@@ -13,6 +12,7 @@ from assent.contracts.statements import PurposeDraft, PurposeSignature
 from assent.contracts.times import day_of, moment
 from assent.contracts.wire import PurposeView
 from assent_custodian.auth import Asker
+from assent_custodian.base import add_new
 from assent_custodian.context import Custodian
 from assent_custodian.log import service as log
 from assent_custodian.plain import check_number, check_text
@@ -36,11 +36,7 @@ def draft(session: Session, custodian: Custodian, statement: PurposeDraft, envel
         signature=None,
         signed=None,
     )
-    try:
-        with session.begin_nested():
-            session.add(row)
-    except IntegrityError as error:
-        raise Problem(Code.CONFLICT, "this version was drafted meanwhile") from error
+    add_new(session, row, "this version was drafted meanwhile")
     _write_down(session, custodian, LeafType.PURPOSE_DRAFTED, row, asker)
 
 
