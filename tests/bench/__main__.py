@@ -60,10 +60,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--only", action="append", help="name of a benchmark, for instance sealing")
     parser.add_argument("--out", type=Path, default=Path("bench-run"))
-    parser.add_argument("--full", action="store_true", help="also what takes long: a million vault keys")
     arguments = parser.parse_args()
-    if arguments.full:
-        os.environ["BENCH_FULL"] = "1"
     console = Console(width=None if sys.stdout.isatty() else 200)
     names = [m.name for m in pkgutil.iter_modules(tests.bench.__path__) if not m.name.startswith("_")]
     rows: list[Row] = []

@@ -8,6 +8,7 @@ import re
 import socket
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -578,6 +579,7 @@ class Story:
             f"her own page of {mine['pictures_shown']} pictures: {relative(sheet)}",
         )
         self._own_look(ada)
+        self._take_along(ada)
 
     def _own_look(self, ada: Person) -> None:
         self.show.doing("Ada looks for the marker and for her password in her own recordings")
@@ -604,6 +606,24 @@ class Story:
             "of the password store there is nothing, not even for her: no key, no title, no pixel; its place is masked",
         )
         self._figures_of_modalities(look["modalities"])
+
+    def _take_along(self, ada: Person) -> None:
+        self.show.doing("Ada takes everything that is hers along")
+        archive = self.folder / "ada-documents" / "everything.zip"
+        took = done(ada.assent("me", "export", "--to", archive, "--json", timeout_s=180)).json
+        with zipfile.ZipFile(archive) as opened:
+            names, damaged = opened.namelist(), opened.testzip()
+        kinds = {kind: sum(name.startswith(f"{kind}/") for name in names) for kind in ("receipts", "accesses")}
+        private = archive.stat().st_mode & 0o077 == 0
+        self.expect(
+            "own-export",
+            "Ada exports everything of hers as a ZIP that only she can read: events, pictures, receipts, accesses",
+            f"{took['events']}, {took['frames']} pictures, {kinds}, damaged: {damaged}, private: {private}",
+            set(took["events"]) == set(self._captured) and took["frames"] > 0 and all(kinds.values())
+            and damaged is None and private,
+            f"{relative(archive)}: {sum(took['events'].values()):,} events, {took['frames']} pictures, "
+            f"{took['receipts']} receipt, {took['accesses']} accesses, readable by her alone",
+        )  # fmt: skip
 
     def _figures_of_modalities(self, modalities: dict[str, dict[str, Any]]) -> None:
         longest = max(m["seconds"] for m in modalities.values())
@@ -952,6 +972,7 @@ class Story:
             shown == 0,
             "what is erased opens for nobody, not even for her",
         )
+        self._papers_of_the_withdrawal()
         self.outcomes.tried(
             "6-after-withdrawal",
             "6 the requester, after the withdrawal",
@@ -965,12 +986,52 @@ class Story:
             "the collector had erased her segments": round(gone_s, 2),
         }
 
+    def _papers_of_the_withdrawal(self) -> None:
+        """What Ada holds in her hands afterwards, and what the ML team is told."""
+        ada, requester = self.people["ada"], self.people["requester"]
+        papers = self.folder / "ada-documents" / "papers"
+        erased = done(ada.assent("me", "erasures", "--save", papers, "--json")).json["erasures"]
+        done(ada.assent("me", "receipts", "--save", papers, "--json"))
+        held = {
+            "erasures": [
+                ada.assent("me", "erasures", "--verify", path, "--json") for path in papers.glob("*.requested.json")
+            ],
+            "receipts": [
+                ada.assent("me", "receipts", "--verify", path, "--json") for path in papers.glob("*.receipt.json")
+            ],
+        }
+        entries = [checked.json["log_index"] for checked in held["receipts"] if checked.ok]
+        self.expect(
+            "receipts-hold-offline",
+            "her receipt and the erasure's are signed, hold without a network, and the receipt is in the witnessed log",
+            f"{[(one['kind'], one['state']) for one in erased]}, entries {entries}",
+            {(one["kind"], one["state"]) for one in erased} == {("withdrawal", "requested")}
+            and all(held.values())
+            and all(checked.ok and checked.json["valid"] for some in held.values() for checked in some)
+            and None not in entries,
+            f"her receipt is entry {entries[0] if entries else '?'} of the log; the erasure is signed as requested, "
+            f"and will be final when the last backup that could hold a key is {erased[0]['backup_days']} days old",
+        )
+        recalled = done(requester.assent("data", "recall", "--done", "--yes", "--json")).json["recalls"]
+        streams = {item["stream"] for recall in recalled for item in recall["items"]}
+        again = done(requester.assent("data", "recall", "--json")).json["recalls"]
+        self.expect(
+            "recalled",
+            "the requester is told which of the streams that were read fell, and signs that they were dropped",
+            f"{len(streams)} streams, done: {[recall['done'] for recall in again]}",
+            len(streams) >= len(self._captured) and all(recall["done"] for recall in again),
+            f"the ML team was told to drop the {len(streams)} streams of hers that it had read, and signed that it did",
+        )
+
     def _check_log(self) -> None:
         auditor = self.people["auditor"]
         self.show.doing("the auditor verifies the log, and a copy that was tampered with")
         entries = done(auditor.assent("audit", "list", "--count", 500, "--json")).json["entries"]
         kinds = {entry["type"] for entry in entries}
-        needed = {"request.signed", "grant.approved", "lease.opened", "lease.closed", "generation.destroyed", "person"}
+        needed = {
+            *("request.signed", "grant.approved", "lease.opened", "lease.closed"),
+            *("generation.destroyed", "recall.done", "person"),
+        }
         self.expect(
             "log-shows-it",
             "the log shows request, approvals, leases, the night's person entries and the destroyed keys",
