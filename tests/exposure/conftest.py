@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, create_engine
 from tests.exposure.world import Installation, Populated, Template, installed, populate, populated_copy
-from tests.simulators.postgres import postgres_server, postgres_url
+from tests.simulators.postgres import PostgresServer, client_programs, postgres_server, postgres_url
 from tests.simulators.softhsm import hsm, token
 
 __all__ = ["hsm", "postgres_server", "postgres_url", "token"]
@@ -60,4 +60,28 @@ def in_use(busy: tuple[Populated, Template], tmp_path: Path) -> Iterator[Populat
     """An installation in daily use that the test may spoil."""
     original, template = busy
     with template.copied(tmp_path / "installation") as copied:
+        yield populated_copy(original, copied)
+
+
+@pytest.fixture(scope="session")
+def busy_on_postgres(
+    tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer
+) -> Iterator[tuple[Populated, Template]]:
+    """The same on PostgreSQL, custodian and collector."""
+    urls = (postgres_server.new_database(), postgres_server.new_database())
+    with installed(tmp_path_factory.mktemp("busy-on-postgres"), database_urls=urls) as original:
+        populated = populate(original)
+        yield populated, Template(original)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def either(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Populated]:
+    """An installation in daily use that the test may spoil, on SQLite, and the same on PostgreSQL."""
+    if request.param == "sqlite":
+        yield request.getfixturevalue("in_use")
+        return
+    server = request.getfixturevalue("postgres_server")
+    client_programs(monkeypatch)
+    original, template = request.getfixturevalue("busy_on_postgres")
+    with template.copied(tmp_path / "installation", server) as copied:
         yield populated_copy(original, copied)

@@ -18,7 +18,15 @@ from assent.client.transport import Refused
 from assent.contracts.envelope import Envelope, read, sign
 from assent.contracts.ids import new_id
 from assent.contracts.problems import Code
-from assent.contracts.statements import ConsentEnding, Erasure, News, Order, OrderItem, OrderReturned, Role
+from assent.contracts.statements import (
+    ConsentEnding,
+    Erasure,
+    News,
+    Order,
+    OrderItem,
+    OrderReturned,
+    Role,
+)
 from assent.reader.auditing import fetch_copy, files_of
 from assent_collector import backups as collector_backups
 from assent_custodian import backups
@@ -31,6 +39,7 @@ from assent_custodian.orders import service as orders
 from assent_custodian.restoring import databases, logs
 from assent_custodian.restoring.catching_up import catch_up
 from assent_custodian.restoring.models import Restoration
+from assent_service import backing_up
 
 
 def export(populated: Populated, to: Path) -> Path:
@@ -110,49 +119,61 @@ def drill(in_use: Populated, tmp_path: Path) -> Drill:
     return Drill(in_use, tmp_path, rotated=False)
 
 
-def test_row_32_a_restored_custodian_opens_nothing_until_it_has_caught_up(drill: Drill) -> None:
-    streams = {recording.stream for recording in drill.populated.recordings}
-    lost = {recording.stream for one in (drill.gone, drill.erased) for recording in of(drill.populated, one)}
-    assert drill.before == streams, "the positive control: before the withdrawal all of it opened"
-    assert drill.after == streams - lost
-    assert drill.vault_keys(drill.gone, drill.erased), "and the backup has the keys of what was erased"
+@pytest.fixture
+def either_drill(either: Populated, tmp_path: Path) -> Drill:
+    """The same on SQLite and on PostgreSQL."""
+    return Drill(either, tmp_path, rotated=False)
 
-    assert drill.shut() is Code.CLOSED
-    missing = catch_up(drill.world.custodian)
+
+def test_row_32_a_restored_custodian_opens_nothing_until_it_has_caught_up(either_drill: Drill) -> None:
+    streams = {recording.stream for recording in either_drill.populated.recordings}
+    lost = {
+        recording.stream
+        for one in (either_drill.gone, either_drill.erased)
+        for recording in of(either_drill.populated, one)
+    }
+    assert either_drill.before == streams, "the positive control: before the withdrawal all of it opened"
+    assert either_drill.after == streams - lost
+    assert either_drill.vault_keys(either_drill.gone, either_drill.erased), (
+        "and the backup has the keys of what was erased"
+    )
+
+    assert either_drill.shut() is Code.CLOSED
+    missing = catch_up(either_drill.world.custodian)
     assert missing is not None and "restore --log" in missing["missing"]
-    assert run_night(drill.world.custodian)["ran"] is False
+    assert run_night(either_drill.world.custodian)["ran"] is False
 
-    assert logs.restore_log(drill.world.custodian, drill.copy) > 0
-    missing = catch_up(drill.world.custodian)
+    assert logs.restore_log(either_drill.world.custodian, either_drill.copy) > 0
+    missing = catch_up(either_drill.world.custodian)
     assert missing is not None and "orders" in missing["missing"]
-    assert drill.shut() is Code.CLOSED, "the log is whole, and says that there was an order"
+    assert either_drill.shut() is Code.CLOSED, "the log is whole, and says that there was an order"
 
-    assert drill.populated.installation.collector.orders.pull_orders_once() == 0
-    assert catch_up(drill.world.custodian) is None
-    assert drill.vault_keys(drill.erased) == set(), "what was erased is erased again"
-    assert drill.shut() is Code.NOT_AVAILABLE, "and nobody was heard yet"
+    assert either_drill.populated.installation.collector.orders.pull_orders_once() == 0
+    assert catch_up(either_drill.world.custodian) is None
+    assert either_drill.vault_keys(either_drill.erased) == set(), "what was erased is erased again"
+    assert either_drill.shut() is Code.NOT_AVAILABLE, "and nobody was heard yet"
 
-    for member in (*drill.others, drill.gone, drill.erased):
+    for member in (*either_drill.others, either_drill.gone, either_drill.erased):
         assert member.restate().status_code == 200
-    assert opens(drill.populated) == drill.after
-    assert run_night(drill.world.custodian)["generations_destroyed"] == [1]
-    assert opens(drill.populated) == drill.after
+    assert opens(either_drill.populated) == either_drill.after
+    assert run_night(either_drill.world.custodian)["generations_destroyed"] == [1]
+    assert opens(either_drill.populated) == either_drill.after
 
 
-def test_row_32_a_lease_from_before_opens_nothing_either(drill: Drill) -> None:
+def test_row_32_a_lease_from_before_opens_nothing_either(either_drill: Drill) -> None:
     with pytest.raises(Refused) as refused:
-        refusals(drill.populated.installation, drill.populated.job, drill.populated.recordings)
+        refusals(either_drill.populated.installation, either_drill.populated.job, either_drill.populated.recordings)
     assert refused.value.code in (Code.REFUSED, Code.CLOSED)
 
 
-def test_row_32_nobody_records_and_everybody_may_still_withdraw(drill: Drill) -> None:
-    member = drill.others[0]
+def test_row_32_nobody_records_and_everybody_may_still_withdraw(either_drill: Drill) -> None:
+    member = either_drill.others[0]
     request, _ = member.certificate_request()
     answer = member.post("/v1/certificates", request, key=member.device)
     assert answer.status_code == 200
     assert '"certificates":[null' in answer.text.replace(" ", "")
     assert member.withdraw(erase="now").status_code == 200
-    assert drill.vault_keys(member) == set(), "at once, though the log lacks leaves"
+    assert either_drill.vault_keys(member) == set(), "at once, though the log lacks leaves"
 
 
 def test_row_32_one_persons_device_opens_the_door_for_that_person_alone(drill: Drill) -> None:
@@ -186,15 +207,15 @@ def test_row_32_what_a_device_no_longer_stands_by_stays_shut_and_is_not_erased(d
     assert drill.populated.installation.own_job(doubted).streams, "for the person it is there"
 
 
-def test_row_15_after_a_rotation_a_backup_from_before_opens_nothing_at_all(in_use: Populated, tmp_path: Path) -> None:
-    drill = Drill(in_use, tmp_path, rotated=True)
+def test_row_15_after_a_rotation_a_backup_from_before_opens_nothing_at_all(either: Populated, tmp_path: Path) -> None:
+    drill = Drill(either, tmp_path, rotated=True)
     assert drill.shut() is Code.CLOSED
     logs.restore_log(drill.world.custodian, drill.copy)
     drill.populated.installation.collector.orders.pull_orders_once()
     assert catch_up(drill.world.custodian) is None
     for member in (*drill.others, drill.gone, drill.erased):
         assert member.restate().status_code == 200
-    assert drill.vault_keys(*in_use.people) == set()
+    assert drill.vault_keys(*either.people) == set()
     heard = drill.others[0]
     heard.certify()
     assert drill.vault_keys(heard), "and recording goes on, under the generation that lives"
@@ -202,19 +223,19 @@ def test_row_15_after_a_rotation_a_backup_from_before_opens_nothing_at_all(in_us
 
 @pytest.mark.parametrize("heard", [True, False])
 def test_row_32_an_erasure_that_no_order_has_carried_is_handed_in_again_by_the_device(
-    in_use: Populated, tmp_path: Path, heard: bool
+    either: Populated, tmp_path: Path, heard: bool
 ) -> None:
-    world = in_use.world
-    eraser, *others = in_use.people
-    theirs = {recording.stream for recording in of(in_use, eraser)}
-    assert theirs <= opens(in_use), "the positive control: before, it opened"
+    world = either.world
+    eraser, *others = either.people
+    theirs = {recording.stream for recording in of(either, eraser)}
+    assert theirs <= opens(either), "the positive control: before, it opened"
     backup = backups.back_up(world.custodian, tmp_path / "backups")
     erasure = sign(Erasure(person=eraser.person, everything=True, at=world.now), eraser.opening)
     assert world.post("/v1/erasures", with_leaf(erasure)).status_code == 200
     kept = news(eraser).erasures
     assert [envelope.hash for envelope in kept] == [erasure.hash]
     assert news(others[0]).erasures == (), "nobody hears of somebody else's"
-    copy = export(in_use, tmp_path / "copy")
+    copy = export(either, tmp_path / "copy")
     world.custodian.close()
     databases.restore(world.settings, backup, over=True, clock=world.clock)
     world.restart()
@@ -222,14 +243,14 @@ def test_row_32_an_erasure_that_no_order_has_carried_is_handed_in_again_by_the_d
     assert catch_up(world.custodian) is None
     for member in others:
         assert member.restate().status_code == 200
-    assert not theirs & opens(in_use), "nobody was heard for them"
+    assert not theirs & opens(either), "nobody was heard for them"
     if heard:
         for envelope in kept:
             assert world.post("/v1/erasures", with_leaf(envelope)).status_code == 200
         assert eraser.restate().status_code == 200
         with world.custodian.database.reading() as session:
             assert not theirs & set(session.scalars(select(VaultKey.stream)))
-    assert not theirs & opens(in_use)
+    assert not theirs & opens(either)
 
 
 def test_row_32_once_an_order_carries_it_devices_need_not_keep_an_erasure(in_use: Populated) -> None:
@@ -249,10 +270,10 @@ def news(member: Member) -> News:
 
 @pytest.mark.parametrize("with_order", [True, False])
 def test_row_32_consent_that_the_dpo_ended_since_the_backup_stays_ended(
-    in_use: Populated, tmp_path: Path, with_order: bool
+    either: Populated, tmp_path: Path, with_order: bool
 ) -> None:
-    world, inst = in_use.world, in_use.installation
-    assert opens(in_use), "the positive control"
+    world, inst = either.world, either.installation
+    assert opens(either), "the positive control"
     backup = backups.back_up(world.custodian, tmp_path / "backups")
     ending = ConsentEnding(state="terminated", reason="the programme ends", nonce=new_id(), at=world.now)
     assert world.dpo.post("/v1/consent/endings", ending).status_code == 200
@@ -260,7 +281,7 @@ def test_row_32_consent_that_the_dpo_ended_since_the_backup_stays_ended(
         with world.custodian.database.transaction() as session:
             assert orders.make_orders(session, world.custodian) == [1]
         inst.collector.orders.pull_orders_once()
-    copy = export(in_use, tmp_path / "copy")
+    copy = export(either, tmp_path / "copy")
     world.custodian.close()
     databases.restore(world.settings, backup, over=True, clock=world.clock)
     world.restart()
@@ -268,10 +289,10 @@ def test_row_32_consent_that_the_dpo_ended_since_the_backup_stays_ended(
     catch_up(world.custodian)
     inst.collector.orders.pull_orders_once()
     assert catch_up(world.custodian) is None
-    for member in in_use.people:
+    for member in either.people:
         assert member.restate(in_force=True).status_code == 200, "devices that had not heard of it"
     with pytest.raises(Refused) as refused:
-        opens(in_use)
+        opens(either)
     assert refused.value.code is Code.NOT_AVAILABLE
     with world.custodian.database.reading() as session:
         assert session.scalars(select(VaultKey)).all(), "and nothing is erased for it"
@@ -365,42 +386,40 @@ def test_row_15_a_copy_of_the_log_that_is_not_whole_is_refused(drill: Drill, cha
     assert drill.shut() is Code.CLOSED
 
 
-def test_row_15_a_database_that_was_only_copied_back_is_found_out(in_use: Populated, tmp_path: Path) -> None:
+def test_row_15_a_database_that_was_only_copied_back_is_found_out(either: Populated, tmp_path: Path) -> None:
     """Nobody ran `restore`: the head that was signed last, or a witness, gives it away."""
-    backup = backups.back_up(in_use.world.custodian, tmp_path / "backups")
-    assert in_use.people[0].withdraw().status_code == 200
-    run_night(in_use.world.custodian)
-    in_use.world.custodian.close()
-    database = in_use.world.settings.data_dir / "custodian.db"
-    for leftover in database.parent.glob("custodian.db*"):
-        leftover.unlink()
-    database.write_bytes((backup / "database.sqlite").read_bytes())
-    in_use.world.restart()
+    backup = backups.back_up(either.world.custodian, tmp_path / "backups")
+    assert either.people[0].withdraw().status_code == 200
+    run_night(either.world.custodian)
+    either.world.custodian.close()
+    checked = backing_up.check(backup, either.world.custodian.statement_key.public, "custodian")
+    backing_up.restore_database(checked, either.world.settings.database, lambda _url: None)
+    either.world.restart()
     with pytest.raises(Refused) as refused:
-        refusals(in_use.installation, in_use.job, in_use.recordings)
+        refusals(either.installation, either.job, either.recordings)
     assert refused.value.code is Code.CLOSED, "an open lease from before"
-    (in_use.world.settings.keys / "last-checkpoint").unlink()
+    (either.world.settings.keys / "last-checkpoint").unlink()
     with pytest.raises(Refused) as refused:
-        in_use.installation.job(in_use.staff.requester, in_use.request)
+        either.installation.job(either.staff.requester, either.request)
     assert refused.value.code is Code.CLOSED, "the witness has seen more"
-    with in_use.world.custodian.database.reading() as session:
+    with either.world.custodian.database.reading() as session:
         assert session.get_one(Restoration, 1).log_whole is None, "and from now on it is shut for good"
 
 
-def test_row_14_yesterdays_collector_serves_nothing_that_was_erased_since(in_use: Populated, tmp_path: Path) -> None:
-    inst = in_use.installation
+def test_row_14_yesterdays_collector_serves_nothing_that_was_erased_since(either: Populated, tmp_path: Path) -> None:
+    inst = either.installation
     settings = inst.collector_settings
-    erased, kept = in_use.people[0], in_use.people[1]
-    folder = collector_backups.back_up(settings, inst.collector.key, in_use.world.clock, tmp_path / "backups")
+    erased, kept = either.people[0], either.people[1]
+    folder = collector_backups.back_up(settings, inst.collector.key, either.world.clock, tmp_path / "backups")
     assert erased.withdraw(erase="now").status_code == 200
-    run_night(in_use.world.custodian)
+    run_night(either.world.custodian)
     assert inst.collector.orders.pull_orders_once() == 1
     bodies = len(list((settings.blobs / "days").rglob("*")))
     inst.collector.close()
     collector_backups.restore(settings, folder, over=True)
     assert len(list((settings.blobs / "days").rglob("*"))) > bodies, "what was erased is back on the disk"
-    inst = Installation(inst.folder, in_use.world)
-    job = inst.job(in_use.staff.requester, in_use.request)
+    inst = Installation(inst.folder, either.world, database_url=settings.database_url)
+    job = inst.job(either.staff.requester, either.request)
     with inst.uploader() as client, pytest.raises(Refused) as refused:
         client.fetch_streams(next(iter(job.tickets.values())), job.signing_key)
     assert refused.value.code is Code.CLOSED, "nothing is handed out before it has caught up"
@@ -409,6 +428,6 @@ def test_row_14_yesterdays_collector_serves_nothing_that_was_erased_since(in_use
     assert len(list((settings.blobs / "days").rglob("*"))) == bodies
     with inst.collector.database.reading() as session:
         left = {row[0] for row in session.connection().exec_driver_sql("SELECT stream FROM streams")}
-    assert not left & {recording.stream for recording in of(in_use, erased)}
-    assert left >= {recording.stream for recording in of(in_use, kept)}
-    assert in_use.marker.text.encode() in inst.plaintext(job), "and everybody else's is read as before"
+    assert not left & {recording.stream for recording in of(either, erased)}
+    assert left >= {recording.stream for recording in of(either, kept)}
+    assert either.marker.text.encode() in inst.plaintext(job), "and everybody else's is read as before"

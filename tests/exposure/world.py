@@ -20,6 +20,7 @@ import numpy as np
 from fastapi.testclient import TestClient
 from tests.exposure.canary import TILE_SIDE, Marker
 from tests.simulators.custodian import PURPOSE, RECIPIENT, CustodianWorld, Member
+from tests.simulators.postgres import PostgresServer
 
 from assent.client.collector import CollectorClient
 from assent.client.custodian import CustodianClient
@@ -144,15 +145,20 @@ class Installation:
         migrate("collector", database_urls[1] or f"sqlite:///{collector / 'collector.db'}")
         return cls(folder, world, database_url=database_urls[1])
 
-    def copy(self, folder: Path) -> Installation:
-        """The same with the same keys, on copies of all files (SQLite). Clock and witness are shared."""
+    def copy(self, folder: Path, database_urls: tuple[str, str] = ("", "")) -> Installation:
+        """The same with the same keys, on copies of all files. Clock and witness are shared.
+
+        `database_urls`: copies of the databases of custodian and collector, where they are not in files.
+        """
         shutil.copytree(self.folder, folder, dirs_exist_ok=True)
         world = copy.copy(self.world)
-        world.settings = self.world.settings.model_copy(update={"data_dir": folder / "custodian"})
+        world.settings = self.world.settings.model_copy(
+            update={"data_dir": folder / "custodian", "database_url": database_urls[0]}
+        )
         world.custodian = open_custodian(world.settings, world.clock)
         world.client = TestClient(app_for(world.custodian), raise_server_exceptions=False)
         world.founders = {role: of(member, world) for role, member in self.world.founders.items()}
-        return Installation(folder, world)
+        return Installation(folder, world, database_url=database_urls[1])
 
     def close(self, *, copied: bool = False) -> None:
         """A copy leaves the witness running: it is the original's."""
@@ -161,6 +167,11 @@ class Installation:
             self.world.custodian.close()
         else:
             self.world.close()
+
+    def disconnect(self) -> None:
+        """Close every connection to the databases. They are opened again when they are needed."""
+        self.world.custodian.database.close()
+        self.collector.database.close()
 
     # --- the network ---
 
@@ -387,14 +398,22 @@ class Template:
         self._at, self._size = original.world.clock.at, original.world.witness.size
 
     @contextmanager
-    def copied(self, folder: Path) -> Iterator[Installation]:
+    def copied(self, folder: Path, server: PostgresServer | None = None) -> Iterator[Installation]:
+        """A copy; of an installation on PostgreSQL with databases of its own on the same `server`."""
         world = self._original.world
         world.clock.at, world.witness.size, world.witness.silent = self._at, self._size, False
-        copied = self._original.copy(folder)
+        urls = ("", "")
+        if server is not None:
+            self._original.disconnect()
+            urls = (server.copy(world.settings.database), server.copy(self._original.collector_settings.database))
+        copied = self._original.copy(folder, urls)
         try:
             yield copied
         finally:
             copied.close(copied=True)
+            if server is not None:
+                for url in urls:
+                    server.drop(url)
 
 
 def populated_copy(original: Populated, installation: Installation) -> Populated:

@@ -28,13 +28,19 @@ class PostgresServer:
         self._uri = str(self._server.get_uri())
 
     def new_database(self) -> str:
-        name = f"test_{secrets.token_hex(6)}"
-        self._run(f"CREATE DATABASE {name}")
-        return self._uri.replace("postgresql://", "postgresql+psycopg://").replace("/postgres?", f"/{name}?")
+        return self._create("template1")
+
+    def copy(self, url: str) -> str:
+        """The address of a new database with all that the one at `url` holds, to which nobody is connected."""
+        return self._create(_name(url))
 
     def drop(self, url: str) -> None:
-        name = url.partition("?")[0].rpartition("/")[2]
-        self._run(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        self._run(f"DROP DATABASE IF EXISTS {_name(url)} WITH (FORCE)")
+
+    def _create(self, template: str) -> str:
+        name = f"test_{secrets.token_hex(6)}"
+        self._run(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return self._uri.replace("postgresql://", "postgresql+psycopg://").replace("/postgres?", f"/{name}?")
 
     def stop(self) -> None:
         self._server.cleanup()
@@ -42,6 +48,10 @@ class PostgresServer:
     def _run(self, statement: str) -> None:
         with psycopg.connect(self._uri, autocommit=True) as connection:
             connection.execute(statement)
+
+
+def _name(url: str) -> str:
+    return url.partition("?")[0].rpartition("/")[2]
 
 
 @pytest.fixture(scope="session")

@@ -79,6 +79,8 @@ def open_custodian(settings: Settings, clock: Clock = wall_clock) -> Custodian:
 
     The database must have been migrated; nothing is written here.
     """
+    if settings.restore_unfinished.exists():
+        raise NotReady("a restore did not come to its end: run `assent-server restore FOLDER --over` once more")
     ring = KeyRing(settings.keys)
     try:
         root_key = PublicKey((settings.keys / ROOT_KEY_FILE).read_text().strip())

@@ -93,5 +93,10 @@ class Settings(ServiceSettings):
         return self.policy_file or self.data_dir / "policy.json"
 
     @property
+    def restore_unfinished(self) -> Path:
+        """There while a restore is under way: a database that was replaced, and whose door was not shut yet."""
+        return self.data_dir / "restore-unfinished"
+
+    @property
     def role_delay(self) -> timedelta:
         return timedelta(hours=self.role_delay_hours)

@@ -12,14 +12,15 @@ import shutil
 import socket
 import sqlite3
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from sqlalchemy import URL, inspect, make_url
+from sqlalchemy import URL, MetaData, Table, inspect, make_url
+from sqlalchemy.schema import DropTable
 
 from assent.client.files import sync, write_private
 from assent.contracts.envelope import Envelope, StatementInvalid, read
@@ -101,14 +102,17 @@ def restore_database(backup: Backup, url: str, prepare: Callable[[str], None]) -
     """Put the copy in place of the database at `url`, which nobody uses. Raises BackupFailed.
 
     SQLite: `prepare` gets the address of the copy before it takes the database's name. PostgreSQL: what the database
-    holds is replaced in one transaction; `prepare` gets its address after that.
+    holds is replaced in one transaction, tables that a newer version added are dropped, and then `prepare` gets its
+    address; what stops between the two must not count, which is for the caller to see to.
     """
     parsed = make_url(url)
     is_file = parsed.get_backend_name() == "sqlite"
     if is_file != (backup.database.name == SQLITE_FILE):
         raise BackupFailed("this backup is of another kind of database (SQLite or PostgreSQL) than is configured")
     if not is_file:
+        before = set(_tables(url))
         _client("pg_restore", parsed, "--clean", "--if-exists", "--no-owner", "--single-transaction", backup.database)
+        _drop(url, before - _dumped_tables(backup.database))
         prepare(url)
         return
     place = sqlite_file(url)
@@ -141,11 +145,35 @@ def holds_tables(url: str) -> bool:
     """Whether there is something at `url` that a restore would replace. Raises sqlalchemy.exc.SQLAlchemyError."""
     if make_url(url).get_backend_name() == "sqlite":
         return sqlite_file(url).exists()
+    return bool(_tables(url))
+
+
+def _tables(url: str) -> list[str]:
     engine = open_engine(url)
     try:
-        return bool(inspect(engine).get_table_names())
+        return inspect(engine).get_table_names()
     finally:
         engine.dispose()
+
+
+def _drop(url: str, names: Iterable[str]) -> None:
+    """Remove tables that are in no dump: a migration that the backup has not seen makes them again, empty."""
+    engine = open_engine(url)
+    try:
+        with engine.begin() as connection:
+            for name in sorted(names):
+                connection.execute(DropTable(Table(name, MetaData())))
+    finally:
+        engine.dispose()
+
+
+def _dumped_tables(dump: Path) -> set[str]:
+    """The names of the tables in a dump of PostgreSQL. Raises BackupFailed."""
+    listed = subprocess.run([_found("pg_restore"), "--list", str(dump)], capture_output=True, text=True, check=False)
+    if listed.returncode:
+        raise BackupFailed("pg_restore cannot read the dump")
+    entries = (line.split() for line in listed.stdout.splitlines() if not line.startswith(";"))
+    return {words[5] for words in entries if words[3:4] == ["TABLE"] and words[4:5] != ["DATA"]}
 
 
 def dumped_rows(dump: Path, table: str) -> Iterator[list[str]]:

@@ -11,7 +11,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
+from sqlalchemy.schema import DropTable
 from tests.simulators.custodian import CustodianWorld, custodian_world
 from tests.simulators.postgres import client_programs
 
@@ -26,10 +27,11 @@ from assent_custodian.keys import rotation
 from assent_custodian.keys.models import Generation, VaultKey
 from assent_custodian.keys.wrapping import WrapInvalid
 from assent_custodian.night import run_night
-from assent_custodian.people.models import Person
+from assent_custodian.people.models import Person, RecoveryRow
 from assent_custodian.restoring import databases, state
 from assent_service import backing_up
 from assent_service.backing_up import Backup, BackupFailed
+from assent_service.migrating import migrate
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -214,6 +216,47 @@ def test_a_restored_database_is_as_it_was_and_its_door_is_shut(world: CustodianW
     with world.custodian.database.reading() as session:
         assert state.why_shut(session, world.custodian.head_memory) is None
         assert len(state.unheard(session, session.scalars(select(Person.id)))) == 2, "and nobody was heard yet"
+
+
+def test_a_restore_that_was_interrupted_counts_for_nothing_and_can_be_done_again(
+    world: CustodianWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In PostgreSQL the data is there a moment before the door is shut."""
+    folder = backups.back_up(world.custodian)
+    world.custodian.close()
+    with monkeypatch.context() as patched:
+
+        def killed(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        patched.setattr(state, "begin", killed)
+        with pytest.raises(KeyboardInterrupt):
+            databases.restore(world.settings, folder, over=True, clock=world.clock)
+    with pytest.raises(NotReady, match="did not come to its end"):
+        world.restart()
+    databases.restore(world.settings, folder, over=True, clock=world.clock)
+    world.restart()
+    with world.custodian.database.reading() as session:
+        assert state.why_shut(session, world.custodian.head_memory) is not None
+
+
+def test_a_backup_of_before_an_upgrade_is_restored_over_what_came_after(world: CustodianWorld) -> None:
+    """As the database was one migration ago: a table that came with it is not in the backup."""
+    with world.custodian.database.transaction() as session:
+        recoveries = RecoveryRow.__table__
+        session.execute(DropTable(recoveries))  # type: ignore[arg-type]
+        for column in ("opens_after", "waits_until"):
+            session.execute(text(f"ALTER TABLE credentials DROP COLUMN {column}"))
+        session.execute(text("UPDATE alembic_version SET version_num = '0011'"))
+    folder = backups.back_up(world.custodian)
+    migrate("custodian", world.settings.database)
+    world.custodian.close()
+    databases.restore(world.settings, folder, over=True, clock=world.clock)
+    world.restart()
+    with world.custodian.database.reading() as session:
+        assert session.scalars(select(RecoveryRow)).all() == []
+        assert len(session.scalars(select(Person)).all()) == 5
+        assert state.why_shut(session, world.custodian.head_memory) is not None
 
 
 def test_a_service_that_runs_is_not_restored(lite: CustodianWorld) -> None:

@@ -1,4 +1,4 @@
-"""Putting a backup of the custodian in place. The door is shut before the database gets its name."""
+"""Putting a backup of the custodian in place. Nothing uses the database before its door was shut."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from assent_custodian.context import HEAD_FILE, Clock, wall_clock
-from assent_custodian.files import NotReady
+from assent_custodian.files import NotReady, write_file
 from assent_custodian.log import service as log
 from assent_custodian.log.service import HeadMemory
 from assent_custodian.restoring import state
@@ -46,7 +46,13 @@ def restore(settings: Settings, folder: Path, *, over: bool = False, clock: Cloc
     for name, place in (("directory.json", settings.directory), ("policy.json", settings.policy)):
         if not place.exists():
             shutil.copyfile(folder / name, place)
-    backing_up.restore_database(backup, settings.database, shut)
+    write_file(settings.restore_unfinished, f"{backup.manifest.day}\n".encode())
+    try:
+        backing_up.restore_database(backup, settings.database, shut)
+    except BackupFailed:  # the database is as it was
+        settings.restore_unfinished.unlink()
+        raise
+    settings.restore_unfinished.unlink()
     return backup
 
 
