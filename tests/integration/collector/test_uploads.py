@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -281,18 +281,27 @@ def test_a_malformed_field_is_named(attacked: Attacked, field: str, value: str |
     assert field in answer.json()["detail"]
 
 
+@contextmanager
+def begun(url: str, segment: SealedSegment, more: str = "") -> Iterator[socket.socket]:
+    """A connection on which the fields of an upload were sent, and nothing of its body."""
+    host, port = url.removeprefix("http://").split(":")
+    fields = "".join(f"{name}: {value}\r\n" for name, value in preamble_of(segment).items())
+    claim = parse_header(segment.header)
+    target = f"/v1/streams/{claim.stream}/segments/{claim.sequence}"
+    start = f"PUT {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(segment.body)}\r\n{more}{fields}\r\n"
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(start.encode())
+        yield connection
+
+
 def test_a_slow_body_is_dropped_and_leaves_nothing(tmp_path: Path) -> None:
     world = World.new(tmp_path, idle_timeout_s=0.2)
     recording = Recording()
     world.register(recording)
     segment = recording.segment(b"x" * 100_000)
     with serving_collector(world) as url:
-        host, port = url.removeprefix("http://").split(":")
-        fields = "".join(f"{name}: {value}\r\n" for name, value in preamble_of(segment).items())
-        with socket.create_connection((host, int(port)), timeout=20) as connection:
-            target = f"/v1/streams/{recording.stream}/segments/0"
-            start = f"PUT {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(segment.body)}\r\n{fields}\r\n"
-            connection.sendall(start.encode() + segment.body[:1000])
+        with begun(url, segment) as connection:
+            connection.sendall(segment.body[:1000])
             answer = b""
             while piece := connection.recv(65536):  # the server answers and hangs up by itself
                 answer += piece
@@ -308,12 +317,7 @@ def test_a_body_that_drips_is_dropped_although_it_never_stops(tmp_path: Path) ->
     world.register(recording)
     segment = recording.segment(b"x" * 100_000)
     with serving_collector(world) as url:
-        host, port = url.removeprefix("http://").split(":")
-        fields = "".join(f"{name}: {value}\r\n" for name, value in preamble_of(segment).items())
-        with socket.create_connection((host, int(port)), timeout=20) as connection:
-            target = f"/v1/streams/{recording.stream}/segments/0"
-            start = f"PUT {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(segment.body)}\r\n{fields}\r\n"
-            connection.sendall(start.encode())
+        with begun(url, segment) as connection:
             connection.settimeout(0.1)
             answer, sent = b"", 0
             while not answer and sent < len(segment.body):
@@ -346,12 +350,8 @@ def test_a_client_that_hangs_up_leaves_nothing(lite: World) -> None:
     lite.register(recording)
     segment = recording.segment(bytes(3_000_000))
     with serving_collector(lite) as url:
-        host, port = url.removeprefix("http://").split(":")
-        fields = "".join(f"{name}: {value}\r\n" for name, value in preamble_of(segment).items())
-        with socket.create_connection((host, int(port)), timeout=20) as connection:
-            target = f"/v1/streams/{recording.stream}/segments/0"
-            start = f"PUT {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(segment.body)}\r\n{fields}\r\n"
-            connection.sendall(start.encode() + segment.body[:2_500_000])
+        with begun(url, segment) as connection:
+            connection.sendall(segment.body[:2_500_000])
         with client_of(lite, url) as client:
             assert upload(client, segment).hash == segment.id
     assert lite.files() == lite.kept()
@@ -364,12 +364,7 @@ def test_uploads_of_one_stream_beyond_its_slots_are_told_to_wait(tmp_path: Path)
     world.register(recording)
     segment = recording.segment(bytes(100_000))
     with serving_collector(world) as url, client_of(world, url) as client:
-        host, port = url.removeprefix("http://").split(":")
-        fields = "".join(f"{name}: {value}\r\n" for name, value in preamble_of(segment).items())
-        with socket.create_connection((host, int(port)), timeout=20) as connection:
-            target = f"/v1/streams/{recording.stream}/segments/0"
-            start = f"PUT {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(segment.body)}\r\n"
-            connection.sendall(f"{start}Expect: 100-continue\r\n{fields}\r\n".encode())
+        with begun(url, segment, "Expect: 100-continue\r\n") as connection:
             assert connection.recv(4096).startswith(b"HTTP/1.1 100")  # it is being received now
             refused = _refusal(upload, client, segment)
             assert (refused.code, refused.retry_after_s) == (Code.TOO_MANY, 5)
@@ -465,13 +460,6 @@ def _put(client: CollectorClient, target: str, segment: SealedSegment) -> httpx2
 
 def _refusal_without_body(client: CollectorClient, segment: SealedSegment) -> str:
     """The problem type that is answered although not a byte of the body was sent."""
-    host, port = client.transport.url.removeprefix("http://").split(":")
-    fields = "".join(f"{name}: {value}\r\n" for name, value in preamble_of(segment).items())
-
-    claim = parse_header(segment.header)
-    with socket.create_connection((host, int(port)), timeout=20) as connection:
-        target = f"/v1/streams/{claim.stream}/segments/{claim.sequence}"
-        start = f"PUT {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(segment.body)}\r\n{fields}\r\n"
-        connection.sendall(start.encode())
+    with begun(client.transport.url, segment) as connection:
         answer = connection.recv(65536)
     return next(code.type for code in Code if f'"{code.type}"'.encode() in answer)

@@ -10,7 +10,6 @@ from sqlalchemy import select
 from tests.simulators.custodian import (
     PURPOSE,
     RECIPIENT,
-    CustodianWorld,
     Member,
     payload_changed,
     problem,
@@ -46,19 +45,6 @@ from assent_custodian.people.models import Credential
 
 STUDY = "urn:purpose:study"
 USE = Use(PURPOSE, 1, RECIPIENT, Mode.READER)
-
-
-@pytest.fixture
-def kim(world: CustodianWorld) -> Member:
-    world.add_purpose()
-    return world.add_person("Kim")
-
-
-@pytest.fixture
-def lee(lite: CustodianWorld) -> Member:
-    """On SQLite only."""
-    lite.add_purpose()
-    return lite.add_person("Lee")
 
 
 OTHER_TERMS = default_terms("Another Ltd", "Works agreement 7", "DPIA 3", 180)

@@ -26,12 +26,6 @@ from assent_custodian.log.models import QueuedPersonLeaf
 from assent_custodian.orders.models import OrderRow, QueuedItem
 
 
-@pytest.fixture
-def kim(world: CustodianWorld) -> Member:
-    world.add_purpose()
-    return world.add_person("Kim")
-
-
 def news(member: Member, key: SigningKey | None = None) -> News:
     answer = member.get("/v1/me/news", key=key or member.device)
     assert answer.status_code == 200, answer.text

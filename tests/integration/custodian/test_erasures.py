@@ -27,26 +27,6 @@ from assent_custodian.people.models import Credential
 TODAY = "2026-11-23"
 
 
-@pytest.fixture
-def people(world: CustodianWorld) -> list[Member]:
-    """Two persons who record."""
-    world.add_purpose()
-    members = world.add_participants(2)
-    for member in members:
-        member.certify((Modality.POINTER, Modality.SCREEN))
-    return members
-
-
-@pytest.fixture
-def few(lite: CustodianWorld) -> list[Member]:
-    """The same, on SQLite only."""
-    lite.add_purpose()
-    members = lite.add_participants(2)
-    for member in members:
-        member.certify((Modality.POINTER, Modality.SCREEN))
-    return members
-
-
 def wish(member: Member, **fields: Any) -> Erasure:
     return Erasure(**{"person": member.person, "at": member.world.now, **fields})
 

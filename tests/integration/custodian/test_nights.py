@@ -25,26 +25,6 @@ from assent_custodian.night import run_night
 from assent_custodian.people.models import Invitation
 
 
-@pytest.fixture
-def people(world: CustodianWorld) -> list[Member]:
-    """Two persons who record."""
-    world.add_purpose()
-    members = world.add_participants(2)
-    for member in members:
-        member.certify((Modality.POINTER, Modality.SCREEN))
-    return members
-
-
-@pytest.fixture
-def few(lite: CustodianWorld) -> list[Member]:
-    """The same, on SQLite only."""
-    lite.add_purpose()
-    members = lite.add_participants(2)
-    for member in members:
-        member.certify((Modality.POINTER, Modality.SCREEN))
-    return members
-
-
 def orders_of(world: CustodianWorld, after: int = 0) -> list[tuple[Order, str]]:
     answer = world.ask(world.collector_key, "GET", f"/v1/orders?after={after}")
     assert answer.status_code == 200, answer.text

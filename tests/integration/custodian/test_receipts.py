@@ -28,19 +28,6 @@ from assent_custodian.night import run_night
 SALT = "5a" * 16
 
 
-@pytest.fixture
-def kim(world: CustodianWorld) -> Member:
-    world.add_purpose()
-    return world.add_person("Kim")
-
-
-@pytest.fixture
-def lee(lite: CustodianWorld) -> Member:
-    """On SQLite only."""
-    lite.add_purpose()
-    return lite.add_person("Lee")
-
-
 def change_policy(world: CustodianWorld, **changes: Any) -> None:
     """Edit the policy file, as operators do, and start again."""
     policy = json.loads(world.settings.policy.read_text())

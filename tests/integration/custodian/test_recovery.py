@@ -31,12 +31,6 @@ from assent_custodian.log.models import LogEntry
 from assent_custodian.night import run_night
 
 
-@pytest.fixture
-def kim(world: CustodianWorld) -> Member:
-    world.add_purpose()
-    return world.add_person("Kim")
-
-
 def proposal(member: Member, **changes: Any) -> tuple[InvitationCode, Recovery]:
     world = member.world
     code = InvitationCode.new("http://127.0.0.1:8401", world.report.root_fingerprint, "opening")

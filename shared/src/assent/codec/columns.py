@@ -12,7 +12,7 @@ are LEB128; signed ones are folded likewise (0, -1, 1, -2 become 0, 1, 2, 3).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,6 +94,22 @@ def _information(planes: NDArray[np.uint8]) -> float:
     return total
 
 
+def read_varint(take: Callable[[int], bytes]) -> int:
+    """An unsigned integer of 64 bits at most, LEB128, byte by byte from `take`. Raises ContentInvalid."""
+    value = shift = 0
+    while True:
+        byte = take(1)[0]
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            break
+        shift += 7
+        if shift > 63:
+            raise ContentInvalid("an integer is longer than 64 bits")
+    if value > _MASK:
+        raise ContentInvalid("an integer is longer than 64 bits")
+    return value
+
+
 class Reader:
     """Takes integers, columns and texts from the front of a block, and distrusts every one of them."""
 
@@ -108,18 +124,7 @@ class Reader:
         return self._block[self._at - size : self._at]
 
     def varint(self) -> int:
-        value = shift = 0
-        while True:
-            byte = self.take(1)[0]
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                break
-            shift += 7
-            if shift > 63:
-                raise ContentInvalid("an integer is longer than 64 bits")
-        if value > _MASK:
-            raise ContentInvalid("an integer is longer than 64 bits")
-        return value
+        return read_varint(self.take)
 
     def column(self, count: int) -> list[int]:
         """`count` signed integers; the caller has checked that it can hold that many."""

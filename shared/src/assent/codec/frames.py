@@ -16,7 +16,7 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from assent.codec.columns import fold, unfold, varint
+from assent.codec.columns import fold, read_varint, unfold, varint
 from assent.codec.limits import DEFAULT_LIMITS, ContentInvalid, Limits
 from assent.codec.scrolling import Move, find_scroll
 
@@ -356,18 +356,7 @@ class _Source:
         return self._buffer[self._at - size : self._at]
 
     def varint(self) -> int:
-        value = shift = 0
-        while True:
-            byte = self.take(1)[0]
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                break
-            shift += 7
-            if shift > 63:
-                break
-        if value >= 2**64 or shift > 63:
-            raise ContentInvalid("an integer is longer than 64 bits")
-        return value
+        return read_varint(self.take)
 
     def end(self) -> None:
         if self._at != len(self._buffer) or self._more(1):
