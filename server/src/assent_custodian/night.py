@@ -40,6 +40,11 @@ from assent_custodian.restoring.catching_up import catch_up
 PERSON_LEAVES = 64
 """Person leaves come in multiples of this, filled up with random ones, every night, also when there was none."""
 
+OF_PEOPLE = frozenset({
+    "receipts_expired", "streams_erased", "streams_past_retention", "recalls", "erasures_final", "person_leaves"
+})  # fmt: skip
+"""Parts of the report that follow from what persons did: for tests, never for the eyes of operators."""
+
 LOCK_FOR = timedelta(hours=1)
 """A night that has not ended after this was killed; another may begin."""
 

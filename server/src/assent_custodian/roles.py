@@ -114,7 +114,7 @@ RULES: tuple[Rule, ...] = (
         "POST /v1/recoveries/countersignatures",
     ),
     _rule(Permission.STOP_RECOVERY, {Party.PERSON}, EITHER, "POST /v1/me/recoveries/stops"),
-    _rule(Permission.SEE_OFFER, {Party.PERSON}, EITHER, "GET /v1/consent/offer", "GET /v1/consent/notices/{sha256}"),
+    _rule(Permission.SEE_OFFER, {Party.PERSON}, EITHER, "GET /v1/consent/offer"),
     _rule(Permission.GIVE_CONSENT, {Party.PERSON}, DEVICE, "POST /v1/receipts"),
     _rule(Permission.WITHDRAW, {Party.PERSON}, EITHER, "POST /v1/withdrawals"),
     _rule(Permission.ERASE, {Party.PERSON}, OPENING, "POST /v1/erasures"),
@@ -122,7 +122,12 @@ RULES: tuple[Rule, ...] = (
     _rule(Permission.GET_CERTIFICATES, {Party.PERSON}, DEVICE, "POST /v1/certificates"),
     _rule(Permission.HEAR_NEWS, {Party.PERSON}, DEVICE, "GET /v1/me/news"),
     _rule(
-        Permission.SEE_OWN_RECEIPTS, {Party.PERSON}, EITHER, "GET /v1/me/receipts", "GET /v1/me/receipts/{record}/proof"
+        Permission.SEE_OWN_RECEIPTS,
+        {Party.PERSON},
+        EITHER,
+        "GET /v1/me/receipts",
+        "GET /v1/me/receipts/{record}/proof",
+        "GET /v1/consent/notices/{sha256}",
     ),
     _rule(Permission.SEE_OWN_ACCESSES, {Party.PERSON}, EITHER, "GET /v1/me/accesses"),
     _rule(Permission.SEE_OWN_ERASURES, {Party.PERSON}, EITHER, "GET /v1/me/erasures"),

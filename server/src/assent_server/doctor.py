@@ -23,6 +23,9 @@ from assent_custodian.settings import Settings as CustodianSettings
 from assent_server import witnessing
 from assent_service.database import Database
 
+CATALOGUE_DAYS, ROLE_DELAY_HOURS = 7, 24
+"""What the documents promise."""
+
 
 @dataclass
 class Findings:
@@ -77,6 +80,7 @@ def redacted(values: dict[str, Any]) -> dict[str, Any]:
 def _custodian(findings: Findings, config: Path) -> None:
     settings = CustodianSettings.load(config)
     findings.configuration["custodian"] = redacted(settings.model_dump())
+    findings.notes += _weakened(settings)
     opened = open_custodian(settings)
     try:
         if not _reach(findings, "custodian", opened.database):
@@ -89,6 +93,22 @@ def _custodian(findings: Findings, config: Path) -> None:
     findings.custody_level = found.level
     findings.custody_sentence = found.sentence
     findings.notes += [f"custody level {found.level}: {reason}" for reason in found.reasons]
+
+
+def _weakened(settings: CustodianSettings) -> list[str]:
+    """Settings that a trial may shorten, and that promise less than the documents when they are."""
+    found = []
+    if settings.catalogue_refresh_days < CATALOGUE_DAYS:
+        found.append(
+            f"custodian: catalogue_refresh_days is {settings.catalogue_refresh_days:g}: people are counted more often "
+            "than once a week, and who looks every day sees when somebody joins"
+        )
+    if settings.role_delay_hours < ROLE_DELAY_HOURS:
+        found.append(
+            f"custodian: role_delay_hours is {settings.role_delay_hours:g}: a role counts before anybody had a day to "
+            "object"
+        )
+    return found
 
 
 def _overdue(findings: Findings, opened: Custodian) -> None:

@@ -1,7 +1,7 @@
-"""What operators may watch: totals of the last full hour, from ten up and in tens. Nothing here moves with one person.
+"""What operators may watch: totals of the last full hour, in steps so wide that nothing here moves with one person.
 
-A metric has no label but the route's template and the status. Counts of the hour under way are not shown, and what
-happened fewer than ten times is not there at all. Served in the Prometheus text format on a port of its own, which is
+A metric has no label but the route's template and the status. Counts of the hour under way are not shown, and what is
+less than a step is not there at all. Served in the Prometheus text format on a port of its own, which is
 closed unless the settings name it, and never on the port that people reach.
 """
 
@@ -20,7 +20,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from assent_service.web import PortTaken
 
+STEP = 5000
+"""Answers of a route are told in steps of this. One computer causes about 60 in an hour, and about 400 in one in which
+it sends what it kept of a working day: tens of answers would be one person's hours.
+"""
+
 TENS = 10
+"""Failures are told in tens, of all routes together: whose they were does not show, and alarms need them early."""
+
 HOUR = timedelta(hours=1)
 
 Facts = Mapping[str, float]
@@ -54,13 +61,21 @@ class Metrics(Collector):
             self._turn()
             last = dict(self._last)
         answers = GaugeMetricFamily(
-            "assent_answers_last_hour", "Answers in the last full hour, in tens; fewer than ten are not shown.",
+            "assent_answers_last_hour", f"Answers in the last full hour, in steps of {STEP}; fewer are not shown.",
             labels=("route", "status"),
         )  # fmt: skip
         for (route, status), count in sorted(last.items()):
-            if count >= TENS:
-                answers.add_metric((route, status), count - count % TENS)
+            if count >= STEP:
+                answers.add_metric((route, status), count - count % STEP)
         yield answers
+        failures = GaugeMetricFamily(
+            "assent_failures_last_hour",
+            "Answers 5xx of all routes in the last full hour, in tens; fewer are not shown.",
+        )
+        failed = sum(count for (_, status), count in last.items() if status.startswith("5"))
+        if failed >= TENS:
+            failures.add_metric((), failed - failed % TENS)
+        yield failures
         try:
             facts = dict(self._facts())
         except Exception:  # a database that is away must not hide the other figures

@@ -161,6 +161,15 @@ def test_the_doctor_says_who_could_open_recordings(founded: Path) -> None:
     assert any("witnessed by the same host only" in note for note in found["notes"])
 
 
+def test_the_doctor_names_settings_that_promise_less_than_the_documents(founded: Path) -> None:
+    def notes(**environment: str) -> str:
+        return " ".join(json.loads(_run("doctor", "--data", str(founded), "--json", **environment).stdout)["notes"])
+
+    assert "catalogue_refresh_days" not in notes() and "role_delay_hours" not in notes()
+    assert "catalogue_refresh_days is 0" in notes(ASSENT_CUSTODIAN_CATALOGUE_REFRESH_DAYS="0")
+    assert "role_delay_hours is 23.5" in notes(ASSENT_CUSTODIAN_ROLE_DELAY_HOURS="23.5")
+
+
 def test_the_doctor_says_what_is_overdue_and_since_when(founded: Path) -> None:
     with closing(sqlite3.connect(founded / "custodian" / "custodian.db")) as database:
         (good,) = database.execute("SELECT done FROM night_lock").fetchone()

@@ -1,4 +1,4 @@
-"""Totals of the last full hour, in tens, and nothing that could be about one person."""
+"""Totals of the last full hour, in wide steps, and nothing that could be about one person."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def answers(metrics: Metrics) -> dict[str, float]:
 
 
 @pytest.mark.parametrize(
-    ("count", "said"), [(0, None), (1, None), (9, None), (10, 10), (19, 10), (20, 20), (1234, 1230)]
+    ("count", "said"), [(0, None), (1, None), (10, None), (4999, None), (5000, 5000), (9999, 5000), (12_345, 10_000)]
 )
-def test_counts_are_shown_from_ten_up_and_in_tens(count: int, said: float | None) -> None:
+def test_counts_are_shown_in_steps_and_not_below_one(count: int, said: float | None) -> None:
     clock = Clock()
     metrics = Metrics(clock=clock)
     for _ in range(count):
@@ -55,10 +55,24 @@ def test_counts_are_shown_from_ten_up_and_in_tens(count: int, said: float | None
 def test_after_a_quiet_hour_nothing_older_is_shown() -> None:
     clock = Clock()
     metrics = Metrics(clock=clock)
-    for _ in range(50):
+    for _ in range(6000):
         metrics.answered("GET /v1/me", 200)
+        metrics.answered("GET /v1/me", 500)
     clock.now += timedelta(hours=2)
     assert answers(metrics) == {}
+    assert not re.findall(r"^assent_failures_last_hour ", shown(metrics), re.MULTILINE)
+
+
+@pytest.mark.parametrize(("count", "said"), [(9, None), (10, "10.0"), (19, "10.0"), (200, "200.0")])
+def test_failures_are_shown_in_tens_of_all_routes_together(count: int, said: str | None) -> None:
+    clock = Clock()
+    metrics = Metrics(clock=clock)
+    for number in range(count):
+        metrics.answered("GET /v1/me" if number % 2 else "other", 503 if number % 3 else 500)
+        metrics.answered("GET /v1/me", 404)
+    clock.now += timedelta(hours=1)
+    found = re.findall(r"^assent_failures_last_hour (\S+)$", shown(metrics), re.MULTILINE)
+    assert found == ([] if said is None else [said])
 
 
 def test_a_state_that_cannot_be_looked_at_hides_nothing_else() -> None:
@@ -70,7 +84,10 @@ def test_a_state_that_cannot_be_looked_at_hides_nothing_else() -> None:
     assert "assent_facts_known 1.0" in shown(Metrics(lambda: {"halted": 0.0}))
 
 
-def test_a_service_counts_routes_by_template_and_never_by_who_or_what(tmp_path: Path) -> None:
+def test_a_service_counts_routes_by_template_and_never_by_who_or_what(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("assent_service.metrics.STEP", 10)
     with custodian_world(tmp_path) as world:
         world.add_purpose()
         (kim,) = world.add_participants(1)
@@ -102,7 +119,7 @@ def test_nothing_else_is_measured_and_a_participant_more_moves_nothing(tmp_path:
         before = shown(app_for(world.custodian).state.metrics)
         world.add_participants(3)
         assert shown(app_for(world.custodian).state.metrics) == before
-        assert names(before) == {"answers_last_hour", "facts_known", "halted"} | night_of(world)
+        assert names(before) == {"answers_last_hour", "failures_last_hour", "facts_known", "halted"} | night_of(world)
 
 
 def night_of(world: CustodianWorld) -> set[str]:
@@ -120,7 +137,7 @@ def test_the_collectors_figures_are_counts_and_room(tmp_path: Path) -> None:
     world = World.new(tmp_path)
     try:
         metrics: Metrics = application(world.collector).state.metrics
-        assert names(shown(metrics)) == {"answers_last_hour", "facts_known", "disk_free_gib"}
+        assert names(shown(metrics)) == {"answers_last_hour", "failures_last_hour", "facts_known", "disk_free_gib"}
         assert re.search(r"^assent_disk_free_gib \d+\.0$", shown(metrics), re.MULTILINE)
     finally:
         world.collector.close()

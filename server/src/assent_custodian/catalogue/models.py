@@ -9,7 +9,7 @@ from assent_custodian.base import DAY, MOMENT, Base
 
 
 class CatalogueCount(Base):
-    """People in tens, 0 below ten, and the days they have recorded (None below ten)."""
+    """People in tens, 0 below ten, and the days by which ten had begun and on which ten had not stopped, if any."""
 
     __tablename__ = "catalogue_counts"
     purpose: Mapped[str] = mapped_column(String(300), primary_key=True)

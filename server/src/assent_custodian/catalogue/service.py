@@ -1,11 +1,13 @@
 """What requesters can ask for: purposes and, in tens, how many people take part in them.
 
 The counts are made once a week and kept, so that nobody can watch them change with one person; below ten there is
-nothing, not even days.
+nothing, not even days. Days are those of ten people, too.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from sqlalchemy import delete, select
@@ -60,14 +62,27 @@ def _count(session: Session, now: datetime) -> None:
         consent = ConsentNow(session, streams, use, now)
         covered = [stream for stream in streams if consent.why_not(stream) is None]
         for modality in Modality:
-            people = {stream.person for stream in covered if stream.modality == modality.value}
-            days = {stream.day for stream in covered if stream.modality == modality.value}
-            enough = len(people) >= COHORT_FLOOR
+            days: dict[str, list[str]] = defaultdict(list)
+            for stream in covered:
+                if stream.modality == modality.value:
+                    days[stream.person].append(stream.day)
+            from_day, to_day = _days_of_ten(days.values())
             session.add(
                 CatalogueCount(
                     purpose=purpose.iri, version=purpose.version, modality=modality.value,
-                    people=len(people) // 10 * 10 if enough else 0,
-                    from_day=min(days) if enough else None, to_day=max(days) if enough else None,
+                    people=len(days) // COHORT_FLOOR * COHORT_FLOOR, from_day=from_day, to_day=to_day,
                 )
             )  # fmt: skip
     session.flush()
+
+
+def _days_of_ten(days: Collection[Collection[str]]) -> tuple[str | None, str | None]:
+    """The day by which ten people had begun, and the day on which ten had not yet stopped, of each person's days.
+
+    The first and the last day of all would be those of one person. (None, None) when no ten recorded at one time.
+    """
+    if len(days) < COHORT_FLOOR:
+        return None, None
+    begun = sorted(min(of_one) for of_one in days)[COHORT_FLOOR - 1]
+    going = sorted((max(of_one) for of_one in days), reverse=True)[COHORT_FLOOR - 1]
+    return (begun, going) if begun <= going else (None, None)

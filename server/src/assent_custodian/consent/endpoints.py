@@ -88,12 +88,10 @@ def proof(
     return answer(service.proof(session, custodian, asked.asker.person, record, leaf))
 
 
-@router.get(
-    "/v1/consent/notices/{sha256}", response_model=NoticeView, dependencies=[Depends(ByAsk(Permission.SEE_OFFER))]
-)
-def notice(session: Tx, sha256: Hash) -> Response:
-    """A text that people agreed to, by its SHA-256."""
-    return answer(service.notice(session, sha256))
+@router.get("/v1/consent/notices/{sha256}", response_model=NoticeView)
+def notice(session: Tx, asked: Annotated[Asked, Depends(ByAsk(Permission.SEE_OWN_RECEIPTS))], sha256: Hash) -> Response:
+    """A text that one agreed to, by its SHA-256."""
+    return answer(service.notice(session, asked.asker.person, sha256))
 
 
 @router.get("/v1/me/news", response_model=Envelope)

@@ -519,11 +519,18 @@ def _view(row: ReceiptRow, now: datetime) -> ReceiptView:
     )
 
 
-def notice(session: Session, sha256: str) -> NoticeView:
-    """A text that was agreed to, by the hash that receipts name. Raises Problem."""
+def notice(session: Session, person: str, sha256: str) -> NoticeView:
+    """A text that a receipt of this person names, by its hash. Raises Problem.
+
+    Of others it is not told whether anybody agreed to it: a text that is new for each person who is asked would tell
+    who did.
+    """
+    rows = session.scalars(select(ReceiptRow).where(ReceiptRow.person == person))
+    if not any(receipt_of(row).notice.sha256 == sha256 for row in rows):
+        raise Problem(Code.NOT_FOUND, "no receipt of yours names a notice of this hash")
     row = session.get(NoticeRow, sha256)
-    if row is None:
-        raise Problem(Code.NOT_FOUND, "nobody agreed to a notice of this hash")
+    if row is None:  # a receipt that a device brought back after a restore, of a text of after the backup
+        raise Problem(Code.NOT_FOUND, "this custodian was restored and lacks that text; your agent kept it")
     return NoticeView(version=row.version, locale=row.locale, notice=row.text)
 
 

@@ -97,7 +97,8 @@ def _open(state: Open, event: Event, wanted: int | None, needed: int) -> State:
             approvals = state.approvals | {by}
             if len(approvals) < needed:
                 return Open(state.requester, state.expires, approvals)
-            if size < COHORT_FLOOR or (wanted is not None and (wanted < COHORT_FLOOR or wanted > size)):
+            most = size // COHORT_FLOOR * COHORT_FLOOR
+            if size < COHORT_FLOOR or (wanted is not None and not COHORT_FLOOR <= wanted <= most):
                 return Ended("not-available")
             return Granted(state.requester, state.expires)
         case Refused(by=by, at=at):
@@ -139,7 +140,8 @@ def step(state: State, event: Event, *, wanted: int | None = None, needed: int =
 
     `wanted`: the number of people asked for, None for all. `needed`: approvals by distinct stewards, at least two.
     Fewer than ten people, or a wish for fewer than ten, ends as "not-available" at the last approval, without telling
-    anybody how many there were.
+    anybody how many there were. So does a wish for more than the full tens that there are: where 23 were granted and
+    24 were not, asking twice would tell the number.
     """
     if needed < APPROVALS_NEEDED:
         raise ValueError("the number of approvals can only be raised")
