@@ -27,8 +27,7 @@ from assent_custodian.consent.models import WithdrawalRow
 from assent_custodian.context import Custodian
 from assent_custodian.erasures import service as erasures
 from assent_custodian.grants import service as grants
-from assent_custodian.keys import erasure, rotation
-from assent_custodian.keys.models import Stream
+from assent_custodian.keys import rotation
 from assent_custodian.log import service as log
 from assent_custodian.log import witnesses
 from assent_custodian.log.models import QueuedPersonLeaf
@@ -156,7 +155,9 @@ def erase_due(session: Session, custodian: Custodian) -> int:
     count = 0
     due = select(WithdrawalRow).where(WithdrawalRow.erased.is_(None), WithdrawalRow.erase_on <= custodian.today())
     for withdrawal in session.scalars(due.order_by(WithdrawalRow.hash).with_for_update()):
-        count += consent.erase_withdrawn(session, custodian, withdrawal.hash, json.loads(withdrawal.streams))
+        count += consent.erase_withdrawn(
+            session, custodian, withdrawal.hash, withdrawal.person, json.loads(withdrawal.streams)
+        )
         withdrawal.erased = custodian.today()
     return count
 
@@ -164,8 +165,7 @@ def erase_due(session: Session, custodian: Custodian) -> int:
 def erase_past_retention(session: Session, custodian: Custodian) -> int:
     """Erase streams whose day is further back than the retention."""
     last = add_days(custodian.today(), -custodian.settings.retention_days)
-    old = session.scalars(select(Stream.id).where(Stream.day < last, Stream.erased.is_(None))).all()
-    return erasure.erase(session, custodian, old, reason="retention")
+    return erasures.erase_past_retention(session, custodian, last)
 
 
 def append_person_leaves(session: Session, day: str) -> int:

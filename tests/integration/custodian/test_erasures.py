@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from tests.integration.custodian.test_nights import done, generations, leaves, orders_of
 from tests.integration.custodian.test_recovery import recovered
 from tests.simulators.custodian import CustodianWorld, Member, custodian_world, payload_changed, problem, with_leaf
@@ -16,8 +17,10 @@ from assent.contracts.envelope import Envelope, sign
 from assent.contracts.ids import Modality, new_id
 from assent.contracts.keys import SigningKey
 from assent.contracts.lists import person_leaf
-from assent.contracts.statements import ConsentEnding, Erasure, ErasureReceipt, Tombstone
+from assent.contracts.statements import ConsentEnding, Erasure, ErasureReceipt, RecoveryStopped, Tombstone
 from assent.contracts.wire import ErasureAnswer, ErasuresView, ErasureView
+from assent_custodian.erasures import service as erasures
+from assent_custodian.erasures.models import ErasureRow, ErasureTombstone
 from assent_custodian.keys.models import Stream, TombstoneRow, VaultKey
 from assent_custodian.log.models import LogEntry
 from assent_custodian.night import run_night
@@ -319,24 +322,145 @@ def test_retention_uses_the_same_orders_and_says_so(world: CustodianWorld, peopl
     ((order, _),) = orders_of(world)
     assert {world.read(item.evidence, Tombstone).reason for item in order.items} == {"retention"}
     view = ErasuresView.parse(kim.get("/v1/me/erasures").content)
-    assert view.erasures == ()
-    (fallen,) = view.fallen
-    assert fallen.reason == "retention"
-    assert (fallen.erased, fallen.streams, fallen.first_day, fallen.last_day) == (world.now[:10], 2, TODAY, TODAY)
+    assert view.fallen == (), "nothing fell without a receipt"
+    (row,) = view.erasures
+    receipt = world.read(row.requested, ErasureReceipt)
+    assert (receipt.kind, receipt.state, receipt.person) == ("retention", "requested", kim.person)
+    assert (receipt.erased_from, receipt.streams, receipt.first_day, receipt.last_day) == (
+        world.now[:10], 2, TODAY, TODAY,
+    )  # fmt: skip
+    assert not leaves(world, "person") or row.salt is None
 
 
-def test_what_fell_with_a_receipt_that_was_ended_is_shown_and_the_collector_is_not_told_why(
+def test_two_nights_of_one_day_can_each_find_something_that_is_too_old(lite: CustodianWorld, few: list[Member]) -> None:
+    """The retention was shortened in between, for instance."""
+    lite.clock.forward(days=100)
+    few[0].consent()
+    few[0].certify((Modality.POINTER,))
+    lite.clock.forward(days=100)
+    run_night(lite.custodian)
+    lite.custodian = replace(lite.custodian, settings=lite.settings.model_copy(update={"retention_days": 30}))
+    run_night(lite.custodian)
+    assert [len(followed(member)) for member in few] == [2, 1]
+
+
+def test_what_fell_with_a_receipt_that_was_ended_has_receipts_and_the_collector_is_not_told_why(
     lite: CustodianWorld, few: list[Member]
 ) -> None:
+    nobody = lite.add_person("Takes no part")
     ending = ConsentEnding(state="terminated", reason="the programme ends", nonce=new_id(), at=lite.now)
     assert lite.dpo.post("/v1/consent/endings", ending).status_code == 200
+    day = lite.now[:10]
     lite.clock.forward(days=7)
     run_night(lite.custodian)
     items = [item for order, _ in orders_of(lite) for item in order.items if item.action == "erase"]
     assert len(items) == 4
     assert all(lite.read(item.evidence, Tombstone).reason is None for item in items)
-    (fallen,) = ErasuresView.parse(few[0].get("/v1/me/erasures").content).fallen
-    assert (fallen.reason, fallen.streams, fallen.erased) == ("ended", 2, "2026-11-30")
+    hash_ = sign(ending, lite.dpo.opening).hash
+    for member in few:
+        view = ErasuresView.parse(member.get("/v1/me/erasures").content)
+        (row,) = view.erasures
+        receipt = lite.read(row.requested, ErasureReceipt)
+        assert (receipt.kind, receipt.of, receipt.person, receipt.streams) == ("ending", hash_, member.person, 2)
+        assert (receipt.day, receipt.erased_from, row.final) == (day, "2026-11-30", None)
+        assert view.fallen == ()
+    assert followed(nobody) == ()
+    acknowledge_all(lite)
+    lite.clock.forward(days=35)
+    assert run_night(lite.custodian)["erasures_final"] == 2
+    finals = [final_of(member) for member in few]
+    assert [final and (final.kind, final.keys_destroyed) for final in finals] == [("ending", "2026-11-30")] * 2
+
+
+def test_one_persons_ending_is_final_though_anothers_order_is_outstanding(
+    lite: CustodianWorld, few: list[Member]
+) -> None:
+    """An order each, of one item, and only the first is acknowledged."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("assent_custodian.orders.service.MAX_ITEMS", 2)
+        ending = ConsentEnding(state="terminated", reason="the programme ends", nonce=new_id(), at=lite.now)
+        erase(few[0], everything=True)
+        run_night(lite.custodian)
+        acknowledge_all(lite)
+        assert lite.dpo.post("/v1/consent/endings", ending).status_code == 200
+        lite.clock.forward(days=7)
+        run_night(lite.custodian)
+        lite.clock.forward(days=35)
+        run_night(lite.custodian)
+    states = [{lite.read(row.requested, ErasureReceipt).kind: bool(row.final) for row in followed(one)} for one in few]
+    assert states == [{"erasure": True, "ending": True}, {"ending": False}]
+
+
+def test_what_fell_before_there_were_receipts_of_it_is_shown_all_the_same(
+    lite: CustodianWorld, few: list[Member]
+) -> None:
+    lite.clock.forward(days=181)
+    run_night(lite.custodian)
+    with lite.custodian.database.transaction() as session:
+        session.execute(delete(ErasureRow))
+        session.execute(delete(ErasureTombstone))
+    view = ErasuresView.parse(few[0].get("/v1/me/erasures").content)
+    assert view.erasures == ()
+    (fallen,) = view.fallen
+    assert (fallen.reason, fallen.erased, fallen.streams) == ("retention", lite.now[:10], 2)
+    assert (fallen.first_day, fallen.last_day) == (TODAY, TODAY)
+
+
+# --- called off ---
+
+
+def stop_recovery(member: Member, recovery: str) -> None:
+    stopped = RecoveryStopped(recovery=recovery, at=member.world.now)
+    assert member.post("/v1/me/recoveries/stops", stopped, key=member.device).status_code == 200
+
+
+def test_a_called_off_erasure_is_signed_as_such_and_stands_in_the_log(
+    world: CustodianWorld, people: list[Member]
+) -> None:
+    kim = people[0]
+    recovery, new = recovered(kim)
+    assert kim.withdraw(key=new, erase="now").status_code == 200
+    world.clock.forward(days=3)
+    stop_recovery(kim, recovery)
+    stop_recovery(kim, recovery)
+    (view,) = followed(kim)
+    assert view.final is None and view.called_off is not None and view.salt is not None
+    requested, off = world.read(view.requested, ErasureReceipt), world.read(view.called_off, ErasureReceipt)
+    assert off == requested.model_copy(update={"state": "called-off", "day": "2026-11-26"})
+    run_night(world.custodian)
+    leaf = person_leaf(base64.b64decode(view.salt), view.called_off.hash)
+    assert [entry["subject"] for entry in leaves(world, "person")].count(leaf) == 1
+    world.clock.forward(days=60)
+    run_night(world.custodian)
+    acknowledge_all(world)
+    run_night(world.custodian)
+    assert followed(kim) == (view,), "nothing changes it any more"
+    assert streams_of(kim, living=True) == {"pointer", "screen"}
+
+
+def test_what_the_person_withdrew_themselves_is_not_called_off_with_it(lite: CustodianWorld, few: list[Member]) -> None:
+    kim = few[0]
+    recovery, new = recovered(kim)
+    assert kim.withdraw(key=new).status_code == 200
+    lite.clock.forward(seconds=5)
+    assert kim.withdraw(key=kim.opening).status_code == 200
+    stop_recovery(kim, recovery)
+    assert sorted(bool(view.called_off) for view in followed(kim)) == [False, True]
+    lite.clock.forward(days=7)
+    run_night(lite.custodian)
+    acknowledge_all(lite)
+    lite.clock.forward(days=35)
+    run_night(lite.custodian)
+    assert sorted((bool(view.called_off), bool(view.final)) for view in followed(kim)) == [(False, True), (True, False)]
+
+
+def test_what_is_destroyed_is_not_called_off(lite: CustodianWorld, few: list[Member]) -> None:
+    kim = few[0]
+    of = erase(kim, everything=True).of
+    with lite.custodian.database.transaction() as session:
+        assert not erasures.call_off(session, lite.custodian, of, kim.person)
+    (view,) = followed(kim)
+    assert view.called_off is None
 
 
 def test_nobody_sees_the_erasures_of_another(lite: CustodianWorld, few: list[Member]) -> None:

@@ -11,13 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import text
 from tests.simulators.postgres import postgres_server, postgres_url
 
 from assent_collector.models import metadata
 from assent_service.database import open_engine
-from assent_service.migrating import migrate
+from assent_service.migrating import _connected, _scripts, migrate
 
 __all__ = ["postgres_server", "postgres_url"]
 ROOT = Path(__file__).resolve().parents[3]
@@ -39,6 +41,33 @@ def test_the_migrations_make_what_the_models_say(url: str) -> None:
         differences = compare_metadata(MigrationContext.configure(connection), metadata)
     engine.dispose()
     assert differences == []
+
+
+def test_erasures_of_before_keep_their_owner_and_their_tombstones(url: str) -> None:
+    with _scripts("custodian") as config, _connected(url) as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0012")
+        for number in (1, 2):
+            values = {"of": f"{number}" * 64, "person": f"{number}" * 32, "tombstone": f"{number + 2}" * 64}
+            connection.execute(
+                text(
+                    "INSERT INTO erasures (of, person, kind, day, requested) "
+                    "VALUES (:of, :person, 'erasure', '2026-11-23', '{}')"
+                ),
+                values,
+            )
+            connection.execute(text("INSERT INTO erasure_tombstones VALUES (:of, :tombstone)"), values)
+    migrate("custodian", url)
+    with _connected(url) as connection:
+        found = connection.execute(
+            text(
+                "SELECT e.of, e.person, e.called_off, t.tombstone FROM erasures e JOIN erasure_tombstones t "
+                "ON t.erasure = e.of AND t.person = e.person ORDER BY e.of"
+            )
+        ).all()
+    assert [tuple(row) for row in found] == [
+        (f"{number}" * 64, f"{number}" * 32, None, f"{number + 2}" * 64) for number in (1, 2)
+    ]
 
 
 def test_an_installed_wheel_migrates_from_anywhere(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from assent.contracts.ids import Modality, new_id
 from assent.contracts.statements import Erasure
 from assent_custodian.erasures import domain
-from assent_custodian.erasures.domain import Final, Progress, Reach, ReachInvalid, final, reach_of
+from assent_custodian.erasures.domain import Event, Final, Progress, Reach, ReachInvalid, State, final, reach_of, step
 
 AT = "2026-11-23T09:00:00Z"
 EVERY = frozenset(Modality)
@@ -108,3 +109,34 @@ def test_what_reached_nothing_is_final_with_its_backups() -> None:
     assert final(Progress("2026-11-01", keys=False, generation=None, orders=()), 0, "2026-11-01") == Final(
         None, "2026-11-01", "2026-11-01"
     )
+
+
+# --- what becomes of an erasure ---
+
+
+STEPS = {
+    State.REQUESTED: {Event.DESTROY: State.DESTROYED, Event.FINISH: State.REQUESTED, Event.CALL_OFF: State.CALLED_OFF},
+    State.DESTROYED: {Event.DESTROY: State.DESTROYED, Event.FINISH: State.FINAL, Event.CALL_OFF: State.DESTROYED},
+    State.FINAL: {Event.DESTROY: State.FINAL, Event.FINISH: State.FINAL, Event.CALL_OFF: State.FINAL},
+    State.CALLED_OFF: {
+        Event.DESTROY: State.CALLED_OFF, Event.FINISH: State.CALLED_OFF, Event.CALL_OFF: State.CALLED_OFF,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("event", Event)
+def test_every_event_in_every_state(state: State, event: Event) -> None:
+    assert step(state, event) is STEPS[state][event]
+
+
+def test_what_is_final_was_destroyed_and_what_was_called_off_was_not() -> None:
+    """Over every way of up to five events."""
+    for events in product(Event, repeat=5):
+        state, destroyed = State.REQUESTED, False
+        for event in events:
+            before, state = state, step(state, event)
+            destroyed |= state is State.DESTROYED
+            assert before not in (State.FINAL, State.CALLED_OFF) or state is before, "ends are final"
+        assert (state is State.FINAL) <= destroyed
+        assert (state is State.CALLED_OFF) <= (not destroyed)

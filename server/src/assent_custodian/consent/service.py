@@ -250,7 +250,7 @@ def withdraw(session: Session, custodian: Custodian, stated: Stated[Withdrawal])
         erased_from=erase_on,
     )
     if now_at_once:
-        erase_withdrawn(session, custodian, envelope.hash, [stream.id for stream in gone])
+        erase_withdrawn(session, custodian, envelope.hash, asker.person, [stream.id for stream in gone])
     confirmation = custodian.sign(WithdrawalConfirmed(withdrawal=envelope.hash, streams=closed, erased_from=erase_on))
     session.add(
         WithdrawalRow(
@@ -269,10 +269,12 @@ def withdraw(session: Session, custodian: Custodian, stated: Stated[Withdrawal])
     return confirmation
 
 
-def erase_withdrawn(session: Session, custodian: Custodian, withdrawal: str, streams: Sequence[str]) -> int:
+def erase_withdrawn(
+    session: Session, custodian: Custodian, withdrawal: str, person: str, streams: Sequence[str]
+) -> int:
     """Erase what this withdrawal (its hash) closed. Returns how many streams were erased now."""
     count = erasure.erase(session, custodian, streams)
-    erasures.note_destroyed(session, custodian, withdrawal, erasure.tombstones_of(session, streams))
+    erasures.note_destroyed(session, custodian, withdrawal, person, erasure.tombstones_of(session, streams))
     return count
 
 
@@ -299,11 +301,15 @@ def _up_to(rows: Sequence[ReceiptRow], record: str) -> list[ReceiptRow]:
 def end(session: Session, custodian: Custodian, statement: ConsentEnding, envelope: Envelope, asker: Asker) -> None:
     """End the receipts that the dpo names, close their streams, and have them erased after as many days as a
     withdrawal. Until then they open for their person alone. Neither answer nor log say how many there were.
+
+    Everybody concerned gets the erasure receipts that a withdrawal would have given them.
     """
     if statement.notice is not None and statement.record is not None:
         raise Problem(Code.MALFORMED, "name a notice or a record, not both")
     check_text(statement.reason)
     event = domain.EndedByController() if statement.state == "terminated" else domain.DeclaredInvalid()
+    erase_on = add_days(custodian.today(), custodian.settings.erase_after_days)
+    gone: dict[str, list[Stream]] = {}
     rows = select(ReceiptRow).where(ReceiptRow.ended_by.is_(None)).order_by(ReceiptRow.record).with_for_update()
     if statement.record is not None:
         rows = rows.where(ReceiptRow.record == statement.record)
@@ -314,14 +320,20 @@ def end(session: Session, custodian: Custodian, statement: ConsentEnding, envelo
             continue
         _store(row, domain.step(_consent_now(row, custodian.now()), event))
         row.ended_by = envelope.hash
-        streams = select(Stream).where(Stream.record == row.record, Stream.erased.is_(None)).order_by(Stream.id)
-        _close(session, custodian, session.scalars(streams), "ended")
+        covered = select(Stream).where(Stream.record == row.record, Stream.erased.is_(None)).order_by(Stream.id)
+        streams = session.scalars(covered).all()
+        _close(session, custodian, streams, "ended")
+        gone.setdefault(row.person, []).extend(streams)
+    for person, streams in gone.items():
+        erasures.follow(
+            session, custodian, person=person, of=envelope.hash, kind="ending", streams=streams, erased_from=erase_on
+        )
     session.add(
         EndingRow(
             hash=envelope.hash,
             envelope=envelope.to_json().decode(),
             notice=statement.notice,
-            erase_on=add_days(custodian.today(), custodian.settings.erase_after_days),
+            erase_on=erase_on,
             erased=None,
         )
     )
@@ -344,10 +356,14 @@ def erase_ended(session: Session, custodian: Custodian) -> int:
     count = 0
     due = select(EndingRow).where(EndingRow.erased.is_(None), EndingRow.erase_on <= custodian.today())
     for ending in session.scalars(due.order_by(EndingRow.hash).with_for_update()):
-        covered = select(Stream.id).join(ReceiptRow, ReceiptRow.record == Stream.record)
-        count += erasure.erase(
-            session, custodian, session.scalars(covered.where(ReceiptRow.ended_by == ending.hash)).all(), "ended"
-        )
+        by_person: dict[str, list[str]] = {}
+        ended = select(ReceiptRow.person, Stream.id).outerjoin(Stream, Stream.record == ReceiptRow.record)
+        for person, stream in session.execute(ended.where(ReceiptRow.ended_by == ending.hash)):
+            by_person.setdefault(person, []).extend(() if stream is None else (stream,))
+        count += erasure.erase(session, custodian, [one for some in by_person.values() for one in some], "ended")
+        for person, streams in by_person.items():
+            tombstones = erasure.tombstones_of(session, streams)
+            erasures.note_destroyed(session, custodian, ending.hash, person, tombstones)
         ending.erased = custodian.today()
     return count
 

@@ -1,4 +1,4 @@
-"""What an erasure reaches, and when it is final: pure.
+"""What an erasure reaches, what becomes of it, and when it is final: pure.
 
 Final means that nobody can bring it back: the keys and the generation over them are destroyed, the collector has
 signed that it deleted, and the last backup that could hold either has expired.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from assent.contracts.ids import Modality
 from assent.contracts.statements import Erasure
@@ -56,6 +57,37 @@ def reach_of(erasure: Erasure) -> Reach:
     except ValueError as error:
         raise ReachInvalid("a day or an hour is not one of the calendar") from error
     return Reach(modalities, erasure.from_day, min(erasure.to_day, signed_on), None)
+
+
+class State(StrEnum):
+    """How far an erasure has come. What is `destroyed` opens for nobody; `final`: nobody can bring it back."""
+
+    REQUESTED = "requested"
+    DESTROYED = "destroyed"
+    FINAL = "final"
+    CALLED_OFF = "called-off"
+
+
+class Event(StrEnum):
+    """`destroy`: its keys are destroyed, or the tombstones of its hours signed. `finish`: see `final`. `call-off`: it
+    was asked for by a key that came of a recovery, and the recovery was stopped.
+    """
+
+    DESTROY = "destroy"
+    FINISH = "finish"
+    CALL_OFF = "call-off"
+
+
+STEPS: Mapping[tuple[State, Event], State] = {
+    (State.REQUESTED, Event.DESTROY): State.DESTROYED,
+    (State.REQUESTED, Event.CALL_OFF): State.CALLED_OFF,
+    (State.DESTROYED, Event.FINISH): State.FINAL,
+}
+
+
+def step(state: State, event: Event) -> State:
+    """The state after an event. What is not in the table changes nothing: nothing destroyed is called off any more."""
+    return STEPS.get((state, event), state)
 
 
 @dataclass(frozen=True)

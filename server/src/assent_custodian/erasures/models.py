@@ -1,4 +1,4 @@
-"""Erasures and withdrawals as their person follows them to the end."""
+"""What was erased of a person, at whose wish whatever, as that person follows it to the end."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from assent_custodian.base import DAY, HASH, ID, Base
 
 
 class ErasureRow(Base):
-    """One Erasure or Withdrawal (`of`: its hash; `kind` says which).
+    """What one Erasure, Withdrawal or ConsentEnding (`of`: its hash; `kind` says which) reached of one person. Of a
+    retention, for which nobody signs, `of` is random.
 
-    `statement`: the Erasure as signed; a withdrawal is kept with the withdrawals. `requested`, `final`: the receipts.
-    `destroyed`: when its keys were destroyed, or its tombstones signed. `generation`: the newest KEK generation of
-    that moment, if keys were destroyed: when it is gone, so are all those under which they were wrapped.
-    `salt`: hides the final receipt in the log.
+    `statement`: the Erasure as signed; others are kept where they belong. `requested`, `final`, `called_off`: the
+    receipts. `destroyed`: when its keys were destroyed, or its tombstones signed. `generation`: the newest KEK
+    generation of that moment, if keys were destroyed: when it is gone, so are all those under which they were wrapped.
+    `salt`: hides the last receipt in the log.
     """
 
     __tablename__ = "erasures"
     of: Mapped[str] = mapped_column(HASH, primary_key=True)
-    person: Mapped[str] = mapped_column(ID, index=True)
+    person: Mapped[str] = mapped_column(ID, primary_key=True, index=True)
     kind: Mapped[str] = mapped_column(String(12))
     day: Mapped[str] = mapped_column(DAY)
     statement: Mapped[str | None] = mapped_column(Text)
@@ -27,6 +28,7 @@ class ErasureRow(Base):
     destroyed: Mapped[str | None] = mapped_column(DAY)
     generation: Mapped[int | None] = mapped_column(Integer)
     final: Mapped[str | None] = mapped_column(Text)
+    called_off: Mapped[str | None] = mapped_column(Text)
     salt: Mapped[bytes | None] = mapped_column(LargeBinary)
 
 
@@ -35,4 +37,5 @@ class ErasureTombstone(Base):
 
     __tablename__ = "erasure_tombstones"
     erasure: Mapped[str] = mapped_column(HASH, primary_key=True)
+    person: Mapped[str] = mapped_column(ID, primary_key=True)
     tombstone: Mapped[str] = mapped_column(HASH, primary_key=True)

@@ -1,14 +1,16 @@
 """Erasures: accepted at once from their person, carried out in the same transaction, followed until they are final.
 
-A withdrawal is followed in the same way, from the moment it is confirmed (`follow`) over the day on which its streams
-are erased (`note_destroyed`) to the end. The night signs the final receipts.
+A withdrawal, what the dpo ended and what is too old are followed in the same way, for each person: from the moment it
+counts (`follow`) over the day on which streams are erased (`note_destroyed`) to the end. The night signs the final
+receipts. `domain.step` says which state follows which.
 """
 
 from __future__ import annotations
 
 import base64
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Literal
 
 from sqlalchemy import exists, func, select
@@ -19,11 +21,13 @@ from assent.contracts.envelope import Envelope, read_unverified
 from assent.contracts.lists import person_leaf
 from assent.contracts.problems import Code, Problem
 from assent.contracts.statements import Erasure, ErasureReceipt
+from assent.contracts.times import add_days
 from assent.contracts.wire import ErasuresView, ErasureView, FallenView
 from assent_custodian import backups
 from assent_custodian.auth import Stated
 from assent_custodian.context import Custodian
 from assent_custodian.erasures import domain
+from assent_custodian.erasures.domain import Event, State
 from assent_custodian.erasures.models import ErasureRow, ErasureTombstone
 from assent_custodian.keys import erasure as keys
 from assent_custodian.keys.models import Generation, Stream, TombstoneRow
@@ -31,7 +35,7 @@ from assent_custodian.log import service as log
 from assent_custodian.orders.models import OrderRow
 from assent_custodian.people.service import one_at_a_time
 
-Kind = Literal["erasure", "withdrawal"]
+Kind = Literal["erasure", "withdrawal", "ending", "retention"]
 
 
 def erase(session: Session, custodian: Custodian, stated: Stated[Erasure]) -> Envelope:
@@ -47,7 +51,7 @@ def erase(session: Session, custodian: Custodian, stated: Stated[Erasure]) -> En
     except domain.ReachInvalid as error:
         raise Problem(Code.MALFORMED, str(error)) from error
     one_at_a_time(session, asker.person)
-    stored = session.get(ErasureRow, envelope.hash)
+    stored = session.get(ErasureRow, (envelope.hash, asker.person))
     if stored is not None:
         return Envelope.from_json(stored.requested)
     streams = [
@@ -71,7 +75,7 @@ def erase(session: Session, custodian: Custodian, stated: Stated[Erasure]) -> En
     else:
         keys.hold(session, [stream.id for stream in streams])
         tombstones = keys.bury(session, custodian, {stream.id: reach.hours[stream.day] for stream in streams})
-    note_destroyed(session, custodian, envelope.hash, tombstones, keys_too=reach.hours is None)
+    note_destroyed(session, custodian, envelope.hash, asker.person, tombstones, keys_too=reach.hours is None)
     log.queue_person_leaf(session, stated.required_leaf)
     return receipt
 
@@ -131,29 +135,81 @@ def follow(
             destroyed=None,
             generation=None,
             final=None,
+            called_off=None,
             salt=None,
         )
     )
     return receipt
 
 
-def note_destroyed(
-    session: Session, custodian: Custodian, of: str, tombstones: Iterable[str], *, keys_too: bool = True
-) -> None:
-    """What `of` reaches is erased now: these tombstones stand, and (`keys_too`) vault keys were destroyed.
+def erase_past_retention(session: Session, custodian: Custodian, before: str) -> int:
+    """Erase streams of days before this one, with receipts as for every erasure. Returns how many there were.
 
-    A withdrawal of before there were such receipts has none to follow.
+    These receipts are not in the log: they would be as many as people had recorded on that day.
+    """
+    query = select(Stream).where(Stream.day < before, Stream.erased.is_(None)).order_by(Stream.person, Stream.id)
+    old = session.scalars(query).all()
+    count = keys.erase(session, custodian, [stream.id for stream in old], reason="retention")
+    for person, some in groupby(old, key=lambda stream: stream.person):
+        streams, of = list(some), secrets.token_hex(32)
+        today = custodian.today()
+        follow(session, custodian, person=person, of=of, kind="retention", streams=streams, erased_from=today)
+        tombstones = keys.tombstones_of(session, [stream.id for stream in streams])
+        note_destroyed(session, custodian, of, person, tombstones)
+    return count
+
+
+def note_destroyed(
+    session: Session, custodian: Custodian, of: str, person: str, tombstones: Iterable[str], *, keys_too: bool = True
+) -> None:
+    """What `of` reaches of this person is erased now: these tombstones stand, and (`keys_too`) vault keys were
+    destroyed, now or, where something else had reached them, before.
+
+    A withdrawal or an ending of before there were such receipts has none to follow.
     """
     session.flush()
-    row = session.get(ErasureRow, of)
-    if row is None:
+    row = session.get(ErasureRow, (of, person))
+    if row is None or not _takes(row, Event.DESTROY):
         return
     wanted = sorted(set(tombstones))
     row.destroyed = custodian.today()
     if keys_too and wanted:
-        tainted = select(func.max(Generation.number)).where(Generation.destroyed.is_(None), Generation.tainted)
-        row.generation = session.scalar(tainted)
-    session.add_all(ErasureTombstone(erasure=of, tombstone=tombstone) for tombstone in wanted)
+        row.generation = _generation_to_go(session)
+    session.add_all(ErasureTombstone(erasure=of, person=person, tombstone=tombstone) for tombstone in wanted)
+
+
+def _generation_to_go(session: Session) -> int | None:
+    """The newest KEK generation under which a key that is destroyed was wrapped. If all of them are gone already: the
+    newest that is.
+    """
+    tainted = select(func.max(Generation.number)).where(Generation.destroyed.is_(None), Generation.tainted)
+    gone = select(func.max(Generation.number)).where(Generation.destroyed.is_not(None))
+    living = session.scalar(tainted)
+    return session.scalar(gone) if living is None else living
+
+
+def state_of(row: ErasureRow) -> State:
+    """How far this has come."""
+    if row.called_off is not None:
+        return State.CALLED_OFF
+    if row.final is not None:
+        return State.FINAL
+    return State.REQUESTED if row.destroyed is None else State.DESTROYED
+
+
+def _takes(row: ErasureRow, event: Event) -> bool:
+    state = state_of(row)
+    return domain.step(state, event) is not state
+
+
+def call_off(session: Session, custodian: Custodian, of: str, person: str) -> bool:
+    """Nothing is erased for `of` any more, and its person gets that signed. Returns whether it was not too late."""
+    session.flush()
+    row = session.get(ErasureRow, (of, person), with_for_update=True)
+    if row is None or not _takes(row, Event.CALL_OFF):
+        return False
+    row.called_off = _last_receipt(session, custodian, row, State.CALLED_OFF, {})
+    return True
 
 
 def finish(session: Session, custodian: Custodian) -> int:
@@ -161,34 +217,41 @@ def finish(session: Session, custodian: Custodian) -> int:
     session.flush()
     settings, today, count = custodian.settings, custodian.today(), 0
     oldest = backups.oldest(settings)
-    owed = select(ErasureRow).where(ErasureRow.final.is_(None), ErasureRow.destroyed.is_not(None))
-    for row in session.scalars(owed.order_by(ErasureRow.of).with_for_update()).all():
+    last = add_days(today, -settings.backup_days)
+    owed = select(ErasureRow).where(ErasureRow.final.is_(None), ErasureRow.destroyed <= last)
+    for row in session.scalars(owed.order_by(ErasureRow.of, ErasureRow.person).with_for_update()).all():
         done = domain.final(_progress(session, row), settings.backup_days, today, oldest)
-        if done is None:
+        if done is None or not _takes(row, Event.FINISH):
             continue
-        requested = read_unverified(Envelope.from_json(row.requested), ErasureReceipt)
-        final = custodian.sign(
-            requested.model_copy(
-                update={
-                    "state": "final",
-                    "day": today,
-                    "backup_days": settings.backup_days,
-                    "keys_destroyed": done.keys_destroyed,
-                    "deleted": done.deleted,
-                    "backups_expired": done.backups_expired,
-                }
-            )
-        )
-        row.final, row.salt = final.to_json().decode(), secrets.token_bytes(32)
-        log.queue_person_leaf(session, person_leaf(row.salt, final.hash))
+        said = {
+            "backup_days": settings.backup_days,
+            "keys_destroyed": done.keys_destroyed,
+            "deleted": done.deleted,
+            "backups_expired": done.backups_expired,
+        }
+        row.final = _last_receipt(session, custodian, row, State.FINAL, said)
         count += 1
     return count
+
+
+def _last_receipt(
+    session: Session, custodian: Custodian, row: ErasureRow, state: State, said: Mapping[str, object]
+) -> str:
+    """The receipt with which it ends: signed, and its salted hash queued for the log (not that of a retention)."""
+    requested = read_unverified(Envelope.from_json(row.requested), ErasureReceipt)
+    changed = {"state": state.value, "day": custodian.today(), **said}
+    receipt = custodian.sign(requested.model_copy(update=changed))
+    if row.kind != "retention":
+        row.salt = secrets.token_bytes(32)
+        log.queue_person_leaf(session, person_leaf(row.salt, receipt.hash))
+    return receipt.to_json().decode()
 
 
 def not_ordered(session: Session, person: str) -> tuple[Envelope, ...]:
     """Erasures of this person that would be lost with this database: no order has carried them yet. The newest ones."""
     waits = exists().where(
         ErasureTombstone.erasure == ErasureRow.of,
+        ErasureTombstone.person == ErasureRow.person,
         TombstoneRow.hash == ErasureTombstone.tombstone,
         TombstoneRow.ordered.is_(None),
     )
@@ -208,7 +271,7 @@ def _progress(session: Session, row: ErasureRow) -> domain.Progress:
         .select_from(ErasureTombstone)
         .outerjoin(TombstoneRow, TombstoneRow.hash == ErasureTombstone.tombstone)
         .outerjoin(OrderRow, OrderRow.number == TombstoneRow.ordered)
-        .where(ErasureTombstone.erasure == row.of)
+        .where(ErasureTombstone.erasure == row.of, ErasureTombstone.person == row.person)
     ).all()
     generation = None
     if row.generation is not None:
@@ -219,14 +282,20 @@ def _progress(session: Session, row: ErasureRow) -> domain.Progress:
 
 
 def of_person(session: Session, person: str) -> ErasuresView:
-    """Everything that this person had erased, and what fell otherwise: by age, or with a receipt that was ended."""
+    """Everything that was or will be erased of this person; and what fell without a receipt, before there were any for
+    it, or by an order that came back after a restore.
+    """
     rows = session.scalars(
         select(ErasureRow).where(ErasureRow.person == person).order_by(ErasureRow.day.desc(), ErasureRow.of)
     )
     fallen = session.execute(
         select(TombstoneRow.reason, TombstoneRow.day, func.count(), func.min(Stream.day), func.max(Stream.day))
         .join(Stream, Stream.id == TombstoneRow.stream)
-        .where(Stream.person == person, TombstoneRow.reason.is_not(None))
+        .where(
+            Stream.person == person,
+            TombstoneRow.reason.is_not(None),
+            ~exists().where(ErasureTombstone.tombstone == TombstoneRow.hash),
+        )
         .group_by(TombstoneRow.reason, TombstoneRow.day)
         .order_by(TombstoneRow.day.desc(), TombstoneRow.reason)
     )
@@ -236,6 +305,7 @@ def of_person(session: Session, person: str) -> ErasuresView:
                 of=row.of,
                 requested=Envelope.from_json(row.requested),
                 final=Envelope.from_json(row.final) if row.final else None,
+                called_off=Envelope.from_json(row.called_off) if row.called_off else None,
                 salt=base64.b64encode(row.salt).decode() if row.salt else None,
             )
             for row in rows

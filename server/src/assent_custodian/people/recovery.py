@@ -23,6 +23,7 @@ from assent_custodian.auth import Asker, Stated, roles_now
 from assent_custodian.base import add_new
 from assent_custodian.consent.models import WithdrawalRow
 from assent_custodian.context import Custodian
+from assent_custodian.erasures import service as erasures
 from assent_custodian.log import service as log
 from assent_custodian.people import devices, notices
 from assent_custodian.people.models import Credential, Invitation, Person, PersonName, RecoveryRow
@@ -139,7 +140,7 @@ def stop(session: Session, custodian: Custodian, stated: Stated[RecoveryStopped]
         credential = session.get_one(Credential, row.key_id, with_for_update=True)
         if credential.revoked is None:
             devices.end(session, custodian, credential)
-        _call_off_erasures(session, row)
+        _call_off_erasures(session, custodian, row)
     notices.tell(
         session, row.person, custodian.today(), f"The recovery of your account was stopped on {custodian.today()}."
     )
@@ -154,12 +155,13 @@ def stop(session: Session, custodian: Custodian, stated: Stated[RecoveryStopped]
     log.append(session, leaf)
 
 
-def _call_off_erasures(session: Session, row: RecoveryRow) -> None:
+def _call_off_erasures(session: Session, custodian: Custodian, row: RecoveryRow) -> None:
     pending = select(WithdrawalRow).where(WithdrawalRow.person == row.person, WithdrawalRow.erased.is_(None))
     for withdrawal in session.scalars(pending.with_for_update()):
         signers = {signature.keyid for signature in Envelope.from_json(withdrawal.envelope).signatures}
         if row.key_id in signers:
             withdrawal.erase_on = NEVER
+            erasures.call_off(session, custodian, withdrawal.hash, withdrawal.person)
 
 
 def running(session: Session, person: str, now: datetime) -> tuple[RecoveryView, ...]:

@@ -53,6 +53,15 @@ PICTURES = 48
 THUMBNAIL = 800
 CODE_FOR = timedelta(hours=24)
 
+WHY = {
+    "erasure": "you erased",
+    "withdrawal": "you withdrew",
+    "ending": "consent was ended for you",
+    "retention": "too old",
+}
+STATES = {"requested": "requested", "final": "final", "called-off": "called off"}
+"""Kinds and states of erasure receipts as they are shown."""
+
 FIRST_DAY = "2000-01-01"
 """Before anything was recorded."""
 
@@ -325,7 +334,11 @@ def erasures(
     save: Annotated[Path | None, typer.Option(help="Write the signed receipts into this folder.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """What you had erased or withdrew, and how far each has come: requested, or final."""
+    """What was or will be erased of yours, and how far it has come: requested, final, or called off.
+
+    By your wish, by withdrawing, with consent that was ended for you, or since it was too old. The signed receipts are
+    kept on this computer, too.
+    """
     shell = shell_of(context)
     if verify is not None:
         _verify_erasure(shell, verify, as_json)
@@ -334,10 +347,11 @@ def erasures(
         view = custodian.erasures()
         if _delivered_again(shell, custodian, view):
             view = custodian.erasures()
-    if save is not None:
-        for name, file in erasure_files(view):
+    for name, file in erasure_files(view):
+        _keep(shell.store.folder / "erasures" / name, file.to_json())
+        if save is not None:
             write_private(save / name, file.to_json())
-    found = [read_unverified(row.final or row.requested, ErasureReceipt) for row in view.erasures]
+    found = [read_unverified(row.final or row.called_off or row.requested, ErasureReceipt) for row in view.erasures]
     if as_json:
         shell.output.json(
             {
@@ -347,15 +361,20 @@ def erasures(
         )
         return
     rows = [
-        (receipt.of[:SHORT], receipt.kind, receipt.state, _extent(receipt), receipt.erased_from, _ended(receipt))
+        (receipt.of[:SHORT], WHY[receipt.kind], STATES[receipt.state], _extent(receipt), *_when(receipt))
         for receipt in found
+        if receipt.kind != "retention"
     ]
-    columns = ("statement", "what", "state", "covers", "erased from", "final since")
-    shell.output.table("Your erasures and withdrawals", columns, rows, "You have not had anything erased.")
+    columns = ("statement", "why", "state", "covers", "erased from", "final since")
+    shell.output.table("Erased, or to be erased", columns, rows, "Nothing was erased at anybody's wish.")
+    for state in ("requested", "final"):
+        old = [receipt for receipt in found if (receipt.kind, receipt.state) == ("retention", state)]
+        if old:
+            shell.output.say(f"Erased since it was too old: {_together(old)}; {STATES[state]}.")
     for fallen in view.fallen:
         days = _range(fallen.first_day, fallen.last_day)
         why = {"retention": "by retention: they were too old", "ended": "with a receipt that was ended for you"}
-        shell.output.say(f"{fallen.erased}  {fallen.streams} streams of {days} fell {why[fallen.reason]}.")
+        shell.output.say(f"{fallen.erased}  {fallen.streams} streams of {days} fell {why[fallen.reason]}; no receipt.")
     if save is not None:
         shell.output.say(f"The receipts are in {save}; 'assent me erasures --verify FILE' checks one.")
 
@@ -390,6 +409,8 @@ def erasure_files(view: ErasuresView) -> Iterator[tuple[str, ErasureFile]]:
         yield f"{row.of[:16]}.requested.json", ErasureFile(receipt=row.requested)
         if row.final is not None:
             yield f"{row.of[:16]}.final.json", ErasureFile(receipt=row.final, salt=row.salt)
+        if row.called_off is not None:
+            yield f"{row.of[:16]}.called-off.json", ErasureFile(receipt=row.called_off, salt=row.salt)
 
 
 def _extent(receipt: ErasureReceipt) -> str:
@@ -399,8 +420,21 @@ def _extent(receipt: ErasureReceipt) -> str:
     return f"{hours}{receipt.streams} streams, {_range(receipt.first_day, receipt.last_day)}"
 
 
-def _ended(receipt: ErasureReceipt) -> str:
-    return receipt.backups_expired or ""
+def _when(receipt: ErasureReceipt) -> tuple[str, str]:
+    """From when it is erased, and since when that is final."""
+    return "" if receipt.state == "called-off" else receipt.erased_from, receipt.backups_expired or ""
+
+
+def _together(receipts: list[ErasureReceipt]) -> str:
+    """What these receipts cover, in one line."""
+    days = [day for receipt in receipts for day in (receipt.first_day, receipt.last_day) if day is not None]
+    return f"{sum(receipt.streams for receipt in receipts)} streams of {_range(min(days), max(days))}"
+
+
+def _keep(path: Path, data: bytes) -> None:
+    """Write what is not there yet: a receipt that is kept is never replaced by another one."""
+    if not path.exists():
+        write_private(path, data)
 
 
 def _verify_erasure(shell: Shell, path: Path, as_json: bool) -> None:
@@ -419,20 +453,29 @@ def _verify_erasure(shell: Shell, path: Path, as_json: bool) -> None:
 
 def _show_erasure(shell: Shell, receipt: ErasureReceipt) -> None:
     facts: list[tuple[str, object]] = [
-        (receipt.kind, receipt.of),
-        ("state", receipt.state),
+        ("why", WHY[receipt.kind]),
+        ("statement", "none: it was too old" if receipt.kind == "retention" else receipt.of),
+        ("state", STATES[receipt.state]),
         ("covers", _extent(receipt)),
-        ("erased from", receipt.erased_from),
     ]
     if receipt.state == "final":
-        gone = receipt.keys_destroyed or "not needed: only hours were erased, of streams that live on"
+        why_not = "only hours were erased, of streams that live on" if receipt.hours else "there were none"
         facts += [
-            ("keys destroyed", gone),
+            ("erased from", receipt.erased_from),
+            ("keys destroyed", receipt.keys_destroyed or f"not needed: {why_not}"),
             ("deleted", receipt.deleted),
             ("last backup expired", receipt.backups_expired),
         ]
+    elif receipt.state == "requested":
+        facts += [
+            ("erased from", receipt.erased_from),
+            ("backups are kept", f"{receipt.backup_days} days: final after that"),
+        ]
     else:
-        facts.append(("backups are kept", f"{receipt.backup_days} days: final after that"))
+        facts += [
+            ("called off on", receipt.day),
+            ("so", "nothing was erased for it; what it withdrew stays closed to others. 'assent me erase' erases it"),
+        ]
     shell.output.facts(facts)
 
 

@@ -281,10 +281,11 @@ class CustodianClient:
         return answer.receipt
 
     def erasures(self) -> ErasuresView:
-        """The person's erasures and withdrawals; every receipt is checked to be about the one that its row names."""
+        """What was or will be erased of the person; every receipt is checked to be the one that its row names."""
         view = self._parse(ErasuresView, self._get("/v1/me/erasures"))
         for row in view.erasures:
-            for envelope, state in ((row.requested, "requested"), (row.final, "final")):
+            receipts = ((row.requested, "requested"), (row.final, "final"), (row.called_off, "called-off"))
+            for envelope, state in receipts:
                 if envelope is None:
                     continue
                 receipt = self._read(envelope, ErasureReceipt)

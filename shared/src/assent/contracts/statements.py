@@ -454,9 +454,11 @@ class Erasure(Statement):
 
 
 class ErasureReceipt(Statement):
-    """Signed by the statement key, for an Erasure or a Withdrawal (`of` is its hash). Nothing in it names a stream.
+    """Signed by the statement key, for an Erasure, a Withdrawal or a ConsentEnding (`of` is its hash), or when
+    recordings became too old (`retention`; `of` is random). Nothing in it names a stream.
 
-    `requested`: it was accepted, and covers this much; `erased_from` is the day from which its keys are destroyed.
+    `requested`: it counts, and covers this much; `erased_from` is the day from which its keys are destroyed.
+    `called-off`: it was asked for by a key that came of a recovery, which was stopped; nothing was erased for it.
     `final`: nobody can bring it back any more. Each of the three days in it is when the last part was reached:
     `keys_destroyed` (with the KEK generation that they were wrapped under; None when only hours were erased, whose
     streams live on), `deleted` (the collector's signed acknowledgement), `backups_expired`.
@@ -465,8 +467,8 @@ class ErasureReceipt(Statement):
     TYPE: ClassVar[str] = "erasure-receipt"
     person: RandomId
     of: Hash
-    kind: Literal["erasure", "withdrawal"]
-    state: Literal["requested", "final"]
+    kind: Literal["erasure", "withdrawal", "ending", "retention"]
+    state: Literal["requested", "final", "called-off"]
     day: Day
     """When this was signed."""
     streams: Annotated[int, Field(ge=0)]

@@ -152,20 +152,23 @@ class ErasureAnswer(Signed):
 
 
 class ErasureView(Signed):
-    """One erasure or withdrawal of the person.
+    """What was or will be erased of the person, for one statement or because it was too old.
 
-    `requested` and `final`: ErasureReceipts. `salt`: `lists.person_leaf(salt, hash of final)` stands in the log.
+    `requested`, `final` and `called_off`: ErasureReceipts; of the last two it has one at most. `salt`:
+    `lists.person_leaf(salt, hash of that one)` stands in the log; None for a retention, whose receipts do not.
     """
 
     of: Hash
     requested: Envelope
     final: Envelope | None = None
+    called_off: Envelope | None = None
     salt: Base64 | None = None
 
 
 class FallenView(Signed):
-    """What fell on `erased` without the person's wish: `retention`, it had been kept for as long as was agreed;
-    `ended`, the receipt that covered it was ended by the controller or an authority.
+    """What fell on `erased` without the person's wish, and of which there is no erasure receipt here: `retention`, it
+    had been kept for as long as was agreed; `ended`, the receipt that covered it was ended by the controller or an
+    authority.
     """
 
     reason: Literal["retention", "ended"]

@@ -42,7 +42,7 @@ recordings/DAY/session-N/      one run of the recorder on one day
   coverage.json                what is not there and why: pauses, losses, what you had forgotten or erased
 receipts/                      what you agreed to, signed by you and by the custodian
 accesses/                      who opened your recordings: accesses.json, and a proof for each entry of the log
-erasures/                      what you erased or withdrew, and how far each has come
+erasures/                      what was or will be erased of yours, why, and how far each has come
 account.json                   how much is in this file, and streams of yours that could not be read, with the reason
 
 The receipts, proofs and erasure receipts can be checked without us, also offline:
