@@ -13,7 +13,6 @@ from tests.exposure.test_reading import end_role, refusals
 from tests.exposure.world import Answer, Ask, Installation, Populated, Recording
 from tests.simulators.custodian import Member, problem, with_leaf
 
-from assent.client.files import write_private
 from assent.client.transport import Refused
 from assent.contracts.envelope import Envelope, read, sign
 from assent.contracts.ids import new_id
@@ -27,7 +26,7 @@ from assent.contracts.statements import (
     OrderReturned,
     Role,
 )
-from assent.reader.auditing import fetch_copy, files_of
+from assent.reader.log_copies import CopyFolder, Live, take
 from assent_collector import backups as collector_backups
 from assent_custodian import backups
 from assent_custodian.files import NotReady
@@ -44,19 +43,11 @@ from assent_service import backing_up
 
 def export(populated: Populated, to: Path) -> Path:
     """A copy of the log as an auditor saves it."""
-    world = populated.world
-
-    def tile(path: str) -> bytes | None:
-        answer = populated.staff.auditor.get(f"/v1/log/{path}")
-        return answer.content if answer.status_code == 200 else None
-
-    directory = world.custodian.directory
+    world, directory = populated.world, populated.world.custodian.directory
     for _ in range(2):  # the second time only the trace of the first is new
         witnesses.submit_head(world.custodian)
-        checkpoint = world.client.get("/v1/log/checkpoint").content
-        copy = fetch_copy(directory.envelope, directory.directory.policy, checkpoint, tile, tiles=True)
-    for path, data in files_of(copy).items():
-        write_private(to / path, data)
+        with populated.installation.custodian_as(populated.staff.auditor.opening) as custodian:
+            CopyFolder(to).extend(take(Live(custodian, directory.envelope, directory.directory.policy)))
     return to
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from assent.contracts.leaves import Leaf, LeafType
 from assent.contracts.statements import Role
-from assent.reader.auditing import CopyInvalid, load_copy
+from assent.reader.log_copies import CopyInvalid, load_copy
 from assent.transparency import merkle
 from assent.transparency.errors import TransparencyError
 from assent.transparency.note import Note, VerifierKey
@@ -43,7 +43,8 @@ def restore_log(custodian: Custodian, folder: Path) -> int:
     try:
         copy = load_copy(folder)
         head = policy.check(copy.checkpoint).checkpoint
-        verify_leaves(copy.leaves, head)
+        everything = copy.leaves()
+        verify_leaves(everything, head)
     except (CopyInvalid, TransparencyError) as error:
         raise NotReady(f"this copy of the log cannot be used: {error}") from error
     last = custodian.head_memory.last()
@@ -52,15 +53,15 @@ def restore_log(custodian: Custodian, folder: Path) -> int:
             f"this copy has {head.size} leaves, and a head of {last.size} was signed here: bring a newer copy, "
             "from whoever exports or monitors the log"
         )
-    if last is not None and merkle.root_of_leaves(copy.leaves[: last.size]) != last.root:
+    if last is not None and merkle.root_of_leaves(everything[: last.size]) != last.root:
         raise NotReady("this copy contradicts a head that was signed here: keep both, and tell the witnesses")
     with custodian.database.transaction() as session:
         have = [leaf for _, leaf in session.execute(select(LogEntry.index, LogEntry.leaf).order_by(LogEntry.index))]
-        if len(have) > len(copy.leaves):
-            raise NotReady(f"this copy has {len(copy.leaves)} leaves, and the log here {len(have)}: nothing to restore")
-        if tuple(have) != copy.leaves[: len(have)]:
+        if len(have) > len(everything):
+            raise NotReady(f"this copy has {len(everything)} leaves, and the log here {len(have)}: nothing to restore")
+        if tuple(have) != everything[: len(have)]:
             raise NotReady("this copy contradicts the log as it is here: it is another history")
-        missing = copy.leaves[len(have) :]
+        missing = everything[len(have) :]
         leaves = [_read(leaf) for leaf in missing]
         log.append_again(session, [(leaf.type.value, data) for leaf, data in zip(leaves, missing, strict=True)])
         _keep_head(session, custodian, copy.checkpoint, head.size, head.root)

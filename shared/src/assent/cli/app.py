@@ -18,7 +18,7 @@ from assent.client.joining import join, look_up
 from assent.client.transport import ClientError
 from assent.contracts.codes import CodeInvalid, InvitationCode
 from assent.contracts.keys import SigningKey, fingerprint
-from assent.reader.auditing import CopyInvalid
+from assent.reader.log_copies import CopyInvalid
 from assent.transparency.errors import TransparencyError
 
 app = typer.Typer(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,11 +13,10 @@ from assent.cli.output import plain
 from assent.cli.shell import SHORT, AsJson, Failed, Shell, shell_of
 from assent.client.credentials import CredentialMissing
 from assent.client.custodian import CustodianClient, from_base64
-from assent.client.files import write_private
-from assent.client.transport import AnswerInvalid, Refused
+from assent.client.transport import AnswerInvalid
 from assent.contracts.leaves import Leaf
-from assent.contracts.problems import Code
-from assent.reader.auditing import Audit, CopyInvalid, LogCopy, audit, fetch_copy, files_of, load_copy
+from assent.reader.auditing import Audit, audit
+from assent.reader.log_copies import EVIDENCE, Address, Contradiction, CopyFolder, Live, load_copy, take
 from assent.transparency.note import Note
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -70,21 +70,34 @@ def export(
 ) -> None:
     """Save a copy of the log: tiles, entries, checkpoint, directory and policy. `verify` needs nothing else."""
     shell = shell_of(context)
-    copy = _fetch(shell, _earlier(folder))
-    for path, data in files_of(copy).items():
-        write_private(folder / path, data)
+    kept = CopyFolder(folder)
+    with _live(shell) as served:
+        copy = take(served)
+        shell.directory().policy.check(copy.checkpoint)
+        try:
+            added = kept.extend(copy)
+        except Contradiction as error:
+            raise Failed(
+                f"{error}. This log is not what it should be: what was served is kept in {folder / EVIDENCE}, "
+                "tell the council and the other witnesses."
+            ) from error
     if as_json:
-        shell.output.json({"folder": str(folder), "size": len(copy.leaves), "files": len(files_of(copy))})
+        shell.output.json({"folder": str(folder), "size": kept.size, "added": added})
         return
-    shell.output.say(f"A copy of {len(copy.leaves)} entries is in {folder}.")
+    shell.output.say(f"A copy of {kept.size} entries is in {folder}, {added} of them new.")
     shell.output.say(f"Check it anywhere, without a network: assent audit verify {folder}")
 
 
 @app.command()
 def verify(
     context: typer.Context,
-    folder: Annotated[
-        Path | None, typer.Argument(help="A copy made by 'assent audit export'; without it the live log is fetched.")
+    copy: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[FOLDER|URL]",
+            help="A copy that 'assent audit export' or 'monitor' made, or an address that serves the files of one; "
+            "without it the live log is read.",
+        ),
     ] = None,
     proof: Annotated[
         list[Path] | None, typer.Option(help="A proof file to check against this log; may be repeated.")
@@ -94,11 +107,19 @@ def verify(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Recompute the log from its leaves; check signatures, witnesses, and that every lease was approved before."""
+    """Recompute the log from its leaves; check signatures, witnesses, and that every entry may follow those before it:
+    every lease after two approvals, nothing opened during a halt, nobody's role without a second signature.
+    """
     shell = shell_of(context)
     fingerprint, proofs = _root(shell, root), [_proof(path) for path in proof or ()]
-    copy = _fetch(shell) if folder is None else load_copy(folder)
-    outcome = audit(copy, fingerprint, proofs)
+    if copy is None or _is_custodian(shell, copy):
+        with _live(shell) as live:
+            outcome = audit(take(live), fingerprint, proofs)
+    elif copy.startswith(("http://", "https://")):
+        with Address(copy, transport=shell.transport) as address:
+            outcome = audit(take(address), fingerprint, proofs)
+    else:
+        outcome = audit(load_copy(Path(copy)), fingerprint, proofs)
     if as_json:
         shell.output.json(
             {
@@ -152,32 +173,18 @@ def _witnessed_size(shell: Shell, custodian: CustodianClient) -> int:
     return shell.directory().policy.check(Note.from_bytes(custodian.checkpoint())).checkpoint.size
 
 
-def _earlier(folder: Path) -> Mapping[str, bytes]:
-    """The tiles of the copy in a folder, none if it is new. What is fetched again is written into the log again."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return {}
-    try:
-        return load_copy(folder).tiles
-    except CopyInvalid as error:
-        raise Failed(f"{folder} is there already and holds no copy of a log; name a new folder.") from error
+def _is_custodian(shell: Shell, address: str) -> bool:
+    """Whether this is the address of one's own custodian, which is asked with the credential."""
+    if not shell.store.exists():
+        return False
+    known = shell.known_directory()
+    addresses = {shell.credential().custodian_url, known.current.custodian_url if known.known else ""}
+    return address.rstrip("/") in {one.rstrip("/") for one in addresses}
 
 
-def _fetch(shell: Shell, have: Mapping[str, bytes] | None = None) -> LogCopy:
-    """The live log as it is now; its head is checked before anything is fetched. Not asked for: the tiles `have`."""
-    known = have or {}
+@contextmanager
+def _live(shell: Shell) -> Iterator[Live]:
+    """The log at the custodian, in one's own name."""
     directory = shell.directory()
     with shell.custodian() as custodian:
-        checkpoint = custodian.checkpoint()
-        directory.policy.check(Note.from_bytes(checkpoint))
-
-        def tile(path: str) -> bytes | None:
-            if path in known:
-                return known[path]
-            try:
-                return custodian.tile(path)
-            except Refused as refused:
-                if refused.code is Code.NOT_FOUND:
-                    return None
-                raise
-
-        return fetch_copy(directory.envelope, directory.current.policy, checkpoint, tile, tiles=True)
+        yield Live(custodian, directory.envelope, directory.current.policy)

@@ -1,60 +1,37 @@
-"""Checking a whole log without believing whoever keeps it: leaves, root, signatures, witnesses, and who approved what.
+"""Checking a whole log without believing whoever keeps it: leaves, root, signatures, witnesses, who approved what.
 
-`audit` looks at a copy (`LogCopy`) and answers with a list of checks, each passed or failed with a reason. It needs no
-network; the only thing taken on trust is the fingerprint of the root key. The copy in a folder is: `directory.json`,
-`policy`, `checkpoint`, and the tiles and entry bundles under `tile/`, as C2SP tlog-tiles names them.
+`audit` looks at a copy (`log_copies.LogCopy`) and answers with a list of checks, each passed or failed with a reason.
+It reads the leaves once, a bundle at a time, and keeps what later leaves are compared with. The only thing taken on
+trust is the fingerprint of the root key. What must be true of the entries is said in `log_rules`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from datetime import UTC, datetime
 
-from pydantic import ValidationError
-
-from assent.client.directory import DirectoryRefused, kept_policy_of, policy_of, verify_directory
+from assent.client.directory import DirectoryRefused, KeptPolicy, kept_policy_of, policy_of, verify_directory
 from assent.client.transport import is_loopback
 from assent.contracts import limits
-from assent.contracts.envelope import Envelope, StatementInvalid
-from assent.contracts.leaves import Leaf, LeafType
 from assent.contracts.statements import Directory
-from assent.transparency import merkle
+from assent.reader.log_copies import Contradiction, CopyInvalid, LogCopy, blame, cut
+from assent.reader.log_rules import Finding, LogRules
+from assent.transparency.checkpoint import Checkpoint
+from assent.transparency.edge import Edge
 from assent.transparency.errors import TransparencyError
-from assent.transparency.note import Note
-from assent.transparency.policy import Policy
+from assent.transparency.merkle import leaf_hash
+from assent.transparency.policy import Witnessed
 from assent.transparency.proof import LogProof
-from assent.transparency.tiles import (
-    EntryBundle,
-    HashTile,
-    build_hash_tile,
-    entry_bundles,
-    hash_tiles,
-    parse_bundle,
-    parse_path,
-    verify_leaves,
-)
-
-DIRECTORY_FILE = "directory.json"
-POLICY_FILE = "policy"
-CHECKPOINT_FILE = "checkpoint"
+from assent.transparency.tiles import TILE_WIDTH, EntryBundle, HashTile, build_bundle, parse_path
 
 SAME_HOST = "witnessed by the same host only"
 
+MAX_SHOWN = 100
+"""Findings that are listed one by one."""
 
-class CopyInvalid(Exception):
-    """The folder does not hold a copy of a log, or a part of it is missing."""
-
-
-@dataclass(frozen=True)
-class LogCopy:
-    """A log as it was handed out: nothing in it is verified yet. `tiles` are optional; the leaves decide."""
-
-    directory: Envelope
-    policy: str
-    checkpoint: Note
-    leaves: tuple[bytes, ...]
-    tiles: Mapping[str, bytes]
+Proof = tuple[str, bytes, bytes | None]
+"""Name, proof file, and the leaf, or None to take the log's."""
 
 
 @dataclass(frozen=True)
@@ -78,87 +55,23 @@ class Audit:
         return all(check.passed for check in self.checks)
 
 
-def fetch_copy(
-    directory: Envelope, policy: str, checkpoint: bytes, read: Callable[[str], bytes | None], *, tiles: bool
-) -> LogCopy:
-    """Put a copy together from whoever serves it. `read` returns a tile's bytes by path, None when it is not there.
-
-    A partial tile that has been completed meanwhile is cut out of the full one. Raises TransparencyError, CopyInvalid.
-    """
-    note = Note.from_bytes(checkpoint)
-    size = int(note.text.split("\n")[1])
-    files: dict[str, bytes] = {}
-    leaves: list[bytes] = []
-    for bundle in entry_bundles(size):
-        data = _read(bundle, read)
-        found = parse_bundle(bundle, data)
-        leaves += found
-        files[bundle.path] = data
-    if tiles:
-        for tile in hash_tiles(size):
-            files[tile.path] = _read(tile, read)
-    return LogCopy(directory, policy, note, tuple(leaves), files)
-
-
-def _read(tile: HashTile | EntryBundle, read: Callable[[str], bytes | None]) -> bytes:
-    data = read(tile.path)
-    if data is not None:
-        return data
-    whole = HashTile(tile.level, tile.index) if isinstance(tile, HashTile) else EntryBundle(tile.index)
-    data = read(whole.path) if whole != tile else None
-    if data is None:
-        raise CopyInvalid(f"{tile.path} is missing")
-    if isinstance(tile, HashTile):
-        return data[: tile.width * 32]
-    position = 0
-    for _ in range(tile.width):
-        position += 2 + int.from_bytes(data[position : position + 2], "big")
-    return data[:position]
-
-
-def load_copy(folder: Path) -> LogCopy:
-    """Read what `save_copy` wrote. Raises CopyInvalid."""
-    try:
-        directory = Envelope.from_json((folder / DIRECTORY_FILE).read_bytes())
-        policy = (folder / POLICY_FILE).read_text("utf-8")
-        checkpoint = (folder / CHECKPOINT_FILE).read_bytes()
-        tile_files = {
-            path.relative_to(folder).as_posix(): path.read_bytes()
-            for path in sorted((folder / "tile").rglob("*"))
-            if path.is_file()
-        }
-        copy = fetch_copy(directory, policy, checkpoint, tile_files.get, tiles=False)
-    except (OSError, UnicodeDecodeError, ValueError, IndexError, StatementInvalid, TransparencyError) as error:
-        raise CopyInvalid(f"this folder does not hold a whole copy of a log: {error}") from error
-    return LogCopy(copy.directory, copy.policy, copy.checkpoint, copy.leaves, tile_files)
-
-
-def files_of(copy: LogCopy) -> dict[str, bytes]:
-    """The files of a copy by relative path, for `load_copy`. Paths of tiles are checked. Raises TileInvalid."""
-    for path in copy.tiles:
-        parse_path(path)
-    return {
-        DIRECTORY_FILE: copy.directory.to_json(),
-        POLICY_FILE: copy.policy.encode(),
-        CHECKPOINT_FILE: copy.checkpoint.to_bytes(),
-        **copy.tiles,
-    }
-
-
 def audit(
     copy: LogCopy,
     root_fingerprint: str,
-    proofs: Iterable[tuple[str, bytes, bytes | None]] = (),
+    proofs: Iterable[Proof] = (),
     *,
     approvals_needed: int = limits.APPROVALS_NEEDED,
 ) -> Audit:
-    """Check everything that a copy lets one check. `proofs`: (name, proof file, leaf or None to take the log's).
+    """Check everything that a copy lets one check.
 
     1. the root key with this fingerprint signed the directory, and the policy is the directory's;
     2. the log signed the checkpoint and enough witnesses countersigned it;
     3. the leaves are exactly those of the checkpoint, and the tiles are made of them;
-    4. every lease came after enough approvals of its request, by distinct people other than the requester;
+    4. each leaf may follow those before it: every lease came after enough approvals of its request by distinct people
+       other than the requester, and the other rules of `log_rules`;
     5. each proof is of a tree that this log contains.
+
+    Raises CopyInvalid when a part is missing, and what reading the copy raises.
     """
     checks: list[Check] = []
     warnings: list[str] = []
@@ -173,31 +86,26 @@ def audit(
         if copy.policy == directory.policy
         else Check(False, "the witness policy is not the one in the directory")
     )
-    size = _check_checkpoint(copy, directory, policy, checks, warnings)
-    if size is None:
-        return Audit(tuple(checks), tuple(warnings), 0)
-    checks.append(_check_tiles(copy, size))
-    checks += check_leases(copy.leaves, approvals_needed)
-    checks += [_check_proof(copy, kept_policy_of(directory), *proof) for proof in proofs]
-    return Audit(tuple(checks), tuple(warnings), size)
-
-
-def _check_checkpoint(
-    copy: LogCopy, directory: Directory, policy: Policy, checks: list[Check], warnings: list[str]
-) -> int | None:
     try:
         witnessed = policy.check(copy.checkpoint)
-        checks.append(
-            Check(True, f"the checkpoint of size {witnessed.checkpoint.size} is signed and witnessed by quorum")
-        )
-        if same_host(directory, witnessed.cosigned_at):
-            warnings.append(SAME_HOST)
-        verify_leaves(copy.leaves, witnessed.checkpoint)
-        checks.append(Check(True, f"the {len(copy.leaves)} leaves are exactly those that were signed"))
     except TransparencyError as error:
-        checks.append(Check(False, str(error)))
-        return None
-    return witnessed.checkpoint.size
+        return Audit((*checks, Check(False, str(error))), (), 0)
+    head = witnessed.checkpoint
+    checks.append(Check(True, f"the checkpoint of size {head.size} is signed and witnessed by quorum"))
+    if same_host(directory, witnessed.cosigned_at):
+        warnings.append(SAME_HOST)
+    entries = _Entries(LogRules(approvals_needed=approvals_needed), _latest(witnessed))
+    tiles = _Tiles(copy, head.size)
+    kept = [_KeptProof(*proof) for proof in proofs]
+    try:
+        _read_all(copy, head, entries, tiles, kept)
+    except Contradiction as error:
+        return Audit((*checks, Check(False, str(error))), tuple(warnings), 0)
+    checks.append(Check(True, f"the {head.size} leaves are exactly those that were signed"))
+    checks.append(tiles.check())
+    checks += entries.checks()
+    checks += [proof.check(head, kept_policy_of(directory)) for proof in kept]
+    return Audit(tuple(checks), (*warnings, *entries.warnings()), head.size)
 
 
 def same_host(directory: Directory, cosigned: Iterable[str]) -> bool:
@@ -205,74 +113,148 @@ def same_host(directory: Directory, cosigned: Iterable[str]) -> bool:
     return bool(list(cosigned)) and all(is_loopback(witness.url) for witness in directory.witnesses)
 
 
-def _check_tiles(copy: LogCopy, size: int) -> Check:
-    nodes: dict[tuple[int, int], bytes] = {}
-    hashes = [merkle.leaf_hash(leaf) for leaf in copy.leaves]
-    for node in merkle.append(0, hashes, lambda level, index: nodes[level, index]):
-        nodes[node.level, node.index] = node.hash
-    checked = 0
-    for path, data in copy.tiles.items():
+def _latest(witnessed: Witnessed) -> datetime | None:
+    """When the last witness countersigned; None when the policy asks for none."""
+    times = witnessed.cosigned_at.values()
+    return datetime.fromtimestamp(max(times), UTC) if times else None
+
+
+def _read_all(copy: LogCopy, head: Checkpoint, entries: _Entries, tiles: _Tiles, kept: Sequence[_KeptProof]) -> None:
+    """One pass over the leaves. What was gathered counts when this returns. Raises Contradiction, CopyInvalid."""
+    edge = Edge()
+    for start, leaves in copy.bundles():
+        hashes = [leaf_hash(leaf) for leaf in leaves]
+        for proof in kept:
+            proof.pass_by(edge, start, leaves, hashes)
+        tiles.compare(edge.grow(hashes))
+        tiles.compare([(EntryBundle(start // TILE_WIDTH, len(leaves)), build_bundle(leaves))])
+        entries.read(leaves)
+    tiles.compare(edge.partial_tiles())
+    if (edge.size, edge.root()) != (head.size, head.root):
+        raise blame(copy)
+
+
+class _Entries:
+    """What the rules say about the leaves."""
+
+    def __init__(self, rules: LogRules, witnessed: datetime | None) -> None:
+        self._rules = rules
+        self._witnessed = witnessed
+        self._wrong: list[Finding] = []
+        self._count = 0
+
+    def read(self, leaves: Iterable[bytes]) -> None:
+        for leaf in leaves:
+            wrong = self._rules.read(leaf, before=self._witnessed).wrong
+            self._count += len(wrong)
+            self._wrong += wrong[: MAX_SHOWN - len(self._wrong)]
+
+    def checks(self) -> list[Check]:
+        if self._wrong:
+            more = self._count - len(self._wrong)
+            said = [Check(False, finding.text) for finding in self._wrong]
+            return [*said, Check(False, f"and {more} more of this kind")] if more else said
+        opened, needed = self._rules.memory.opened, self._rules.approvals_needed
+        return [
+            Check(True, f"all leases ({opened}) came after {needed} approvals by different people")
+            if opened
+            else Check(True, "nobody has opened other people's recordings"),
+            Check(True, "roles, purposes, halts, recoveries, orders and directories follow from one another"),
+        ]
+
+    def warnings(self) -> list[str]:
+        """What was so when the log was witnessed."""
+        if self._witnessed is None:
+            return []
+        return [finding.text for finding in self._rules.standing(self._witnessed)[:MAX_SHOWN]]
+
+
+class _Tiles:
+    """Compares the tiles that a copy has with those that the leaves make. A folder may lack hash tiles."""
+
+    def __init__(self, copy: LogCopy, size: int) -> None:
+        self._copy = copy
+        self._wrong = ""
+        self._checked = 0
+        self._held: dict[tuple[int, int], list[HashTile | EntryBundle]] | None = None
+        if copy.paths is not None:
+            self._held = {}
+            for path in copy.paths:
+                self._hold(path, size)
+
+    def _hold(self, path: str, size: int) -> None:
+        assert self._held is not None  # noqa: S101 - the caller has just made it
         try:
             tile = parse_path(path)
         except TransparencyError:
-            return Check(False, "the copy has a file that is no tile")
-        if isinstance(tile, HashTile):
-            if not tile.is_within(size) or data != build_hash_tile(tile, lambda level, index: nodes[level, index]):
-                return Check(False, f"{path} does not belong to these leaves")
-            checked += 1
-    return Check(True, f"the hash tiles ({checked}) are made of these leaves")
+            self._wrong = "the copy has a file that is no tile"
+            return
+        if tile.is_within(size):
+            self._held.setdefault(_place(tile), []).append(tile)
+        elif isinstance(tile, HashTile):
+            self._wrong = self._wrong or f"{path} does not belong to these leaves"
+
+    def compare(self, made: Iterable[tuple[HashTile | EntryBundle, bytes]]) -> None:
+        """`made`: tiles as the leaves make them, none narrower than one of the same place that the copy has."""
+        for tile, data in made:
+            held = [tile] if self._held is None else self._held.get(_place(tile), [])
+            for one in held:
+                if isinstance(one, EntryBundle) and one == tile:
+                    continue  # the leaves came from it
+                try:
+                    if self._copy.bytes_of(one) != cut(data, one):
+                        self._wrong = self._wrong or f"{one.path} does not belong to these leaves"
+                except CopyInvalid as error:
+                    self._wrong = self._wrong or str(error)
+                self._checked += isinstance(one, HashTile)
+
+    def check(self) -> Check:
+        if self._wrong:
+            return Check(False, self._wrong)
+        return Check(True, f"the hash tiles ({self._checked}) are made of these leaves")
 
 
-def check_leases(leaves: Sequence[bytes], approvals_needed: int) -> list[Check]:
-    """Every allowed lease of other people's data: after enough approvals, by distinct actors, not the requester's own,
-    of a request that was not refused or revoked before."""
-    approvals: dict[str, set[str]] = {}
-    requesters: dict[str, str | None] = {}
-    ended: set[str] = set()
-    bad: list[Check] = []
-    count = 0
-    for index, data in enumerate(leaves):
+def _place(tile: HashTile | EntryBundle) -> tuple[int, int]:
+    return (tile.level if isinstance(tile, HashTile) else -1, tile.index)
+
+
+class _KeptProof:
+    """A proof file, and what is needed of the log in order to check it."""
+
+    def __init__(self, name: str, data: bytes, leaf: bytes | None) -> None:
+        self._name = name
+        self._leaf = leaf
+        self._root: bytes | None = None
+        self._error = ""
         try:
-            leaf = Leaf.model_validate_json(data)
-        except ValidationError:
-            bad.append(Check(False, f"leaf {index} cannot be read"))
-            continue
-        request = leaf.request or leaf.subject or ""
-        match leaf.type:
-            case LeafType.REQUEST_SIGNED:
-                requesters[request] = leaf.actor
-            case LeafType.GRANT_APPROVED if leaf.decision != "refused" and leaf.actor is not None:
-                approvals.setdefault(request, set()).add(leaf.actor)
-            case LeafType.GRANT_REFUSED | LeafType.GRANT_REVOKED | LeafType.GRANT_EXPIRED if leaf.decision != "refused":
-                ended.add(request)
-            case LeafType.LEASE_OPENED if leaf.decision != "refused" and leaf.mode != "own":
-                count += 1
-                others = approvals.get(leaf.request or "", set()) - {requesters.get(leaf.request or "")}
-                if leaf.request is None or len(others) < approvals_needed:
-                    bad.append(
-                        Check(False, f"leaf {index}: a lease with {len(others)} of {approvals_needed} approvals")
-                    )
-                elif leaf.request in ended:
-                    bad.append(Check(False, f"leaf {index}: a lease after its request had been refused or had ended"))
-            case _:
-                pass
-    if not bad and not count:
-        return [Check(True, "nobody has opened other people's recordings")]
-    return bad or [Check(True, f"all leases ({count}) came after {approvals_needed} approvals by different people")]
+            self._proof: LogProof | None = LogProof.from_bytes(data)
+            self._head = Checkpoint.from_text(self._proof.checkpoint.text)
+        except TransparencyError as error:
+            self._proof, self._error = None, str(error)
 
+    def pass_by(self, edge: Edge, start: int, leaves: Sequence[bytes], hashes: Sequence[bytes]) -> None:
+        """These leaves come next; `edge` is the tree before them."""
+        if self._proof is None:
+            return
+        if self._leaf is None and start <= self._proof.index < start + len(leaves):
+            self._leaf = leaves[self._proof.index - start]
+        if start < self._head.size <= start + len(leaves):
+            apart = edge.copy()
+            apart.grow(hashes[: self._head.size - start])
+            self._root = apart.root()
 
-def _check_proof(copy: LogCopy, policy: Policy, name: str, data: bytes, leaf: bytes | None) -> Check:
-    try:
-        proof = LogProof.from_bytes(data)
-        if leaf is None:
-            if proof.index >= len(copy.leaves):
-                return Check(False, f"{name}: there is no leaf {proof.index} in this log")
-            leaf = copy.leaves[proof.index]
-        checkpoint = proof.verify(leaf, policy).checkpoint
-    except TransparencyError as error:
-        return Check(False, f"{name}: {error}")
-    if checkpoint.size > len(copy.leaves):
-        return Check(False, f"{name}: it is of a longer log than this copy; fetch a newer one")
-    if merkle.root_of_leaves(copy.leaves[: checkpoint.size]) != checkpoint.root:
-        return Check(False, f"{name}: it is of another log than this one: two histories were signed")
-    return Check(True, f"{name}: leaf {proof.index} is in this log")
+    def check(self, head: Checkpoint, policy: KeptPolicy) -> Check:
+        """When every leaf of the log of this head has passed by."""
+        if self._proof is None:
+            return Check(False, f"{self._name}: {self._error}")
+        if self._leaf is None:
+            return Check(False, f"{self._name}: there is no leaf {self._proof.index} in this log")
+        try:
+            self._proof.verify(self._leaf, policy)
+        except TransparencyError as error:
+            return Check(False, f"{self._name}: {error}")
+        if self._head.size > head.size:
+            return Check(False, f"{self._name}: it is of a longer log than this copy; fetch a newer one")
+        if self._head.root != self._root:
+            return Check(False, f"{self._name}: it is of another log than this one: two histories were signed")
+        return Check(True, f"{self._name}: leaf {self._proof.index} is in this log")

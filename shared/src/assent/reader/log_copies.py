@@ -1,0 +1,468 @@
+"""A copy of a log: from a folder, from an address that serves such a folder, or from the custodian; and how it grows.
+
+A copy in a folder is `directory.json`, `policy`, `checkpoint`, and the tiles and entry bundles under `tile/`, as C2SP
+tlog-tiles names them. A folder only ever grows: what it holds is what was there first, and a log that does not continue
+it is a `Contradiction`, which is kept as evidence and changes nothing.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import httpx2
+
+from assent.client.custodian import CustodianClient
+from assent.client.files import sync, write_private
+from assent.client.transport import CHUNK_BYTES, AnswerInvalid, ClientError, Refused, Unreachable, is_loopback
+from assent.contracts.envelope import Envelope, StatementInvalid
+from assent.contracts.problems import Code
+from assent.transparency import merkle
+from assent.transparency.checkpoint import Checkpoint
+from assent.transparency.edge import Edge
+from assent.transparency.errors import TransparencyError
+from assent.transparency.lines import HASH_BYTES
+from assent.transparency.note import Note
+from assent.transparency.tiles import (
+    MAX_LEAF_BYTES,
+    TILE_HEIGHT,
+    TILE_WIDTH,
+    EntryBundle,
+    HashTile,
+    build_bundle,
+    entry_bundles,
+    nodes_from_tiles,
+    parse_bundle,
+    parse_path,
+)
+
+DIRECTORY_FILE = "directory.json"
+POLICY_FILE = "policy"
+CHECKPOINT_FILE = "checkpoint"
+TILE_FOLDER = "tile"
+INCOMING = "incoming"
+EVIDENCE = "evidence"
+
+MAX_EVIDENCE = 100
+"""Contradictions that are kept; a log that shows more of them has shown enough."""
+
+MAX_FILE_BYTES = TILE_WIDTH * (MAX_LEAF_BYTES + 2)
+"""The longest file of a log: a full bundle of the longest leaves."""
+
+Read = Callable[[str], bytes | None]
+"""Returns a tile's bytes by its path, None when it is not there."""
+
+
+class CopyInvalid(Exception):
+    """There is no copy of a log, or a part of it is missing or cannot be read."""
+
+
+class Contradiction(CopyInvalid):
+    """What is served does not continue what was seen before, or is not what was signed. `kind`: a stable name."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        self.kind = kind
+        super().__init__(text)
+
+
+class Served(Protocol):
+    """A log as somebody serves it. Everything raises CopyInvalid, or as `Transport.request`."""
+
+    def directory(self) -> Envelope: ...
+    def policy(self) -> str: ...
+    def checkpoint(self) -> bytes: ...
+    def tile(self, path: str) -> bytes | None: ...
+
+
+@dataclass(frozen=True)
+class LogCopy:
+    """A log as it was handed out at one moment: nothing in it is verified. Leaves are read when they are asked for.
+
+    `paths`: the tiles that are known to be there; None when nobody can say.
+    """
+
+    directory: Envelope
+    policy: str
+    checkpoint: Note
+    read: Read
+    paths: tuple[str, ...] | None = None
+
+    @property
+    def head(self) -> Checkpoint:
+        """What the checkpoint says. Raises CheckpointInvalid."""
+        return Checkpoint.from_text(self.checkpoint.text)
+
+    def bundles(self, start: int = 0) -> Iterator[tuple[int, list[bytes]]]:
+        """(index of the first leaf, leaves) of each bundle from the one that holds leaf `start` on, in order."""
+        size = self.head.size
+        for number in range(start // TILE_WIDTH, -(-size // TILE_WIDTH)):
+            bundle = EntryBundle(number, min(TILE_WIDTH, size - number * TILE_WIDTH))
+            try:
+                yield bundle.leaves.start, parse_bundle(bundle, self.bytes_of(bundle))
+            except TransparencyError as error:
+                raise Contradiction("missing", f"{bundle.path}: {error}") from error
+
+    def bytes_of(self, tile: HashTile | EntryBundle) -> bytes:
+        """A tile; cut out of the full one when it has been completed meanwhile. Raises CopyInvalid."""
+        data = self.read(tile.path)
+        if data is not None:
+            return data
+        whole = HashTile(tile.level, tile.index) if isinstance(tile, HashTile) else EntryBundle(tile.index)
+        data = self.read(whole.path) if whole != tile else None
+        if data is None:
+            raise CopyInvalid(f"{tile.path} is missing")
+        return cut(data, tile)
+
+    def leaves(self) -> tuple[bytes, ...]:
+        """All leaves at once, in memory. Raises CopyInvalid."""
+        return tuple(leaf for _, leaves in self.bundles() for leaf in leaves)
+
+
+def cut(data: bytes, tile: HashTile | EntryBundle) -> bytes:
+    """The bytes of a partial tile out of those of a wider one."""
+    if isinstance(tile, HashTile):
+        return data[: tile.width * HASH_BYTES]
+    position = 0
+    for _ in range(tile.width):
+        position += 2 + int.from_bytes(data[position : position + 2], "big")
+    return data[:position]
+
+
+def take(served: Served) -> LogCopy:
+    """The log as it is served now. Raises CopyInvalid, and as `Transport.request`."""
+    try:
+        note = Note.from_bytes(served.checkpoint())
+        copy = LogCopy(served.directory(), served.policy(), note, served.tile)
+        copy.head  # noqa: B018 - it raises
+    except (StatementInvalid, TransparencyError) as error:
+        raise CopyInvalid(f"what is served there is no log: {error}") from error
+    return copy
+
+
+def load_copy(folder: Path) -> LogCopy:
+    """The copy in a folder; its tiles are read when they are needed. Raises CopyInvalid."""
+    served = Folder(folder)
+    try:
+        note = Note.from_bytes(served.checkpoint())
+        copy = LogCopy(served.directory(), served.policy(), note, served.tile, served.paths())
+        there = set(copy.paths or ())
+        for bundle in entry_bundles(copy.head.size):
+            if not {bundle.path, EntryBundle(bundle.index).path} & there:
+                raise CopyInvalid(f"{bundle.path} is missing")
+    except (OSError, UnicodeDecodeError, StatementInvalid, TransparencyError, CopyInvalid) as error:
+        raise CopyInvalid(f"this folder does not hold a whole copy of a log: {error}") from error
+    return copy
+
+
+# --- who serves -------------------------------------------------------------------------------------------------------
+
+
+class Folder:
+    """A copy that `audit export` or `audit monitor` made."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def directory(self) -> Envelope:
+        return Envelope.from_json((self._folder / DIRECTORY_FILE).read_bytes())
+
+    def policy(self) -> str:
+        return (self._folder / POLICY_FILE).read_text("utf-8")
+
+    def checkpoint(self) -> bytes:
+        return (self._folder / CHECKPOINT_FILE).read_bytes()
+
+    def tile(self, path: str) -> bytes | None:
+        parse_path(path)
+        try:
+            return (self._folder / path).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def paths(self) -> tuple[str, ...]:
+        found = (self._folder / TILE_FOLDER).rglob("*")
+        return tuple(sorted(path.relative_to(self._folder).as_posix() for path in found if path.is_file()))
+
+
+class Address:
+    """A copy that somebody serves as plain files over HTTP. Nothing there is trusted, and no redirect followed."""
+
+    def __init__(self, url: str, *, timeout_s: float = 30.0, transport: httpx2.BaseTransport | None = None) -> None:
+        self.url = url.rstrip("/")
+        self._client = httpx2.Client(
+            timeout=timeout_s, follow_redirects=False, trust_env=not is_loopback(url), transport=transport
+        )
+
+    def directory(self) -> Envelope:
+        return Envelope.from_json(self._file(DIRECTORY_FILE))
+
+    def policy(self) -> str:
+        try:
+            return self._file(POLICY_FILE).decode()
+        except UnicodeDecodeError as error:
+            raise CopyInvalid("the policy there is no text") from error
+
+    def checkpoint(self) -> bytes:
+        return self._file(CHECKPOINT_FILE)
+
+    def tile(self, path: str) -> bytes | None:
+        return self._get(path)
+
+    def _file(self, name: str) -> bytes:
+        data = self._get(name)
+        if data is None:
+            raise CopyInvalid(f"there is no copy of a log at {self.url}: {name} is missing")
+        return data
+
+    def _get(self, path: str) -> bytes | None:
+        out = bytearray()
+        try:
+            with self._client.stream("GET", f"{self.url}/{path}") as response:
+                if response.status_code in (404, 410):
+                    return None
+                if response.status_code != 200:
+                    raise AnswerInvalid(f"{self.url} answered {response.status_code} for {path}")
+                for piece in response.iter_bytes(CHUNK_BYTES):
+                    out += piece
+                    if len(out) > MAX_FILE_BYTES:
+                        raise AnswerInvalid(f"{path} is longer than any file of a log")
+        except httpx2.HTTPError as error:
+            raise Unreachable(f"{self.url} cannot be reached ({type(error).__name__})") from error
+        except httpx2.InvalidURL as error:
+            raise AnswerInvalid(f"the address {self.url} cannot be asked") from error
+        return bytes(out)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def __enter__(self) -> Address:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Live:
+    """The custodian itself, asked with the credential of somebody who may read the log. The look is in the log, too."""
+
+    def __init__(self, custodian: CustodianClient, directory: Envelope, policy: str) -> None:
+        self._custodian = custodian
+        self._directory = directory
+        self._policy = policy
+
+    def directory(self) -> Envelope:
+        return self._directory
+
+    def policy(self) -> str:
+        return self._policy
+
+    def checkpoint(self) -> bytes:
+        return self._custodian.checkpoint()
+
+    def tile(self, path: str) -> bytes | None:
+        try:
+            return self._custodian.tile(path)
+        except Refused as refused:
+            if refused.code is Code.NOT_FOUND:
+                return None
+            raise
+
+
+# --- growing ----------------------------------------------------------------------------------------------------------
+
+
+class CopyFolder:
+    """The copy in a folder that is brought up to date. One process at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        """Take up the folder, also after a crash; an empty or missing one is a new copy. Raises CopyInvalid."""
+        self.folder = folder
+        self.head: Checkpoint | None = None
+        self._edge = Edge()
+        shutil.rmtree(folder / INCOMING, ignore_errors=True)
+        if not folder.exists():
+            return
+        if not (folder / CHECKPOINT_FILE).exists():
+            if any(path.name not in (EVIDENCE, DIRECTORY_FILE, POLICY_FILE) for path in folder.iterdir()):
+                raise CopyInvalid(f"{folder} is there already and holds no copy of a log; name a new folder.")
+            return
+        self._load()
+
+    def _load(self) -> None:
+        folder = self.folder
+        try:
+            self.head = Checkpoint.from_text(Note.from_bytes((folder / CHECKPOINT_FILE).read_bytes()).text)
+            self._edge = Edge.from_tiles(self.head.size, self._hash_tile)
+        except (TransparencyError, OSError) as error:
+            raise CopyInvalid(f"{folder} is there already and holds no whole copy of a log: {error}") from error
+        if self._edge.root() != self.head.root:
+            raise CopyInvalid(f"the copy in {folder} was damaged: keep it, and make a new one in a new folder.")
+        self._remove_superseded()
+
+    def _hash_tile(self, tile: HashTile) -> bytes:
+        return (self.folder / tile.path).read_bytes()
+
+    @property
+    def size(self) -> int:
+        return self.head.size if self.head else 0
+
+    def copy(self) -> LogCopy:
+        """What is in the folder. Raises CopyInvalid."""
+        served = Folder(self.folder)
+        return LogCopy(served.directory(), served.policy(), Note.from_bytes(served.checkpoint()), served.tile)
+
+    def extend(self, copy: LogCopy) -> int:
+        """Add the new leaves of a log whose checkpoint was verified; returns how many. On disk when this returns.
+
+        Only new leaves are read. Raises CopyInvalid; Contradiction when this log does not continue the copy: it is kept
+        under `evidence/`, and the copy is as it was.
+        """
+        incoming = self.folder / INCOMING
+        shutil.rmtree(incoming, ignore_errors=True)
+        try:
+            edge = self._receive(copy, incoming)
+        except Contradiction:
+            self._keep_evidence(copy, incoming)
+            raise
+        except BaseException:
+            shutil.rmtree(incoming, ignore_errors=True)
+            raise
+        added, self._edge = copy.head.size - self.size, edge
+        changed = {self.folder}
+        for path in [path for path in incoming.rglob("*") if path.is_file()]:
+            target = self.folder / path.relative_to(incoming)
+            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path.replace(target)
+            changed.update(parent for parent in target.parents if parent.is_relative_to(self.folder))
+        for parent in changed:
+            sync(parent)
+        shutil.rmtree(incoming, ignore_errors=True)
+        write_private(self.folder / DIRECTORY_FILE, copy.directory.to_json())
+        write_private(self.folder / POLICY_FILE, copy.policy.encode())
+        write_private(self.folder / CHECKPOINT_FILE, copy.checkpoint.to_bytes())
+        before, self.head = self.size, copy.head
+        self._remove_superseded(before=before)
+        return added
+
+    def _receive(self, copy: LogCopy, incoming: Path) -> Edge:
+        """Write the new tiles aside, and return the edge of the tree when its root is the one that was signed."""
+        head, have = copy.head, self.head
+        if have is not None and head.origin != have.origin:
+            raise Contradiction(
+                "another-log", f"this is the log {head.origin}, and not {have.origin}, which was seen before"
+            )
+        if head.size < self.size:
+            raise Contradiction(
+                "rolled-back",
+                f"the log has {head.size} leaves, and {self.size} were witnessed before: leaves were taken away",
+            )
+        if have is not None and head.size == have.size:
+            if head.root != have.root:
+                raise Contradiction("fork", f"two different logs of {head.size} leaves were signed")
+            return self._edge
+        edge = self._edge.copy()
+        for start, leaves in copy.bundles(self.size):
+            known = max(0, self.size - start)
+            if known:
+                self._compare(start, leaves[:known])
+            bundle = EntryBundle(start // TILE_WIDTH, len(leaves))
+            _write(incoming, bundle.path, build_bundle(leaves))
+            for tile, data in edge.grow([merkle.leaf_hash(leaf) for leaf in leaves[known:]]):
+                _write(incoming, tile.path, data)
+        for tile, data in edge.partial_tiles():
+            _write(incoming, tile.path, data)
+        if edge.root() != head.root:
+            raise blame(copy, self.head)
+        return edge
+
+    def _compare(self, start: int, leaves: Sequence[bytes]) -> None:
+        """The leaves that a partial bundle has in common with the copy."""
+        bundle = EntryBundle(start // TILE_WIDTH, len(leaves))
+        for offset, (old, new) in enumerate(
+            zip(parse_bundle(bundle, self.copy().bytes_of(bundle)), leaves, strict=True)
+        ):
+            if old != new:
+                raise Contradiction("edited", f"leaf {start + offset} is not what it was when it was seen first")
+
+    def _keep_evidence(self, copy: LogCopy, incoming: Path) -> None:
+        """Everything that was read of a log that contradicts this one, as a copy of its own."""
+        head = copy.head
+        target = self.folder / EVIDENCE / f"{head.size}-{head.root.hex()[:16]}"
+        kept = list((self.folder / EVIDENCE).iterdir()) if (self.folder / EVIDENCE).exists() else []
+        if not target.exists() and len(kept) < MAX_EVIDENCE:
+            for name, data in (
+                (DIRECTORY_FILE, copy.directory.to_json()),
+                (POLICY_FILE, copy.policy.encode()),
+                (CHECKPOINT_FILE, copy.checkpoint.to_bytes()),
+            ):
+                write_private(incoming / name, data)
+            target.parent.mkdir(exist_ok=True, mode=0o700)
+            incoming.replace(target)
+            sync(target.parent)
+        shutil.rmtree(incoming, ignore_errors=True)
+
+    def _remove_superseded(self, *, before: int | None = None) -> None:
+        """Partial tiles of smaller trees: those of the tree of `before` leaves, or every one that lies there."""
+        wanted = {tile.path for tile in _partial(self.size)}
+        if before is not None:
+            old = [tile.path for tile in _partial(before)]
+        else:
+            found = (self.folder / TILE_FOLDER).rglob("*.p/*")
+            old = [path.relative_to(self.folder).as_posix() for path in found]
+        for path in old:
+            if path not in wanted and parse_path(path).is_within(self.size):
+                (self.folder / path).unlink(missing_ok=True)
+                with suppress(OSError):  # others are still in it
+                    (self.folder / path).parent.rmdir()
+
+
+def _partial(size: int) -> list[HashTile | EntryBundle]:
+    """The tiles of a tree that are not full."""
+    tiles: list[HashTile | EntryBundle] = []
+    level = 0
+    while hashes := size >> TILE_HEIGHT * level:
+        if hashes % TILE_WIDTH:
+            tiles.append(HashTile(level, hashes // TILE_WIDTH, hashes % TILE_WIDTH))
+        level += 1
+    if size % TILE_WIDTH:
+        tiles.append(EntryBundle(size // TILE_WIDTH, size % TILE_WIDTH))
+    return tiles
+
+
+def _write(folder: Path, path: str, data: bytes) -> None:
+    """A file that is on disk before it is moved to its place."""
+    target = folder / path
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    target.write_bytes(data)
+    sync(target)
+
+
+def blame(copy: LogCopy, before: Checkpoint | None = None) -> Contradiction:
+    """Why the leaves that were handed out do not lead to the head that was signed, as far as the hash tiles can tell.
+
+    `before`: a head that was verified, whose leaves are known to be right.
+    """
+    head = copy.head
+    try:
+        nodes = nodes_from_tiles(head.size, copy.bytes_of)
+        if merkle.root(head.size, nodes) != head.root:
+            return Contradiction(
+                "wrong-leaves", f"these {head.size} leaves are not those that were signed, and neither are the hashes"
+            )
+        if before is not None and merkle.root(before.size, nodes) != before.root:
+            text = (
+                f"the log of {head.size} leaves that was signed does not begin with the {before.size} leaves "
+                "that were witnessed before"
+            )
+            return Contradiction("fork", text)
+        for start, leaves in copy.bundles(before.size if before else 0):
+            for index, leaf in enumerate(leaves, start):
+                if merkle.leaf_hash(leaf) != nodes(0, index):
+                    return Contradiction("wrong-leaves", f"leaf {index} is not the one that was signed")
+    except (CopyInvalid, TransparencyError, ClientError):  # whoever withholds the tiles does not get away with it
+        pass
+    return Contradiction("wrong-leaves", f"these {head.size} leaves are not those that were signed")

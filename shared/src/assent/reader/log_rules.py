@@ -1,0 +1,457 @@
+"""What must be true of the log's entries, one after the other: the same rules for who verifies and who monitors.
+
+Pure: `LogRules.read` takes the next leaf and says what is wrong with it, or new; `standing` says what is so at a moment
+(the programme is halted, a lease was never closed). What it remembers is a small JSON document, so that somebody who
+follows the log reads each leaf once. Leaves are read, not believed: their bytes must have been verified before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from assent.contracts import limits
+from assent.contracts.leaves import Leaf, LeafType
+from assent.contracts.times import parse_day, parse_moment
+
+SKEW = timedelta(seconds=limits.CLOCK_DOUBT_S)
+CLOSING_TIME = timedelta(hours=1)
+"""How long after its end a lease may stay without its closing before that is said."""
+
+REMEMBERED_DAYS = 2 * limits.REQUEST_DAYS
+"""A request that can open nothing any more is remembered so long, in order to say why a lease of it is wrong."""
+
+OVERDUE_LASTS = timedelta(hours=26)
+"""The custodian says once a day what is overdue, while it lasts."""
+
+UNREACHABLE_LASTS = timedelta(hours=2)
+"""The custodian says once an hour which witness does not answer, while it lasts."""
+
+RECOVERY_DELAY = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`kind` is a stable name, `id` is the same whenever the same thing is found. `at`: since when, a moment or day."""
+
+    kind: str
+    about: str
+    text: str
+    at: str
+
+    @property
+    def id(self) -> str:
+        return f"{self.kind}:{self.about}" if self.about else self.kind
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one leaf brought: `wrong` must never be in a log, `news` is worth telling."""
+
+    wrong: tuple[Finding, ...] = ()
+    news: tuple[Finding, ...] = ()
+
+
+class _Remembered(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Request(_Remembered):
+    """`ended`: when it was refused, revoked or expired."""
+
+    actor: str | None
+    purpose: str
+    mode: str
+    until: str
+    approvals: list[str] = []
+    ended: str | None = None
+
+
+class OpenLease(_Remembered):
+    index: int
+    until: str
+
+
+class HaltSeen(_Remembered):
+    index: int
+    at: str
+    signed: list[str] = []
+
+
+class Proposal(_Remembered):
+    actor: str | None
+    auth: str | None
+    role: str
+    action: str
+
+
+class RecoverySeen(_Remembered):
+    actor: str | None
+    countersigned: bool = False
+    stopped: bool = False
+
+
+class Said(_Remembered):
+    """Something that the custodian said itself."""
+
+    index: int
+    at: str
+    since: str = ""
+
+
+class Memory(_Remembered):
+    """Everything that later leaves are compared with. `size`: how many leaves were read."""
+
+    size: int = 0
+    latest: str = ""
+    requests: dict[str, Request] = {}
+    leases: dict[str, OpenLease] = {}
+    opened: int = 0
+    halts: dict[str, HaltSeen] = {}
+    proposals: dict[str, Proposal] = {}
+    founded: list[str] = []
+    drafts: dict[str, str | None] = {}
+    purposes: list[str] = []
+    recoveries: dict[str, RecoverySeen] = {}
+    generation: int = 0
+    order: int = 0
+    directory_version: int = 0
+    directory_hash: str = ""
+    directory_at: str = ""
+    build: str = ""
+    overdue: dict[str, Said] = {}
+    unreachable: dict[str, Said] = {}
+
+
+class LogRules:
+    """Reads leaves in order, from the first or from where `memory` ends."""
+
+    def __init__(
+        self,
+        memory: Memory | None = None,
+        *,
+        approvals_needed: int = limits.APPROVALS_NEEDED,
+        role_delay: timedelta | None = None,
+    ) -> None:
+        """`role_delay`: shortest time between the countersignature of a role and its effect; None: not looked at."""
+        self.memory = memory or Memory()
+        self.approvals_needed = approvals_needed
+        self._role_delay = role_delay
+        self._wrong: list[Finding] = []
+        self._news: list[Finding] = []
+        self._index, self._at = 0, ""
+
+    def read(self, data: bytes, *, after: datetime | None = None, before: datetime | None = None) -> Found:
+        """The next leaf. `after` and `before`: when it was written at the earliest and latest, as witnesses know."""
+        memory = self.memory
+        self._index, self._at, self._wrong, self._news = memory.size, "", [], []
+        memory.size += 1
+        try:
+            leaf = Leaf.model_validate_json(data)
+            self._at = leaf.at
+            self._time(leaf, after, before)
+            self._leaf(leaf)
+        except (ValidationError, ValueError):
+            self._bad("unreadable", "cannot be read by this version: get the version that the custodian runs")
+        return Found(tuple(self._wrong), tuple(self._news))
+
+    def _bad(self, kind: str, what: str) -> None:
+        self._wrong.append(Finding(kind, str(self._index), f"leaf {self._index}: {what}", self._at))
+
+    def _tell(self, kind: str, what: str) -> None:
+        self._news.append(Finding(kind, str(self._index), f"leaf {self._index}: {what}", self._at))
+
+    # --- time ---------------------------------------------------------------------------------------------------------
+
+    def _time(self, leaf: Leaf, after: datetime | None, before: datetime | None) -> None:
+        """Raises ValueError for a time that is none."""
+        if leaf.type is LeafType.PERSON:
+            parse_day(leaf.at)
+            return
+        at, latest = parse_moment(leaf.at), self.memory.latest
+        early = [parse_moment(latest)] if latest else []
+        if after is not None:
+            early.append(after)
+        if any(at < moment - SKEW for moment in early):
+            self._bad("clock", f"its time, {leaf.at}, is more than five minutes before what was in the log already")
+        if before is not None and at > before + SKEW:
+            self._bad("clock", f"its time, {leaf.at}, is more than five minutes after a witness countersigned it")
+        self.memory.latest = max(latest, leaf.at)
+
+    # --- entries ------------------------------------------------------------------------------------------------------
+
+    def _leaf(self, leaf: Leaf) -> None:
+        match leaf.type:
+            case LeafType.REQUEST_SIGNED:
+                self._request_signed(leaf)
+            case LeafType.GRANT_APPROVED:
+                self._approved(leaf)
+            case LeafType.GRANT_REFUSED | LeafType.GRANT_REVOKED | LeafType.GRANT_EXPIRED:
+                request = self.memory.requests.get(leaf.request or leaf.subject or "")
+                if request is not None and leaf.decision != "refused":
+                    request.ended = request.ended or leaf.at
+            case LeafType.LEASE_OPENED:
+                self._lease_opened(leaf)
+            case LeafType.LEASE_CLOSED:
+                self.memory.leases.pop(leaf.subject or "", None)
+            case LeafType.ROLE_PROPOSED | LeafType.ROLE_CHANGED:
+                self._role(leaf)
+            case LeafType.PURPOSE_DRAFTED | LeafType.PURPOSE_SIGNED:
+                self._purpose(leaf)
+            case LeafType.PROGRAMME_HALTED | LeafType.PROGRAMME_RESUME_SIGNED | LeafType.PROGRAMME_RESUMED:
+                self._halt(leaf)
+            case (
+                LeafType.RECOVERY_SIGNED
+                | LeafType.RECOVERY_COUNTERSIGNED
+                | LeafType.RECOVERY_USED
+                | LeafType.RECOVERY_STOPPED
+            ):
+                self._recovery(leaf)
+            case LeafType.DIRECTORY_CHANGED:
+                self._directory(leaf)
+            case LeafType.GENERATION_DESTROYED:
+                number = leaf.counts.get("generation", 0)
+                if number <= self.memory.generation:
+                    self._bad("generation", f"key generation {number} is destroyed after {self.memory.generation} was")
+                self.memory.generation = max(number, self.memory.generation)
+            case LeafType.ORDER_MADE:
+                number, expected = leaf.counts.get("number", 0), self.memory.order + 1
+                if number != expected:
+                    self._bad("order", f"order {number} to the collector, where {expected} comes next")
+                self.memory.order = max(number, self.memory.order)
+            case LeafType.ERASURE_OVERDUE:
+                since = leaf.detail.get("since", "")
+                self.memory.overdue[leaf.rule or ""] = Said(index=self._index, at=leaf.at, since=since)
+            case LeafType.WITNESS_UNREACHABLE:
+                self._unreachable(leaf)
+            case LeafType.CONFIG_CHANGED:
+                self._tell("config-changed", f"the configuration was changed ({leaf.rule or 'no rule named'})")
+            case LeafType.CONSENT_ENDED:
+                self._tell("consent-ended", "the data-protection officer ended somebody's consent")
+            case LeafType.BOOT:
+                build = leaf.detail.get("build", "")
+                if self.memory.build and build != self.memory.build:
+                    self._tell("boot", f"another version of the custodian was started, {build[:16]}")
+                self.memory.build = build
+            case (
+                LeafType.PERSON
+                | LeafType.LEASE_REFUSED
+                | LeafType.AUDIT_VIEWED
+                | LeafType.AUDIT_EXPORTED
+                | LeafType.RECALL_DONE
+                | LeafType.COLLECTOR_REPORT
+            ):
+                pass
+
+    def _request_signed(self, leaf: Leaf) -> None:
+        hash_ = leaf.request or leaf.subject or ""
+        if leaf.decision == "refused" or not hash_ or hash_ in self.memory.requests:
+            self._bad("request", "a request that was refused, names nothing, or was signed before")
+            return
+        self._forget_old_requests(leaf.at)
+        if leaf.purpose not in self.memory.purposes:
+            self._bad("request", f"a request for a purpose that the council has not signed, {leaf.purpose}")
+        self.memory.requests[hash_] = Request(
+            actor=leaf.actor, purpose=leaf.purpose or "", mode=leaf.mode or "", until=leaf.until or ""
+        )
+
+    def _forget_old_requests(self, now: str) -> None:
+        days = timedelta(days=REMEMBERED_DAYS)
+        before = (parse_moment(now) - days).strftime("%Y-%m-%dT%H:%M:%SZ")
+        gone = [hash_ for hash_, request in self.memory.requests.items() if request.until < before]
+        for hash_ in gone:
+            del self.memory.requests[hash_]
+
+    def _approved(self, leaf: Leaf) -> None:
+        if leaf.decision == "refused":
+            return
+        request = self.memory.requests.get(leaf.request or leaf.subject or "")
+        if request is None:
+            self._bad("approval", "an approval of a request that nobody signed")
+        elif leaf.actor is None:
+            self._bad("approval", "an approval by nobody")
+        elif leaf.actor == request.actor:
+            self._bad("approval", "the requester approved the own request")
+        elif leaf.actor in request.approvals:
+            self._bad("approval", "somebody approved a second time")
+        elif request.ended is not None or leaf.at > request.until:
+            self._bad("approval", "an approval after the request had ended")
+        else:
+            request.approvals.append(leaf.actor)
+
+    def _lease_opened(self, leaf: Leaf) -> None:
+        if leaf.decision == "refused":
+            return
+        halts = sorted(halt.index for halt in self.memory.halts.values())
+        if halts:
+            self._bad("lease-halted", f"a lease was opened while the programme was halted by leaf {halts[0]}")
+        until = self._until(leaf)
+        if leaf.mode == "own":
+            return
+        self.memory.opened += 1
+        if leaf.subject is not None:
+            self.memory.leases[leaf.subject] = OpenLease(index=self._index, until=until)
+        request = self.memory.requests.get(leaf.request or "")
+        count = len(request.approvals) if request else 0
+        if request is None or count < self.approvals_needed:
+            self._bad("lease-unapproved", f"a lease with {count} of {self.approvals_needed} approvals")
+            return
+        if request.ended is not None:
+            self._bad("lease-ended", "a lease after its request had been refused or had ended")
+        if leaf.at > request.until:
+            self._bad("lease-ended", f"a lease after its request had expired on {request.until}")
+        if leaf.actor is None or leaf.actor != request.actor:
+            self._bad("lease-other", "a lease by somebody else than who asked for it")
+        if (leaf.purpose, leaf.mode) != (request.purpose.rpartition(" ")[0], request.mode):
+            self._bad("lease-other", "a lease for another purpose or mode than was approved")
+
+    def _until(self, leaf: Leaf) -> str:
+        """The lease's end; that of now if it has none that could be read."""
+        longest = timedelta(hours=limits.LEASE_HOURS, seconds=limits.SKEW_S)
+        try:
+            length = parse_moment(leaf.until or "") - parse_moment(leaf.at)
+        except ValueError:
+            self._bad("lease-long", "a lease without an end")
+            return leaf.at
+        if length > longest:
+            self._bad("lease-long", f"a lease until {leaf.until}, longer than {limits.LEASE_HOURS} hours")
+        return leaf.until or ""
+
+    def _role(self, leaf: Leaf) -> None:
+        subject, role, action = leaf.subject or "", leaf.detail.get("role", ""), leaf.detail.get("action", "")
+        if leaf.type is LeafType.ROLE_PROPOSED:
+            self.memory.proposals[subject] = Proposal(actor=leaf.actor, auth=leaf.auth, role=role, action=action)
+            return
+        proposal = self.memory.proposals.pop(subject, None)
+        if proposal is None or (proposal.role, proposal.action) != (role, action):
+            self._bad("role", f"the role {role} was changed ({action}) and nobody had proposed it")
+            return
+        if leaf.rule == "role.founder":
+            if proposal.auth != "root" or role in self.memory.founded or action != "grant":
+                self._bad("role", f"a second founder, or one whom the root key did not name, in the role {role}")
+            self.memory.founded.append(role)
+            self._tell("role-changed", f"a founder joined in the role {role}")
+            return
+        if leaf.actor is None or leaf.actor == proposal.actor:
+            self._bad("role", f"the role {role} was proposed and countersigned by the same person")
+        when = leaf.until or leaf.at
+        if action == "grant" and self._role_delay is not None:
+            delay = parse_moment(when) - parse_moment(leaf.at)
+            if delay < self._role_delay:
+                hours, wanted = (int(some / timedelta(hours=1)) for some in (delay, self._role_delay))
+                self._bad("role-early", f"the role {role} counts after {hours} hours, and not after {wanted}")
+        verb = "is given" if action == "grant" else "loses"
+        self._tell("role-changed", f"somebody {verb} the role {role}, from {when} on")
+
+    def _purpose(self, leaf: Leaf) -> None:
+        draft = leaf.subject or ""
+        if leaf.type is LeafType.PURPOSE_DRAFTED:
+            self.memory.drafts[draft] = leaf.actor
+            return
+        name = f"{leaf.purpose} {leaf.counts.get('version', 0)}"
+        if draft not in self.memory.drafts or leaf.actor is None or self.memory.drafts[draft] == leaf.actor:
+            self._bad("purpose", f"the purpose {name} was signed without a draft by somebody else")
+            return
+        del self.memory.drafts[draft]
+        self.memory.purposes.append(name)
+        self._tell("purpose-signed", f"the council signed the purpose {name}")
+
+    def _halt(self, leaf: Leaf) -> None:
+        if leaf.type is LeafType.PROGRAMME_HALTED:
+            self.memory.halts[leaf.subject or str(self._index)] = HaltSeen(index=self._index, at=leaf.at)
+            self._tell("halted", "the programme was halted")
+            return
+        if leaf.type is LeafType.PROGRAMME_RESUME_SIGNED:
+            halt = self.memory.halts.get(leaf.request or "")
+            if halt is not None and leaf.actor is not None and leaf.actor not in halt.signed:
+                halt.signed.append(leaf.actor)
+            return
+        halt = self.memory.halts.pop(leaf.subject or "", None)
+        if halt is None or len(halt.signed) < 2:
+            self._bad(
+                "resumed", "the programme was resumed, and council and data-protection officer had not both signed"
+            )
+        self._tell("resumed", "the programme was resumed")
+
+    def _recovery(self, leaf: Leaf) -> None:
+        subject = leaf.subject or ""
+        recovery = self.memory.recoveries.get(subject)
+        if leaf.type is LeafType.RECOVERY_SIGNED:
+            self.memory.recoveries[subject] = RecoverySeen(actor=leaf.actor)
+            return
+        if recovery is None:
+            self._bad("recovery", "a recovery that nobody signed goes on")
+            return
+        if leaf.type is LeafType.RECOVERY_STOPPED:
+            recovery.stopped = True
+            self._tell("recovery", "a recovery was stopped by the person whose account it is")
+        elif leaf.type is LeafType.RECOVERY_USED:
+            if recovery.stopped or not recovery.countersigned:
+                self._bad("recovery", "the code of a recovery was used that was stopped, or not signed by two")
+        else:
+            recovery.countersigned = True
+            if leaf.actor is None or leaf.actor == recovery.actor:
+                self._bad("recovery", "a recovery was signed twice by the same person")
+            if parse_moment(leaf.until or leaf.at) - parse_moment(leaf.at) < RECOVERY_DELAY:
+                self._bad(
+                    "recovery", f"a recovery counts from {leaf.until} on, which leaves less than 7 days to object"
+                )
+            self._tell(
+                "recovery", f"council and data-protection officer signed a recovery; it counts from {leaf.until}"
+            )
+
+    def _directory(self, leaf: Leaf) -> None:
+        memory, version = self.memory, leaf.counts.get("version", 0)
+        if leaf.auth != "root" or version != memory.directory_version + 1:
+            self._bad(
+                "directory", f"directory {version}, where {memory.directory_version + 1} by the root key comes next"
+            )
+        if version > memory.directory_version:
+            memory.directory_version, memory.directory_hash = version, leaf.subject or ""
+            memory.directory_at = leaf.at
+        if version > 1:
+            self._tell("directory-changed", f"directory {version} came into force; compare what it names with others")
+
+    def _unreachable(self, leaf: Leaf) -> None:
+        name = leaf.detail.get("witness", "")
+        if leaf.rule == "ahead":
+            self._bad("witness-ahead", f"the witness {name} had seen a longer log: this one was shortened")
+        self.memory.unreachable[name] = Said(index=self._index, at=leaf.at)
+
+    # --- what is so at a moment ---------------------------------------------------------------------------------------
+
+    def standing(self, now: datetime) -> list[Finding]:
+        """What is so at `now` and can end by itself."""
+        return [*self._halted(), *self._unclosed(now), *self._overdue(now), *self._out_of_reach(now)]
+
+    def _halted(self) -> Iterable[Finding]:
+        for halt in self.memory.halts.values():
+            yield Finding("halted", str(halt.index), f"the programme is halted (leaf {halt.index})", halt.at)
+
+    def _unclosed(self, now: datetime) -> Iterable[Finding]:
+        for lease in self.memory.leases.values():
+            if parse_moment(lease.until) + CLOSING_TIME < now:
+                text = f"the lease of leaf {lease.index} was never closed: it counts as read in full"
+                yield Finding("lease-unclosed", str(lease.index), text, lease.until)
+
+    def _overdue(self, now: datetime) -> Iterable[Finding]:
+        for kind, said in self.memory.overdue.items():
+            if parse_moment(said.at) + OVERDUE_LASTS > now:
+                yield Finding("overdue", kind, f"{OVERDUE.get(kind, kind)} since {said.since}", said.since or said.at)
+
+    def _out_of_reach(self, now: datetime) -> Iterable[Finding]:
+        for name, said in self.memory.unreachable.items():
+            if parse_moment(said.at) + UNREACHABLE_LASTS > now:
+                text = f"the custodian could not reach the witness {name}"
+                yield Finding("witness-unreachable", name, text, said.at)
+
+
+OVERDUE: dict[str, str] = {
+    "orders": "the collector has not acknowledged orders to erase",
+    "generation": "a key generation that had to go is not destroyed",
+    "night": "the custodian's night did not come to its end",
+    "recalls": "recipients have not signed that they dropped what was recalled",
+}
