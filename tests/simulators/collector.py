@@ -36,6 +36,7 @@ from assent.contracts.statements import (
     StreamCertificate,
     Ticket,
     Tombstone,
+    WitnessEntry,
 )
 from assent.contracts.times import add_days, moment
 from assent.contracts.wire import (
@@ -49,7 +50,7 @@ from assent.contracts.wire import (
 )
 from assent.sealing.hpke import HybridPrivateKey
 from assent.sealing.segments import SealedSegment, SignedRecord, parse_header, parse_record, seal_segment, sign_record
-from assent.transparency.note import Signer
+from assent.transparency.note import Cosigner, Signer
 from assent_collector.app import Collector, application, open_collector
 from assent_collector.custodian import CustodianUnreachable
 from assent_collector.rules import read_preamble
@@ -83,13 +84,14 @@ class Issuer:
         self.statement_key = SigningKey.generate()
         self.collector_key = collector_key or SigningKey.generate()
         self.log = Signer("log.test", SigningKey.generate().ed25519)
+        self.witness = Cosigner("witness.test", SigningKey.generate().ed25519)
 
     @property
     def root_fingerprint(self) -> str:
         return fingerprint(self.root.public.text)
 
     def directory(self, version: int = 1, **changes: Any) -> Envelope:
-        log = str(self.log.verifier)
+        log, witness = str(self.log.verifier), str(self.witness.verifier)
         fields: dict[str, Any] = {
             "version": version,
             "issued": moment(NOON),
@@ -100,8 +102,8 @@ class Issuer:
             "statement_key": self.statement_key.public.text,
             "collector_key": self.collector_key.public.text,
             "log_vkey": log,
-            "witnesses": (),
-            "policy": f"log {log}\nquorum none\n",
+            "witnesses": (WitnessEntry(url="http://127.0.0.1:1", vkey=witness),),
+            "policy": f"log {log}\nwitness w {witness}\nquorum w\n",
             "custody_level": 0,
         }
         return sign(Directory(**fields | changes), self.root)

@@ -8,7 +8,7 @@ used: remove the data folder and begin again.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib.resources import files
@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from assent.client.directory import DirectoryRefused, verify_directory
+from assent.client.directory import OVERLAP, DirectoryRefused, verify_directory
 from assent.contracts.codes import InvitationCode
 from assent.contracts.envelope import Envelope, sign
 from assent.contracts.keys import KeyInvalid, PublicKey, SigningKey, fingerprint
@@ -52,9 +52,6 @@ from assent_service.migrating import migrate
 
 ROOT_FOLDER = "root"
 ROOT_PRIVATE_FILE = "root.key"
-
-OVERLAP = timedelta(days=1)
-"""How long after a new directory was made the key of before still counts: it has to be signed and published first."""
 
 FOUNDER_NAMES: Mapping[Role, str] = {
     Role.ADMIN: "Admin",
@@ -192,23 +189,27 @@ def sign_directory(
     *,
     root_passphrase: bytes | None = None,
     distrust: bool = False,
+    forget: Collection[str] = (),
     clock: Clock = wall_clock,
 ) -> Directory:
     """Sign and publish the next version with `changes`, with a root key that was brought here. Raises NotReady."""
     custodian = open_custodian(settings, clock)
     try:
-        unsigned = next_directory(custodian, changes, distrust=distrust)
+        unsigned = next_directory(custodian, changes, distrust=distrust, forget=forget)
         return publish(custodian, sign_offline(unsigned.to_bytes(), root_key_file, root_passphrase))
     finally:
         custodian.close()
 
 
-def next_directory(custodian: Custodian, changes: Mapping[str, Any], *, distrust: bool = False) -> Directory:
+def next_directory(
+    custodian: Custodian, changes: Mapping[str, Any], *, distrust: bool = False, forget: Collection[str] = ()
+) -> Directory:
     """The next version with `changes` (names of Directory fields), unsigned. Raises NotReady.
 
     Version, root key and former keys cannot be chosen, and the keys named must lie in this custodian's folder. A
     statement key, log key or set of witnesses that is replaced is kept among the former ones for what it signed, until
     a day from now; with `distrust` it is not, and what it signed proves nothing any more: for a key that was stolen.
+    `forget`: statement or log keys among the former ones that are left out, for one that was stolen later.
     """
     current = custodian.directory.directory
     chosen = {"version", "issued", "root_key", "v", "former_keys", "former_policies"}
@@ -222,14 +223,22 @@ def next_directory(custodian: Custodian, changes: Mapping[str, Any], *, distrust
         "version": current.version + 1,
         "issued": custodian.moment(),
     }
+    listed = {one.key for one in current.former_keys} | {one.log_vkey for one in current.former_policies}
+    if strangers := set(forget) - listed:
+        raise NotReady(f"the directory in force lists no such former key: {', '.join(sorted(strangers))}")
+    former_keys = tuple(one for one in current.former_keys if one.key not in forget)
+    former_policies = tuple(one for one in current.former_policies if one.log_vkey not in forget)
+    content |= {"former_keys": former_keys, "former_policies": former_policies}
     ended = moment(custodian.now() + OVERLAP)
     if content["log_vkey"] != current.log_vkey and "policy" not in changes:
         content["policy"] = current.policy.replace(f"log {current.log_vkey}\n", f"log {content['log_vkey']}\n")
+    if content["statement_key"] in {one.key for one in current.former_keys}:
+        raise NotReady("this statement key was replaced before; make a new one with `directory key statement`")
     if content["statement_key"] != current.statement_key and not distrust:
-        content["former_keys"] = (*current.former_keys, FormerKey(key=current.statement_key, ended=ended))[-MAX_FORMER:]
+        content["former_keys"] = (*former_keys, FormerKey(key=current.statement_key, ended=ended))[-MAX_FORMER:]
     if (content["log_vkey"], content["policy"]) != (current.log_vkey, current.policy) and not distrust:
         former = FormerPolicy(log_vkey=current.log_vkey, policy=current.policy, ended=ended)
-        content["former_policies"] = (*current.former_policies, former)[-MAX_FORMER:]
+        content["former_policies"] = (*former_policies, former)[-MAX_FORMER:]
     directory = Directory(**content)
     _check_ours(custodian, directory)
     return directory
@@ -243,6 +252,23 @@ def _check_ours(custodian: Custodian, directory: Directory) -> None:
     if old.name != new.name:
         raise NotReady(f"a new log key keeps the log's name, {old.name}: so witnesses see that the log goes on")
     _check_keys(directory.collector_key, directory.witnesses)
+
+
+def _check_in_time(custodian: Custodian, directory: Directory) -> None:
+    """A key that is replaced signs until this moment: none of that may be newer than its end. Raises NotReady."""
+    current, now = custodian.directory.directory, custodian.moment()
+    ends: list[str] = []
+    if directory.statement_key != current.statement_key:
+        ends += [max((one.ended for one in directory.former_keys if one.key == current.statement_key), default=now)]
+    rules = (current.log_vkey, current.policy)
+    if (directory.log_vkey, directory.policy) != rules:
+        kept = (one.ended for one in directory.former_policies if (one.log_vkey, one.policy) == rules)
+        ends += [max(kept, default=now)]  # distrusted: it holds no more anyway
+    if any(ended < now for ended in ends):
+        raise NotReady(
+            "this directory was exported more than a day ago: what the key that it replaces has signed since would "
+            "hold no more. Export it again, and sign and import it within a day"
+        )
 
 
 def sign_offline(unsigned: bytes, root_key_file: Path, root_passphrase: bytes | None = None) -> Envelope:
@@ -262,23 +288,32 @@ def sign_offline(unsigned: bytes, root_key_file: Path, root_passphrase: bytes | 
         raise NotReady("this file is not an unsigned directory as `directory export` writes it")
     if root.public.text != directory.root_key:
         raise NotReady("this is not the root key of this custodian")
-    return sign(directory, root)
+    envelope = sign(directory, root)
+    _check_believed(envelope, root.public.text)
+    return envelope
+
+
+def _check_believed(envelope: Envelope, root_key: str) -> Directory:
+    """What everybody else checks. Raises NotReady."""
+    try:
+        return verify_directory(envelope, fingerprint(root_key))
+    except DirectoryRefused as error:
+        raise NotReady(f"everybody would refuse this directory: {error}") from error
 
 
 def publish(custodian: Custodian, envelope: Envelope) -> Directory:
     """Put a directory in force that the root key signed, wherever that was. Raises NotReady.
 
-    It must be the very next version. The change is in the log before it is in force.
+    It must be the very next version, and come in time: what the key of before signed until now must go on to hold. The
+    change is in the log before it is in force.
     """
     current = custodian.directory.directory
     read_directory(envelope.to_json(), PublicKey(current.root_key))
-    try:
-        directory = verify_directory(envelope, fingerprint(current.root_key))
-    except DirectoryRefused as error:
-        raise NotReady(f"everybody would refuse this directory: {error}") from error
+    directory = _check_believed(envelope, current.root_key)
     if directory.version != current.version + 1:
         raise NotReady(f"directory {directory.version} does not follow directory {current.version}, which is in force")
     _check_ours(custodian, directory)
+    _check_in_time(custodian, directory)
     with custodian.database.transaction() as session:
         log.append(session, _directory_leaf(directory, envelope.hash, custodian.moment()))
     write_file(custodian.settings.directory, envelope.to_json(), 0o644)

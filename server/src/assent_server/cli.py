@@ -337,9 +337,15 @@ CustodyLevel = Annotated[int | None, typer.Option(min=0, max=4, help="New custod
 WitnessEntries = Annotated[
     list[str] | None, typer.Option("--witness", help="URL=VKEY; replaces all witnesses; repeat for each.")
 ]
-Quorum = Annotated[int | None, typer.Option(help="How many of these witnesses are needed.")]
+Quorum = Annotated[
+    int | None, typer.Option(help="How many of the witnesses are needed; with --witness: all, if not given.")
+]
 Distrust = Annotated[
     bool, typer.Option("--distrust", help="A key was stolen: what the replaced ones signed proves nothing any more.")
+]
+Forget = Annotated[
+    list[str] | None,
+    typer.Option("--forget", help="A former key (as the directory lists it) that was stolen since; may be repeated."),
 ]
 RootKey = Annotated[Path, typer.Option(help="The root key file, brought for this.", exists=True, dir_okay=False)]
 RootPassphrase = Annotated[Path | None, typer.Option(help="Of the root key.", dir_okay=False)]
@@ -361,6 +367,7 @@ def directory_export(
     witness_entries: WitnessEntries = None,
     quorum: Quorum = None,
     distrust: Distrust = False,
+    forget: Forget = None,
     as_json: Json = False,
 ) -> None:
     """Write the next directory, unsigned, to be carried to where the root key is: `directory sign FILE` there."""
@@ -369,10 +376,11 @@ def directory_export(
             opened, custodian_url, collector_url, collector_public, statement_key, log_key, organisation,
             custody_level, witness_entries, quorum,
         )  # fmt: skip
-        unsigned = ceremony.next_directory(opened, changes, distrust=distrust)
+        unsigned = ceremony.next_directory(opened, changes, distrust=distrust, forget=forget or ())
         to.write_bytes(unsigned.to_bytes())
         values = {"version": unsigned.version, "changed": sorted(changes), "file": str(to)}
-        _report(values, f"directory {unsigned.version}, not signed: {to}", as_json)
+        text = f"directory {unsigned.version}, not signed: {to}; changed: {', '.join(sorted(changes)) or 'nothing'}"
+        _report(values, f"{text}\nsign it where the root key is, and import it within a day", as_json)
 
 
 @directory_app.command("sign")
@@ -395,6 +403,7 @@ def directory_sign(
     witness_entries: WitnessEntries = None,
     quorum: Quorum = None,
     distrust: Distrust = False,
+    forget: Forget = None,
     passphrase_file: RootPassphrase = None,
     as_json: Json = False,
 ) -> None:
@@ -408,8 +417,8 @@ def directory_sign(
             envelope = ceremony.sign_offline(file.read_bytes(), root_key, _passphrase(passphrase_file))
             to.write_bytes(envelope.to_json())
             directory = read_unverified(envelope, Directory)
-            facts = {name: str(value) for name, value in directory_facts(directory)}
-            lines = [f"{name:14} {value}" for name, value in directory_facts(directory)]
+            facts = [{"name": name, "value": value} for name, value in directory_facts(directory)]
+            lines = [f"{name:16} {value}" for name, value in directory_facts(directory)]
             text = "\n".join([*lines, f"directory {directory.version} is signed: {to}"])
             _report({"version": directory.version, "file": str(to), "facts": facts}, text, as_json)
             return
@@ -421,8 +430,9 @@ def directory_sign(
                 custody_level, witness_entries, quorum,
             )  # fmt: skip
         signed = ceremony.sign_directory(
-            settings, root_key, changes, root_passphrase=_passphrase(passphrase_file), distrust=distrust
-        )
+            settings, root_key, changes, root_passphrase=_passphrase(passphrase_file), distrust=distrust,
+            forget=forget or (),
+        )  # fmt: skip
         text = f"directory {signed.version} is in force; changed: {', '.join(sorted(changes)) or 'nothing'}"
         _report({"version": signed.version, "changed": sorted(changes)}, text, as_json)
 
@@ -466,9 +476,10 @@ def _changes(
         "custody_level": custody_level,
     }
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    if witness_entries:
-        witnesses = _witnesses(witness_entries)
-        log_vkey = log_key or opened.directory.directory.log_vkey
+    if witness_entries or quorum is not None:
+        current = opened.directory.directory
+        witnesses = _witnesses(witness_entries) if witness_entries else current.witnesses
+        log_vkey = log_key or current.log_vkey
         changes |= {"witnesses": witnesses, "policy": ceremony.policy_text(log_vkey, witnesses, quorum)}
     return changes
 

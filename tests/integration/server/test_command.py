@@ -268,6 +268,15 @@ def test_both_services_are_backed_up_with_one_command(founded: Path, tmp_path: P
     assert _run("restore", "--data", str(founded)).returncode == 2
 
 
+def test_a_quorum_alone_keeps_the_witnesses_and_is_not_passed_over(founded: Path, tmp_path: Path) -> None:
+    founded = _copy(founded, tmp_path)
+    sign = ("directory", "sign", "--data", str(founded), "--root-key", str(founded / "custodian/root/root.key"))
+    done = _run(*sign, "--quorum", "2")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "from 1 to the number of witnesses, 1" in done.stderr
+    assert "policy" in _run(*sign, "--quorum", "1").stdout
+
+
 def test_a_signed_directory_has_the_next_version(founded: Path) -> None:
     root = founded / "custodian" / "root" / "root.key"
     arguments = ("directory", "sign", "--data", str(founded), "--root-key", str(root), "--json")

@@ -8,6 +8,7 @@ before stays. The last accepted one is kept in a file, so that a restart does no
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from assent.client.files import write_private
@@ -20,6 +21,9 @@ from assent.contracts.times import parse_moment
 from assent.transparency.errors import PolicyInvalid, TransparencyError, VerifierKeyInvalid
 from assent.transparency.note import Note, VerifierKey
 from assent.transparency.policy import Policy, Witnessed
+
+OVERLAP = timedelta(days=1)
+"""How long after a new directory was made the key of before still counts: it has to be signed and published first."""
 
 
 class DirectoryRefused(AnswerInvalid):
@@ -35,9 +39,13 @@ def verify_directory(envelope: Envelope, root_fingerprint: str) -> Directory:
         directory = read(envelope, Directory, PublicKey(claimed.root_key))
         PublicKey(directory.statement_key).load()
         PublicKey(directory.collector_key).load()
+        latest = parse_moment(directory.issued) + OVERLAP
         for former in directory.former_keys:
             PublicKey(former.key).load()
-            parse_moment(former.ended)
+        ends = [one.ended for one in directory.former_keys] + [one.ended for one in directory.former_policies]
+        for ended in ends:
+            if parse_moment(ended) > latest:
+                raise DirectoryRefused("the directory lists a key of before that would still count later than a day on")
         kept_policy_of(directory)
     except (StatementInvalid, ValueError) as error:
         raise DirectoryRefused(f"the directory is not valid: {error}") from error
@@ -45,7 +53,7 @@ def verify_directory(envelope: Envelope, root_fingerprint: str) -> Directory:
 
 
 def directory_facts(directory: Directory) -> list[tuple[str, str]]:
-    """Everything that people compare aloud."""
+    """Everything that people compare aloud, and that whoever has the root key reads before signing."""
     facts = [
         ("organisation", directory.organisation),
         ("custodian", directory.custodian_url),
@@ -56,6 +64,10 @@ def directory_facts(directory: Directory) -> list[tuple[str, str]]:
         ("log key", directory.log_vkey),
     ]
     facts += [("witness", f"{witness.url}  {witness.vkey}") for witness in directory.witnesses]
+    rules = [line for line in directory.policy.splitlines() if line.startswith(("group", "quorum"))]
+    facts.append(("witnesses needed", "; ".join(rules)))
+    facts += [("former key", f"{fingerprint(one.key)} until {one.ended}") for one in directory.former_keys]
+    facts += [("former log key", f"{one.log_vkey} until {one.ended}") for one in directory.former_policies]
     level = directory.custody_level
     return [*facts, ("custody level", f"{level}{' (all on one host: a demo)' if level == 0 else ''}")]
 
@@ -69,7 +81,19 @@ def policy_of(directory: Directory) -> Policy:
         raise DirectoryRefused(f"the directory's witness policy cannot be read: {error}") from error
     if [log.key for log in policy.logs] != [log_key]:
         raise DirectoryRefused("the directory's witness policy is about another log")
+    try:
+        named = {VerifierKey.from_text(witness.vkey) for witness in directory.witnesses}
+    except VerifierKeyInvalid as error:
+        raise DirectoryRefused(f"a witness's key in the directory cannot be read: {error}") from error
+    if {witness.key for witness in policy.witnesses} != named:
+        raise DirectoryRefused("the directory's witness policy asks for other witnesses than the directory names")
+    _needs_somebody(policy)
     return policy
+
+
+def _needs_somebody(policy: Policy) -> None:
+    if policy.is_met_by(set()):
+        raise DirectoryRefused("the directory's witness policy asks for no witness at all")
 
 
 @dataclass(frozen=True)
@@ -106,6 +130,8 @@ def kept_policy_of(directory: Directory) -> KeptPolicy:
         )
     except (PolicyInvalid, ValueError) as error:
         raise DirectoryRefused(f"a former witness policy cannot be read: {error}") from error
+    for policy, _ in former:
+        _needs_somebody(policy)
     return KeptPolicy(now.logs, now.witnesses, now.groups, now.quorum, former)
 
 
@@ -118,13 +144,21 @@ class TrustedDirectory:
         self._path = path
         self._envelope: Envelope | None = None
         self._current: Directory | None = None
-        if path is not None and path.exists():
-            try:
-                envelope = Envelope.from_json(path.read_bytes())
-            except StatementInvalid as error:
-                raise DirectoryRefused(f"{path.name} is damaged; remove it to fetch the directory again") from error
-            self._current = verify_directory(envelope, root_fingerprint)
-            self._envelope = envelope
+        self._look_again()
+
+    def _look_again(self) -> None:
+        """Take what the file holds, if it is newer: another process may have gone further. Raises DirectoryRefused."""
+        if self._path is None or not self._path.exists():
+            return
+        try:
+            envelope = Envelope.from_json(self._path.read_bytes())
+        except StatementInvalid as error:
+            raise DirectoryRefused(f"{self._path.name} is damaged; remove it to fetch the directory again") from error
+        if self._envelope is not None and self._envelope.hash == envelope.hash:
+            return
+        directory = verify_directory(envelope, self.root_fingerprint)
+        if self._current is None or directory.version > self._current.version:
+            self._envelope, self._current = envelope, directory
 
     @property
     def known(self) -> bool:
@@ -165,6 +199,7 @@ class TrustedDirectory:
     def accept(self, envelope: Envelope) -> Directory:
         """Take a directory if it is valid and not older; write it down first. Raises DirectoryRefused."""
         directory = verify_directory(envelope, self.root_fingerprint)
+        self._look_again()
         if self._current is not None and self._envelope is not None:
             if directory.version < self._current.version:
                 raise DirectoryRefused(
