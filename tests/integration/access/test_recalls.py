@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 from tests.integration.access.conftest import ON_BOTH
 from tests.simulators.access import AccessWorld, Job
-from tests.simulators.custodian import Member, payload_changed, problem, with_leaf
+from tests.simulators.custodian import PURPOSE, Member, payload_changed, problem, with_leaf
 
 from assent.contracts.envelope import sign
 from assent.contracts.ids import Modality
@@ -178,3 +178,55 @@ def test_recipients_who_do_not_answer_are_an_alarm(access: AccessWorld, opened: 
         acknowledge(access, access.requester, hash_)
     world.clock.forward(days=1)
     assert "recalls" not in run_night(world.custodian)["overdue"]
+
+
+@ON_BOTH
+def test_a_purpose_that_is_withdrawn_alone_is_recalled_from_those_who_read_for_it_and_from_no_other(
+    access: AccessWorld,
+) -> None:
+    """The streams live on for what else was agreed to; for the recipient of this purpose they have fallen."""
+    other = "urn:purpose:another"
+    access.custodian.add_purpose(other)
+    kim = access.custodian.add_participants(1)[0]
+    mine = access.record(kim)
+    access.recorded += mine
+    lees = access.custodian.add_participants(9)
+    for lee in lees:
+        access.recorded += access.record(lee)
+    jobs = {purpose: access.job() for purpose in (PURPOSE, other)}
+    for purpose, job in jobs.items():
+        assert job.open(access.requester, request=access.grant(purpose=purpose)).status_code == 200
+        opened, _ = job.release(access.recorded)
+        assert {one.segment.id for one in mine} <= set(opened), "the positive control"
+    assert kim.withdraw(purposes=(PURPOSE,), modalities=(Modality.POINTER,)).status_code == 200
+    assert night(access) == 1
+    ((recall, _, _),) = recalls(access)
+    assert recall.request == jobs[PURPOSE].lease.request
+    (pointer,) = {one.certificate.stream for one in mine if one.certificate.modality is Modality.POINTER}
+    assert [(item.stream, item.hours) for item in recall.items] == [(pointer, ())]
+    assert night(access) == 0, "once"
+    kim.withdraw()
+    assert night(access) == 2
+    named = {(recall.request, item.stream) for recall, _, _ in recalls(access) for item in recall.items}
+    assert named == {(job.lease.request, stream) for job in jobs.values() for stream in streams_of(access, kim)}
+
+
+@ON_BOTH
+def test_what_a_lost_device_recorded_is_recalled_when_it_falls_and_not_when_the_device_is_revoked(
+    access: AccessWorld, opened: Job
+) -> None:
+    """Consent still covers it, so a later lease reads it again; the withdrawal after that must be told."""
+    kim = access.people[0]
+    assert kim.revoke(kim.device).status_code == 200
+    assert night(access) == 0
+    kim.device = kim.add_key("device")
+    kim.previous = "0" * 64
+    kim.consent()
+    again = access.job()
+    assert again.open(access.requester, request=opened.lease.request).status_code == 200
+    keys, _ = again.release(access.recorded)
+    assert {one.segment.id for one in access.recorded if one.owner is kim} <= set(keys), "the positive control"
+    kim.withdraw()
+    assert night(access) == 1
+    ((recall, _, _),) = recalls(access)
+    assert {item.stream for item in recall.items} == streams_of(access, kim)

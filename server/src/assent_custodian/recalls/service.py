@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Collection
 
-from sqlalchemy import exists, or_, select
+from sqlalchemy import ColumnElement, exists, or_, select
 from sqlalchemy.orm import Session
 
 from assent.contracts.envelope import Envelope
+from assent.contracts.ids import Modality
 from assent.contracts.leaves import Leaf, LeafType
 from assent.contracts.limits import MAX_ITEMS_PER_RECALL
 from assent.contracts.problems import Code, Problem
 from assent.contracts.statements import Recall, RecallDone, RecallItem
 from assent.contracts.wire import RecallsView, RecallView
 from assent_custodian.auth import Stated
+from assent_custodian.consent.domain import Granted, Use
+from assent_custodian.consent.models import ReceiptRow, WithdrawalRow
+from assent_custodian.consent.service import consent_of
 from assent_custodian.context import Custodian
+from assent_custodian.grants import service as grants
 from assent_custodian.grants.models import RequestRow
-from assent_custodian.keys.models import Stream, TombstoneRow
+from assent_custodian.keys.models import Stream, TombstoneRow, not_withdrawn
 from assent_custodian.leases.models import LeaseRow, LeaseStream
 from assent_custodian.log import service as log
 from assent_custodian.recalls.models import WHOLE, RecalledStream, RecallRow
@@ -31,7 +37,9 @@ def issue(session: Session, custodian: Custodian) -> int:
     """Sign recalls of what fell since the last ones. Returns how many."""
     session.flush()
     fallen: dict[str, list[RecallItem]] = defaultdict(list)
-    for request, stream, what, hours in [*_fallen_streams(session), *_fallen_hours(session)]:
+    for request, stream, what, hours in [
+        *_fallen_streams(session), *_fallen_purposes(session), *_fallen_hours(session)
+    ]:  # fmt: skip
         fallen[request].append(RecallItem(stream=stream, hours=hours))
         session.add(RecalledStream(request=request, stream=stream, what=what))
     count = 0
@@ -58,21 +66,60 @@ _READ = (LeaseRow.mode != "own", LeaseRow.released > 0)
 """Leases under which something left, for others than its person."""
 
 
-def _fallen_streams(session: Session) -> list[tuple[str, str, str, tuple[str, ...]]]:
-    """(request, stream, what, hours) of streams that were closed or erased as a whole and not recalled yet."""
-    recalled = exists().where(
+def _not_recalled() -> ColumnElement[bool]:
+    """Of a joined (LeaseRow, LeaseStream): the stream as a whole was not recalled from this request yet."""
+    return ~exists().where(
         RecalledStream.request == LeaseRow.request,
         RecalledStream.stream == LeaseStream.stream,
         RecalledStream.what == WHOLE,
     )
+
+
+def _fallen_streams(session: Session) -> list[tuple[str, str, str, tuple[str, ...]]]:
+    """(request, stream, what, hours) of streams that were closed or erased as a whole and not recalled yet.
+
+    One that was closed since its device was lost has not fallen: consent covers it, and later leases read it again.
+    """
     rows = session.execute(
         select(LeaseRow.request, LeaseStream.stream)
         .join(LeaseStream, LeaseStream.lease == LeaseRow.id)
         .join(Stream, Stream.id == LeaseStream.stream)
-        .where(*_READ, or_(Stream.closed.is_not(None), Stream.erased.is_not(None)), ~recalled)
+        .where(*_READ, or_(~not_withdrawn(), Stream.erased.is_not(None)), _not_recalled())
         .distinct()
     )
     return [(request, stream, WHOLE, ()) for request, stream in rows]
+
+
+def _fallen_purposes(session: Session) -> list[tuple[str, str, str, tuple[str, ...]]]:
+    """The same of streams that live on for other purposes, and were read for one that was withdrawn since.
+
+    Only withdrawals take choices out of a receipt, so only streams of people who withdrew something are looked at.
+    """
+    rows = session.execute(
+        select(LeaseRow.request, LeaseStream.stream, Stream.record, Stream.modality)
+        .join(LeaseStream, LeaseStream.lease == LeaseRow.id)
+        .join(Stream, Stream.id == LeaseStream.stream)
+        .where(
+            *_READ,
+            not_withdrawn(),
+            Stream.erased.is_(None),
+            Stream.person.in_(select(WithdrawalRow.person)),
+            _not_recalled(),
+        )
+        .distinct()
+    ).all()
+    uses: dict[str, Use] = {}
+    left: dict[str, Collection[Granted]] = {}
+    fallen: list[tuple[str, str, str, tuple[str, ...]]] = []
+    for request, stream, record, modality in rows:
+        if request not in uses:
+            uses[request] = grants.use_of(grants.read_request(grants.row_of(session, request)))
+        if record not in left:
+            left[record] = consent_of(session.get_one(ReceiptRow, record)).left
+        use = uses[request]
+        if Granted(Modality(modality), use.purpose, use.version) not in left[record]:
+            fallen.append((request, stream, WHOLE, ()))
+    return fallen
 
 
 def _fallen_hours(session: Session) -> list[tuple[str, str, str, tuple[str, ...]]]:
