@@ -13,6 +13,7 @@ from tests.exposure.test_reading import end_role, refusals
 from tests.exposure.world import Answer, Ask, Installation, Populated, Recording
 from tests.simulators.custodian import Member, problem, with_leaf
 
+from assent.client.receipts import ReceiptFile
 from assent.client.transport import Refused
 from assent.contracts.envelope import Envelope, read, sign
 from assent.contracts.ids import new_id
@@ -251,6 +252,29 @@ def test_row_32_once_an_order_carries_it_devices_need_not_keep_an_erasure(in_use
     assert news(eraser).erasures
     assert run_night(in_use.world.custodian)["orders"] == [1]
     assert news(eraser).erasures == ()
+
+
+def test_row_32_a_receipt_given_since_the_backup_comes_back_with_the_salt_that_proves_it(
+    in_use: Populated, tmp_path: Path
+) -> None:
+    world, inst, kim, salt = in_use.world, in_use.installation, in_use.people[0], "5a" * 16
+    backup = backups.back_up(world.custodian, tmp_path / "backups")
+    receipt = sign(kim.receipt(), kim.device)
+    with inst.custodian_as(kim.device) as custodian:
+        kim.countersigned = custodian.deliver_receipt(receipt, bytes.fromhex(salt))
+    run_night(world.custodian)
+    copy = export(in_use, tmp_path / "copy")
+    world.custodian.close()
+    databases.restore(world.settings, backup, over=True, clock=world.clock)
+    world.restart()
+    logs.restore_log(world.custodian, copy)
+    catch_up(world.custodian)
+    with inst.custodian_as(kim.opening) as custodian:
+        assert receipt.hash not in {row.receipt.hash for row in custodian.receipts().receipts}, "lost"
+        assert kim.restate(salt=salt).status_code == 200
+        (row,) = (row for row in custodian.receipts().receipts if row.receipt.hash == receipt.hash)
+        assert row.salt == salt
+        assert ReceiptFile(receipt=row.receipt, salt=row.salt).completed(custodian).proof is not None
 
 
 def news(member: Member) -> News:

@@ -19,9 +19,12 @@ from tests.exposure.test_routes import ROUTES, _target, asker, call, may
 from tests.exposure.world import Populated
 from tests.simulators.custodian import Member
 
+from assent.contracts.envelope import sign
 from assent.contracts.leaves import LeafType
+from assent.contracts.lists import person_leaf
 from assent.contracts.segment import FIRST_PREVIOUS
 from assent.contracts.statements import Role
+from assent.contracts.wire import StatementWithLeaf
 from assent_collector.app import openapi as collector_openapi
 from assent_custodian.app import ROUTERS, describe, facts_of
 from assent_custodian.log import service as log
@@ -214,6 +217,24 @@ def test_row_31_receipts_and_their_entries_lead_from_the_log_to_no_stream(in_use
         assert common == set()
     own = {one.stream for one in in_use.recordings if one.member is kim}
     assert own and own <= tokens(stored), "the positive control"
+
+
+def test_which_entry_of_the_log_is_of_whose_receipt_is_told_to_that_person_alone(in_use: Populated) -> None:
+    kim, salt = in_use.people[0], "5a" * 16
+    receipt = sign(kim.receipt(), kim.device)
+    leaf = person_leaf(bytes.fromhex(salt), receipt.hash)
+    body = StatementWithLeaf(statement=receipt, leaf=leaf, salt=salt).to_json()
+    assert in_use.world.post("/v1/receipts", body).status_code == 200
+    run_night(in_use.world.custodian)
+    leads_there = {salt, leaf, receipt.hash, json.loads(receipt.payload_bytes)["record"]}
+    for role in STAFF:
+        assert not any(word in json.dumps(seen_by(in_use, role)) for word in leads_there), role
+    logged = "\n".join(entry.to_bytes().decode() for entry in entries(in_use.staff.auditor))
+    assert {word for word in leads_there if word in logged} == {leaf}, "the entry is there, and says nothing"
+    assert salt in json.dumps(kim.get("/v1/me/receipts").json()), "the positive control"
+    assert salt.encode() not in b"".join(
+        path.read_bytes() for path in (in_use.installation.folder / "collector").rglob("*") if path.is_file()
+    )
 
 
 def test_the_routes_of_one_person_are_for_that_person_alone() -> None:

@@ -48,12 +48,15 @@ class Asker:
 
 @dataclass(frozen=True)
 class Stated(Generic[S]):
-    """A statement whose signature, time and nonce hold, who signed it, and the salted leaf beside it, if any."""
+    """A statement whose signature, time and nonce hold, who signed it, and the salted leaf and the salt beside it, if
+    any.
+    """
 
     statement: S
     envelope: Envelope
     asker: Asker
     leaf: str | None = None
+    salt: str | None = None
 
     @property
     def required_leaf(self) -> str:

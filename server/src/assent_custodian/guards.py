@@ -126,7 +126,7 @@ class ByStatement(Guard, Generic[S]):
     """The proof is the body itself: a statement that a credential of the person signed.
 
     `fresh` False: its time is not looked at (a withdrawal counts whenever it arrives). `within`: the wire model in
-    which the envelope stands, when it is not the whole body (its fields `statement` and `leaf`).
+    which the envelope stands, when it is not the whole body (its fields `statement`, `leaf` and `salt`).
     """
 
     def __init__(
@@ -146,18 +146,18 @@ class ByStatement(Guard, Generic[S]):
 
     def __call__(self, request: Request, session: Tx, body: RawBody) -> Stated[Any]:
         custodian = custodian_of(request)
-        leaf = None
+        leaf = salt = None
         if self._within is None:
             envelope = Envelope.from_json(body)
         else:
             outer: Any = self._within.parse(body)
-            envelope, leaf = outer.statement, outer.leaf
+            envelope, leaf, salt = outer.statement, outer.leaf, outer.salt
         read_unverified(envelope, self._kind)  # malformed is said before anything is looked up
         statement, asker = auth.proved(
             session, envelope, self._kind, custodian.now(), fresh=self._fresh, revoked_too=self._revoked_too
         )
         roles.check(self.permission, asker.roles, asker.kind, asker.waits_until)
-        return Stated(statement, envelope, asker, leaf)
+        return Stated(statement, envelope, asker, leaf, salt)
 
 
 def target_of(request: Request) -> str:

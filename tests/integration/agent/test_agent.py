@@ -230,6 +230,8 @@ def test_a_restored_custodian_hears_again_what_this_device_holds(around: Surroun
     assert standing.in_force
     assert standing.receipt is not None
     assert read(standing.receipt, Receipt, around.desk.issuer.statement_key.public).record == first.record
+    (kept,) = around.home.receipts()
+    assert standing.salt == kept.salt
     (held,) = standing.withdrawals
     assert read(held.statement, Withdrawal, around.device.public).modalities == (Modality.KEYBOARD,)
 

@@ -6,6 +6,7 @@ import functools
 import http.server
 import json
 import threading
+import zipfile
 from datetime import timedelta
 from pathlib import Path
 
@@ -419,7 +420,7 @@ def test_the_dpo_ends_the_consent_of_somebody_who_asked_for_it(terminal: Termina
 def test_a_receipt_is_saved_with_its_proof_and_verified_offline(
     terminal: Terminal, populated: Populated, tmp_path: Path
 ) -> None:
-    """As the agent on the same computer left it: with the salt that only the device knows."""
+    """As the agent on the same computer left it: with the salt, which was never handed in, and the key."""
     world = populated.world
     somebody = world.add_person("Sam")
     envelope, salt = sign(somebody.receipt(), somebody.device), "5a" * 16
@@ -442,6 +443,42 @@ def test_a_receipt_is_saved_with_its_proof_and_verified_offline(
     assert "seen by the witnesses" in terminal.ok(mine, "me", "receipts", "--verify", str(proved)).out
     proved.write_text(proved.read_text().replace("asks whether", "demands that"))
     assert "does not hold" in terminal.run(mine, "me", "receipts", "--verify", str(proved)).err
+
+
+def test_receipts_of_another_device_are_completed_and_verified_offline_too(
+    terminal: Terminal, populated: Populated, tmp_path: Path
+) -> None:
+    """On a computer with nothing but an opening key: of two devices, one of which gave twice; and in the export."""
+    world = populated.world
+    somebody = world.add_person("Ola")
+    mine = terminal.is_("ola", somebody)
+    second = somebody.on(somebody.add_key())
+    records = []
+    for member, salt in ((somebody, b"1" * 16), (second, b"2" * 16), (somebody, b"3" * 64)):
+        receipt = member.receipt()
+        with terminal.installation.custodian_as(member.device) as custodian:
+            custodian.deliver_receipt(sign(receipt, member.device), salt)
+        member.previous = sign(receipt, member.device).hash
+        records.append(receipt.record)
+    run_night(world.custodian)
+    folder = tmp_path / "saved"
+    terminal.ok(mine, "me", "receipts", "--save", str(folder))
+    terminal.ok(mine, "me", "export", "--to", str(tmp_path / "mine.zip"))
+    with zipfile.ZipFile(tmp_path / "mine.zip") as archive:
+        archive.extractall(tmp_path / "export")
+    heard = len(terminal.installation.heard)
+    for place in (folder, tmp_path / "export" / "receipts"):
+        indexes = set()
+        for record in records:
+            file = place / f"{record}.receipt.json"
+            found = terminal.ok(mine, "me", "receipts", "--verify", str(file), "--json").json
+            assert (found["receipt"]["record"], found["notice_checked"]) == (record, True)
+            assert not found["device_key_checked"], "whose key it is, only that device knows for sure"
+            indexes.add(found["log_index"])
+        assert len(indexes) == 3 and None not in indexes
+    assert len(terminal.installation.heard) == heard, "offline"
+    file.write_text(file.read_text().replace('"salt":"33', '"salt":"34'))
+    assert "does not hold" in terminal.run(mine, "me", "receipts", "--verify", str(file)).err
 
 
 def test_halting_and_resuming_by_command(terminal: Terminal, populated: Populated) -> None:

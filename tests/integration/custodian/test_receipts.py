@@ -108,6 +108,27 @@ def test_the_proof_is_for_the_person_alone_and_only_for_who_knows_the_salt(lee: 
     assert problem(lee.get(f"/v1/me/receipts/{record_of(file)}/proof?leaf=x")) == "malformed"
 
 
+def test_the_salt_is_told_to_every_key_of_the_person_and_a_wrong_one_is_refused(lee: Member) -> None:
+    envelope = sign(lee.receipt(), lee.device)
+    leaf = person_leaf(bytes.fromhex(SALT), envelope.hash)
+    for salt in ("00" * 16, SALT[2:], "xy" * 16, ""):
+        body = f'{{"statement":{envelope.to_json().decode()},"leaf":"{leaf}","salt":"{salt}"}}'
+        assert problem(lee.world.post("/v1/receipts", body.encode())) == "malformed", salt
+    assert states(lee) == []
+    body = StatementWithLeaf(statement=envelope, leaf=leaf, salt=SALT).to_json()
+    first = lee.world.post("/v1/receipts", body)
+    assert first.status_code == 200, first.text
+    assert lee.world.post("/v1/receipts", body).content == first.content
+    second = lee.on(lee.add_key())
+    for answer in (lee.get("/v1/me/receipts"), second.get("/v1/me/receipts", key=second.device)):
+        assert [row["salt"] for row in answer.json()["receipts"]] == [SALT]
+    other = lee.world.add_person("Other")
+    assert other.get("/v1/me/receipts").json()["receipts"] == []
+    lee.previous = envelope.hash
+    lee.consent()
+    assert {row.get("salt") for row in lee.get("/v1/me/receipts").json()["receipts"]} == {SALT, None}
+
+
 DAMAGE: dict[str, Callable[[ReceiptFile, ReceiptFile], dict[str, Any]]] = {
     "another text": lambda file, _: {"notice": f"{file.notice} "},
     "another salt": lambda *_: {"salt": "00" * 16},

@@ -165,11 +165,11 @@ def test_a_receipt_comes_back_counter_signed(world: World) -> None:
 
     def accept(request: httpx2.Request) -> bytes:
         body = StatementWithLeaf.parse(request.content)
-        assert body.leaf == person_leaf(b"salt", body.statement.hash)
+        assert body.leaf == person_leaf(b"salt" * 4, body.statement.hash)
         return ReceiptAnswer(receipt=body.statement.signed_also_by(world.statement)).to_json()
 
     world.routes["/v1/receipts"] = accept
-    back = world.custodian().deliver_receipt(given, b"salt")
+    back = world.custodian().deliver_receipt(given, b"salt" * 4)
     assert back.hash == given.hash
     read(back, Receipt, world.requester.public, world.statement.public)
 
@@ -184,7 +184,7 @@ def test_a_receipt_that_was_not_counter_signed_is_not_given(world: World, how: s
     }[how]
     world.routes["/v1/receipts"] = lambda _request: ReceiptAnswer(receipt=answer).to_json()
     with pytest.raises(AnswerInvalid):
-        world.custodian().deliver_receipt(given, b"salt")
+        world.custodian().deliver_receipt(given, b"salt" * 4)
 
 
 def test_a_withdrawal_is_confirmed_only_by_the_statement_key_for_exactly_it(world: World) -> None:
@@ -195,13 +195,13 @@ def test_a_withdrawal_is_confirmed_only_by_the_statement_key_for_exactly_it(worl
         world.routes["/v1/withdrawals"] = lambda _request: WithdrawalAnswer(confirmation=confirmed).to_json()
 
     confirm(withdrawal.hash, world.statement)
-    assert world.custodian().deliver_withdrawal(withdrawal, b"salt").streams == 3
+    assert world.custodian().deliver_withdrawal(withdrawal, b"salt" * 4).streams == 3
     confirm("00" * 32, world.statement)
     with pytest.raises(AnswerInvalid, match="another withdrawal"):
-        world.custodian().deliver_withdrawal(withdrawal, b"salt")
+        world.custodian().deliver_withdrawal(withdrawal, b"salt" * 4)
     confirm(withdrawal.hash, world.collector_key)
     with pytest.raises(AnswerInvalid, match="not from the custodian"):
-        world.custodian().deliver_withdrawal(withdrawal, b"salt")
+        world.custodian().deliver_withdrawal(withdrawal, b"salt" * 4)
 
 
 def erasure_receipt(**changes: Any) -> ErasureReceipt:

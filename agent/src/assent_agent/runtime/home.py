@@ -225,6 +225,7 @@ class AgentHome:
         standing = Standing(
             person=person,
             receipt=newest[1].receipt if newest else None,
+            salt=newest[1].salt if newest else None,
             in_force=newest is not None and held is not None and held.record == newest[0].record,
             withdrawals=tuple(
                 HeldWithdrawal(

@@ -10,7 +10,8 @@ from assent_custodian.base import DAY, HASH, ID, MOMENT, Base
 
 class ReceiptRow(Base):
     """`state` and `left` are the two parts of `domain.Consent`: `left` is JSON of the choices not withdrawn.
-    `ended_by`: the hash of the ending that took what was left.
+    `ended_by`: the hash of the ending that took what was left. `salt`: hides it in the log; for its person alone. None
+    when its device has not handed it in.
     """
 
     __tablename__ = "receipts"
@@ -24,6 +25,7 @@ class ReceiptRow(Base):
     valid_from: Mapped[str] = mapped_column(MOMENT)
     valid_until: Mapped[str] = mapped_column(MOMENT, index=True)
     ended_by: Mapped[str | None] = mapped_column(HASH, index=True)
+    salt: Mapped[str | None] = mapped_column(String(128))
 
 
 class EndingRow(Base):

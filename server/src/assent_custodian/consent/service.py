@@ -22,6 +22,7 @@ from assent.contracts.envelope import Envelope, read_unverified
 from assent.contracts.ids import Modality
 from assent.contracts.leaves import Leaf, LeafType
 from assent.contracts.limits import SKEW_S
+from assent.contracts.lists import person_leaf
 from assent.contracts.problems import Code, Problem
 from assent.contracts.statements import (
     AgreedPurpose,
@@ -72,6 +73,8 @@ def give(session: Session, custodian: Custodian, stated: Stated[Receipt]) -> Env
     The same receipt again gets the same answer: an answer can be lost on the way.
     """
     receipt, envelope, asker, leaf = stated.statement, stated.envelope, stated.asker, stated.required_leaf
+    if stated.salt is not None and person_leaf(bytes.fromhex(stated.salt), envelope.hash) != leaf:
+        raise Problem(Code.MALFORMED, "the salted hash for the log is not made with this salt")
     stored = session.scalars(select(ReceiptRow).where(ReceiptRow.hash == envelope.hash)).one_or_none()
     if stored is not None and stored.person == asker.person:
         return Envelope.from_json(stored.envelope)
@@ -98,7 +101,7 @@ def give(session: Session, custodian: Custodian, stated: Stated[Receipt]) -> Env
             expected=credential.last_receipt,
         )
     countersigned = envelope.signed_also_by(custodian.statement_key)
-    row = row_of(receipt, countersigned, asker.credential)
+    row = row_of(receipt, countersigned, asker.credential, stated.salt)
     add_new(session, row, "a receipt of this record exists already; giving again is a new record")
     credential.last_receipt = envelope.hash
     _keep_notice(session, custodian.offer)
@@ -531,7 +534,7 @@ def _view(row: ReceiptRow, now: datetime) -> ReceiptView:
     over = row.state == State.GIVEN.value and row.valid_until <= moment(now)
     state = State.EXPIRED.value if over else row.state
     return ReceiptView.model_validate(
-        {"record": row.record, "state": state, "receipt": Envelope.from_json(row.envelope)}
+        {"record": row.record, "state": state, "receipt": Envelope.from_json(row.envelope), "salt": row.salt}
     )
 
 
@@ -553,8 +556,8 @@ def notice(session: Session, person: str, sha256: str) -> NoticeView:
 def proof(session: Session, custodian: Custodian, person: str, record: str, leaf: str) -> ReceiptProof:
     """The entry of one's own receipt in the log, with its proof once enough witnesses saw it. Raises Problem.
 
-    `leaf` is the salted hash that the device made: the custodian keeps no link between it and the receipt, so whoever
-    asks must know both.
+    `leaf` is the salted hash that the device made. Whoever asks must know it: from the device, or by the salt that
+    `receipts` tells the person.
     """
     row = session.get(ReceiptRow, record)
     if row is None or row.person != person:
@@ -627,7 +630,7 @@ def _live(record: str, left: Iterable[Granted]) -> LiveReceipt:
 # --- rows and values --------------------------------------------------------------------------------------------------
 
 
-def row_of(receipt: Receipt, countersigned: Envelope, credential: str) -> ReceiptRow:
+def row_of(receipt: Receipt, countersigned: Envelope, credential: str, salt: str | None) -> ReceiptRow:
     """A receipt as it is stored when it has just been given."""
     consent = domain.given(receipt)
     return ReceiptRow(
@@ -641,6 +644,7 @@ def row_of(receipt: Receipt, countersigned: Envelope, credential: str) -> Receip
         valid_from=receipt.valid_from,
         valid_until=receipt.valid_until,
         ended_by=None,
+        salt=salt,
     )
 
 

@@ -188,7 +188,7 @@ def restate(session: Session, custodian: Custodian, stated: Stated[Standing]) ->
         return stated.envelope.hash  # heard already, or never asked
     one_at_a_time(session, asker.person)
     if standing.receipt is not None:
-        _take_receipt(session, custodian, standing.receipt, asker)
+        _take_receipt(session, custodian, standing.receipt, standing.salt, asker)
     held = [(read_unverified(held.statement, Withdrawal), held) for held in standing.withdrawals]
     for withdrawal, one in sorted(held, key=lambda pair: pair[0].at):
         by = auth.signer(session, one.statement, custodian.now(), revoked_too=True)
@@ -202,7 +202,7 @@ def restate(session: Session, custodian: Custodian, stated: Stated[Standing]) ->
     return stated.envelope.hash
 
 
-def _take_receipt(session: Session, custodian: Custodian, envelope: Envelope, asker: Asker) -> None:
+def _take_receipt(session: Session, custodian: Custodian, envelope: Envelope, salt: str | None, asker: Asker) -> None:
     """The newest receipt of this device, if this custodian countersigned it and the device signed it. Else Problem."""
     credential = session.get_one(Credential, asker.credential)
     try:
@@ -216,7 +216,7 @@ def _take_receipt(session: Session, custodian: Custodian, envelope: Envelope, as
     if session.scalars(select(ReceiptRow.record).where(ReceiptRow.hash == envelope.hash)).first() is None:
         if session.get(ReceiptRow, receipt.record) is not None:
             raise Problem(Code.CONFLICT, "a receipt of this record exists already")
-        session.add(consent.row_of(receipt, envelope, asker.credential))
+        session.add(consent.row_of(receipt, envelope, asker.credential, salt))
         session.flush()
     credential.last_receipt = envelope.hash
 

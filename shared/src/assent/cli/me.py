@@ -151,12 +151,13 @@ def receipts(
 
 
 def _to_keep(shell: Shell, entry: ReceiptView) -> ReceiptFile:
-    """The receipt, with what this computer's agent knows of it (the salt, the key) if it was given here."""
+    """The receipt; if it was given on this computer, with what the agent here kept of it (the key too)."""
+    told = ReceiptFile(receipt=entry.receipt, salt=entry.salt)
     try:
         kept = ReceiptFile.read((shell.store.folder / "agent" / "receipts" / f"{entry.record}.json").read_bytes())
     except (OSError, ReceiptInvalid):
-        return ReceiptFile(receipt=entry.receipt)
-    return kept if kept.receipt.hash == entry.receipt.hash else ReceiptFile(receipt=entry.receipt)
+        return told
+    return kept if kept.receipt.hash == entry.receipt.hash else told
 
 
 def _verify_receipt(shell: Shell, path: Path, as_json: bool) -> None:
@@ -753,8 +754,9 @@ def _add_papers(shell: Shell, archive: Archive) -> dict[str, int]:
     """Receipts, accesses and erasures. Asked for after reading, so that this reading is among the accesses."""
     with shell.custodian() as custodian:
         receipts_view, accesses_view, erasures_view = custodian.receipts(), custodian.accesses(), custodian.erasures()
-    for entry in receipts_view.receipts:
-        archive.add(f"receipts/{entry.record}.receipt.json", ReceiptFile(receipt=entry.receipt).to_json())
+        kept = [_to_keep(shell, entry).completed(custodian) for entry in receipts_view.receipts]
+    for entry, receipt in zip(receipts_view.receipts, kept, strict=True):
+        archive.add(f"receipts/{entry.record}.receipt.json", receipt.to_json())
     notes = []
     for access in accesses_view.accesses:
         note = access.notification

@@ -242,9 +242,10 @@ class CustodianClient:
     def deliver_receipt(self, receipt: Envelope, salt: bytes) -> Envelope:
         """Hand in a signed `Receipt`; return it with the custodian's counter-signature, which is checked.
 
-        `salt`: random bytes of the device, kept with the receipt, that hide it in the log.
+        `salt`: 16 random bytes of the device at least, kept with the receipt, that hide it in the log. The custodian
+        keeps it for the person's other keys.
         """
-        body = StatementWithLeaf(statement=receipt, leaf=person_leaf(salt, receipt.hash))
+        body = StatementWithLeaf(statement=receipt, leaf=person_leaf(salt, receipt.hash), salt=salt.hex())
         answer = self._parse(ReceiptAnswer, self._post("/v1/receipts", body.to_json()))
         self._read(answer.receipt, Receipt)
         if answer.receipt.hash != receipt.hash:

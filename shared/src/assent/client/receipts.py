@@ -1,7 +1,8 @@
 """A receipt: made of what was offered and chosen, kept as a file, and what the file proves without a network.
 
-The file holds the counter-signed receipt; of what only the device knew, its public key and the salt that hides the
-receipt in the log; the text that was shown; and the entry of the log with its proof, once there is one.
+The file holds the counter-signed receipt; the public key of the device, which only that device is sure of; the salt
+that hides the receipt in the log, made by the device and kept by the custodian for this person alone; the text that was
+shown; and the entry of the log with its proof, once there is one.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Annotated, Self
+from typing import Self
 
-from pydantic import ConfigDict, StringConstraints
+from pydantic import ConfigDict
 
 from assent.client.custodian import CustodianClient
 from assent.contracts.envelope import Envelope, Signed, StatementInvalid, read_unverified
 from assent.contracts.events import KeyboardMode
-from assent.contracts.ids import Modality, new_id, sha256_hex
+from assent.contracts.ids import Modality, Salt, new_id, sha256_hex
 from assent.contracts.keys import KeyInvalid, KeyText, PublicKey
 from assent.contracts.leaves import Leaf, LeafType
 from assent.contracts.lists import person_leaf
@@ -86,7 +87,7 @@ class ReceiptFile(Signed):
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
     receipt: Envelope
-    salt: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{2}){16,64}$")] | None = None
+    salt: Salt | None = None
     device_key: KeyText | None = None
     application_list: ApplicationList | None = None
     notice: str | None = None

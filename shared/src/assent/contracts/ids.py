@@ -23,6 +23,10 @@ RandomId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 """16 random bytes: nonces, tickets, leases, invitations, people."""
 
 
+Salt = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{2}){16,64}$")]
+"""16 to 64 random bytes as hexadecimal, that hide a statement in the log (`lists.person_leaf`)."""
+
+
 class Modality(StrEnum):
     """One kind of observation. Consent is given per modality."""
 

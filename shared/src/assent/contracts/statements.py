@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from assent.contracts import limits
 from assent.contracts.envelope import Envelope, Statement
 from assent.contracts.events import KeyboardMode
-from assent.contracts.ids import Hash, Modality, RandomId, StreamId
+from assent.contracts.ids import Hash, Modality, RandomId, Salt, StreamId
 from assent.contracts.keys import KeyId, KeyText, VaultKeyText
 from assent.contracts.segment import FIRST_PREVIOUS
 from assent.contracts.times import Day, Hour, Moment
@@ -511,12 +511,14 @@ class HeldWithdrawal(Part):
 class Standing(Statement):
     """Signed by the device key when a restored custodian asks (`News.restate`): what stands, by this device.
 
-    `receipt`: the newest one given there, counter-signed. `in_force`: whether it still is. Replay: nonce, 120 s.
+    `receipt`: the newest one given there, counter-signed; `salt`: hides it in the log. `in_force`: whether it still
+    is. Replay: nonce, 120 s.
     """
 
     TYPE: ClassVar[str] = "standing"
     person: RandomId
     receipt: Envelope | None = None
+    salt: Salt | None = None
     in_force: bool
     withdrawals: Annotated[tuple[HeldWithdrawal, ...], Field(max_length=limits.MAX_RESTATED)] = ()
     nonce: RandomId

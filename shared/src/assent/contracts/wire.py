@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from assent.contracts.envelope import Envelope, Signed
-from assent.contracts.ids import Hash, Modality, RandomId, StreamId
+from assent.contracts.ids import Hash, Modality, RandomId, Salt, StreamId
 from assent.contracts.keys import KeyId
 from assent.contracts.statements import DataItem, Mode, Notification, Role, Terms
 from assent.contracts.times import Day, Moment
@@ -31,10 +31,14 @@ GONE = 2**64 - 1
 
 
 class StatementWithLeaf(Signed):
-    """A receipt, withdrawal or erasure, and the salted hash that the log gets of it (`lists.person_leaf`)."""
+    """A receipt, withdrawal or erasure, and the salted hash that the log gets of it (`lists.person_leaf`).
+
+    `salt`: of a receipt, kept for its person, so that each of their keys can prove that the log has it.
+    """
 
     statement: Envelope
     leaf: Hash
+    salt: Salt | None = None
 
 
 class EnrolmentAnswer(Signed):
@@ -136,9 +140,12 @@ ReceiptState = Literal["given", "withdrawn", "expired", "terminated", "invalidat
 
 
 class ReceiptView(Signed):
+    """`salt`: hides the receipt in the log. None when the device that gave it has not handed it in."""
+
     record: RandomId
     state: ReceiptState
     receipt: Envelope
+    salt: Salt | None = None
 
 
 class ReceiptsView(Signed):
