@@ -35,6 +35,7 @@ from assent.contracts.statements import (
     CredentialCode,
     CredentialRevocation,
     Decision,
+    DrillResult,
     Enrolment,
     Erasure,
     FetchRequest,
@@ -194,6 +195,7 @@ def _statement(route: str, populated: Populated, by: Asker) -> bytes:
         ),
         "/v1/me/standing": lambda: Standing(person=by.person, in_force=False, nonce=new_id(), at=now),
         "/v1/orders/done": lambda: OrderDone(number=1, order="ab" * 32),
+        "/v1/drills": lambda: DrillResult(tried=1, wrong=0, nonce=new_id(), at=now),
         "/v1/enrolments": lambda: Enrolment(
             secret=new_id(), credentials=(NewCredential(kind="device", key=by.key.public.text),),
             directory=world.custodian.directory.hash, at=now,

@@ -26,6 +26,8 @@ from assent_custodian.catalogue import endpoints as catalogue
 from assent_custodian.ceremony import record_boot
 from assent_custodian.consent import endpoints as consent
 from assent_custodian.context import Clock, Custodian, open_custodian, wall_clock
+from assent_custodian.drills import endpoints as drills
+from assent_custodian.drills import service as drilled
 from assent_custodian.erasures import endpoints as erasures
 from assent_custodian.files import NotReady
 from assent_custodian.grants import endpoints as grants
@@ -66,6 +68,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     notifications.router,
     catalogue.router,
     audit.router,
+    drills.router,
 )
 """The one obvious place to add a feature's routes."""
 
@@ -124,7 +127,7 @@ def facts_of(custodian: Custodian) -> Facts:
     with custodian.database.reading() as session:
         done = last_done(session)
         stopped = halted(session) is not None
-    found = {"halted": float(stopped)}
+        found = {"halted": float(stopped), **drilled.facts(session, custodian)}
     if done is not None:
         found["night_done_days_ago"] = float((parse_day(custodian.today()) - parse_day(done)).days)
     return found

@@ -12,6 +12,7 @@ import structlog
 
 from assent_custodian import alarms
 from assent_custodian.context import Custodian
+from assent_custodian.drills import service as drills
 from assent_custodian.log import service as log
 from assent_custodian.log import witnesses
 from assent_custodian.night import last_done, run_night
@@ -60,6 +61,7 @@ class Background:
         if grown:
             witnesses.submit_head(self._custodian)
         self._look_for_overdue()
+        drills.sound(self._custodian)
         now = self._custodian.now()
         if now.hour >= self._custodian.settings.night_hour_utc and self._is_due(now):
             self._not_before = now + AGAIN_AFTER

@@ -95,7 +95,7 @@ class ByAsk(Guard):
         custodian = custodian_of(request)
         ask, envelope = auth.read_ask(request.headers.get("authorization"), request.method, target_of(request))
         asker = auth.asked(session, ask, envelope, custodian.now(), revoked_too=self._revoked_too)
-        roles.check(self.permission, asker.roles, asker.kind, asker.waits_until)
+        roles.check(self.permission, asker.roles, asker.kind, asker.waits_until, drill=asker.drill)
         return Asked(asker, ask)
 
 
@@ -156,7 +156,7 @@ class ByStatement(Guard, Generic[S]):
         statement, asker = auth.proved(
             session, envelope, self._kind, custodian.now(), fresh=self._fresh, revoked_too=self._revoked_too
         )
-        roles.check(self.permission, asker.roles, asker.kind, asker.waits_until)
+        roles.check(self.permission, asker.roles, asker.kind, asker.waits_until, drill=asker.drill)
         return Stated(statement, envelope, asker, leaf, salt)
 
 

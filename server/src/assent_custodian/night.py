@@ -25,6 +25,7 @@ from assent_custodian.base import DAY, ID, MOMENT, Base
 from assent_custodian.consent import service as consent
 from assent_custodian.consent.models import WithdrawalRow
 from assent_custodian.context import Custodian
+from assent_custodian.drills import service as drills
 from assent_custodian.erasures import service as erasures
 from assent_custodian.grants import service as grants
 from assent_custodian.keys import rotation
@@ -113,6 +114,8 @@ def _steps(custodian: Custodian) -> dict[str, Any]:
         report["streams_erased"] = erase_due(session, custodian) + consent.erase_ended(session, custodian)
     with custodian.database.transaction() as session:
         report["streams_past_retention"] = erase_past_retention(session, custodian)
+    with custodian.database.transaction() as session:
+        report["drill_streams_erased"] = drills.clear(session, custodian)
     with custodian.database.transaction() as session:
         report["requests_expired"] = grants.expire_due(session, custodian)
     report["backups_removed"] = backups.remove_old(custodian)

@@ -26,6 +26,7 @@ class Party(StrEnum):
     PERSON = "person"
     COLLECTOR = "collector"
     JOB = "job"
+    DRILL = "identity of the drill"
 
 
 class Permission(StrEnum):
@@ -75,6 +76,7 @@ class Permission(StrEnum):
     RETURN_ORDERS = "return orders after a restore"
     RESTATE = "say again, after a restore, what one consents to"
     ACKNOWLEDGE_ORDERS = "acknowledge orders"
+    STATE_DRILL = "say how a drill ended"
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,28 @@ RULES: tuple[Rule, ...] = (
     _rule(Permission.RETURN_ORDERS, {Party.COLLECTOR}, _NO_CREDENTIAL, "POST /v1/orders/returned"),
     _rule(Permission.RESTATE, {Party.PERSON}, DEVICE, "POST /v1/me/standing"),
     _rule(Permission.ACKNOWLEDGE_ORDERS, {Party.COLLECTOR}, _NO_CREDENTIAL, "POST /v1/orders/done"),
+    _rule(Permission.STATE_DRILL, {Party.DRILL}, OPENING, "POST /v1/drills"),
 )
+
+DRILL_MAY: dict[Permission, frozenset[Party | Role]] = {
+    Permission.SEE_OWN_ACCOUNT: frozenset({Party.PERSON}),
+    Permission.REVOKE_CREDENTIALS: frozenset({Party.PERSON}),
+    Permission.SEE_OFFER: frozenset({Party.PERSON}),
+    Permission.GIVE_CONSENT: frozenset({Party.PERSON}),
+    Permission.WITHDRAW: frozenset({Party.PERSON}),
+    Permission.GET_CERTIFICATES: frozenset({Party.PERSON}),
+    Permission.HEAR_NEWS: frozenset({Party.PERSON}),
+    Permission.RESTATE: frozenset({Party.PERSON}),
+    Permission.SEE_OWN_RECEIPTS: frozenset({Party.PERSON}),
+    Permission.SEE_OWN_ACCESSES: frozenset({Party.PERSON}),
+    Permission.OPEN_LEASES: frozenset({Party.PERSON}),
+    Permission.SIGN_REQUESTS: frozenset({Role.REQUESTER}),
+    Permission.SEE_REQUESTS: frozenset({Role.REQUESTER, Role.STEWARD}),
+    Permission.DECIDE: frozenset({Role.STEWARD}),
+    Permission.STATE_DRILL: frozenset({Party.DRILL}),
+}
+"""All that an identity of the canary drill may do, of what its role may, and with things of the drill only. Whatever is
+not here is refused to it, after its role was looked at: so the drill sees what the role would have let it do."""
 
 WHILE_WAITING: frozenset[Permission] = frozenset({Permission.SEE_OWN_ACCOUNT, Permission.WITHDRAW})
 """All that a key may do that came of a recovery, until those who had a key before have had their days to stop it."""
@@ -182,20 +205,34 @@ def table() -> tuple[Rule, ...]:
     return RULES
 
 
-def check(permission: Permission, roles: frozenset[Role], kind: CredentialKind, waits_until: str | None = None) -> None:
+def check(
+    permission: Permission,
+    roles: frozenset[Role],
+    kind: CredentialKind,
+    waits_until: str | None = None,
+    *,
+    drill: bool,
+) -> None:
     """Return only if a person with these roles in effect, signing with this kind of credential, may. Else Problem.
 
-    `waits_until`: the credential came of a recovery that can still be stopped.
+    `waits_until`: the credential came of a recovery that can still be stopped. `drill`: it is an identity of the drill.
 
-    A permission that is not in the table is denied.
+    A permission that is not in the table is denied. The Problem's `rule` says what refused: `role`, `credential`, or,
+    when both would have allowed it, `drill`.
     """
     if waits_until is not None and permission not in WHILE_WAITING:
         raise Problem(
             Code.FORBIDDEN, f"this key came of a recovery: until {waits_until} it can withdraw, and nothing else"
         )
     rule = BY_PERMISSION.get(permission)
-    if rule is None or not (Party.PERSON in rule.who or rule.who & roles):
-        raise Problem(Code.FORBIDDEN, f"your role does not include: {permission.value}")
+    if rule is None or not _names(rule.who, roles, drill):
+        raise Problem(Code.FORBIDDEN, f"your role does not include: {permission.value}", rule="role")
     if kind not in rule.credentials:
         wanted = " or ".join(sorted(rule.credentials))
-        raise Problem(Code.FORBIDDEN, f"sign this with your {wanted} credential")
+        raise Problem(Code.FORBIDDEN, f"sign this with your {wanted} credential", rule="credential")
+    if drill and not _names(DRILL_MAY.get(permission, frozenset()), roles, drill):
+        raise Problem(Code.FORBIDDEN, f"an identity of the drill may not: {permission.value}", rule="drill")
+
+
+def _names(who: frozenset[Party | Role], roles: frozenset[Role], drill: bool) -> bool:
+    return Party.PERSON in who or bool(who & roles) or (drill and Party.DRILL in who)

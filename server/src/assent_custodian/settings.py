@@ -65,6 +65,10 @@ class Settings(ServiceSettings):
     catalogue_refresh_days: Annotated[float, Field(ge=0)] = 7
     backup_dir: Path | None = None
     """Where the night puts backups of the database; without one it makes none."""
+    drill_interval_hours: Annotated[float, Field(ge=0, le=24)] = 1
+    """How often the canary drill runs. When none has passed for twice as long, that is an alarm; 0: there is none."""
+    drill_dir: Path | None = None
+    """Where the identities of the drill keep their keys."""
     night_hour_utc: Annotated[int, Field(ge=0, le=23)] = 2
     witness_timeout_s: Annotated[float, Field(gt=0, le=30)] = 3
     witness_interval_s: Annotated[float, Field(gt=0)] = 30
@@ -96,6 +100,10 @@ class Settings(ServiceSettings):
     def restore_unfinished(self) -> Path:
         """There while a restore is under way: a database that was replaced, and whose door was not shut yet."""
         return self.data_dir / "restore-unfinished"
+
+    @property
+    def drill(self) -> Path:
+        return self.drill_dir or self.data_dir / "drill"
 
     @property
     def role_delay(self) -> timedelta:

@@ -6,6 +6,7 @@ from assent_custodian import alarms, night, replay
 from assent_custodian.base import Base
 from assent_custodian.catalogue import models as catalogue
 from assent_custodian.consent import models as consent
+from assent_custodian.drills import models as drills
 from assent_custodian.erasures import models as erasures
 from assent_custodian.grants import models as grants
 from assent_custodian.halting import models as halting
@@ -23,6 +24,7 @@ MODULES = (
     alarms,
     catalogue,
     consent,
+    drills,
     erasures,
     grants,
     halting,

@@ -28,6 +28,7 @@ from tests.unit.reader.test_auditing import (
 )
 
 from assent.contracts.leaves import LeafType
+from assent.contracts.statements import DRILL_PURPOSE
 from assent.reader.log_rules import Finding, LogRules, Memory
 
 HALT = "a1" * 32
@@ -95,7 +96,32 @@ def order(number: int) -> bytes:
 TWO_LEASES = [*PROPER, lease(subject="2e" * 32, at=later(days=1), until=later(days=2))]
 OTHER = "cd" * 32
 
+
+def drill_role(actor: str, **fields: Any) -> bytes:
+    detail = {"role": "steward", "action": "grant"}
+    return own(
+        LeafType.ROLE_CHANGED,
+        **{"actor": actor, "auth": "operator", "rule": "role.drill", "detail": detail, **fields},
+    )
+
+
+DRILL = [drill_role(actor) for actor in (REQUESTER, ONE, TWO)]
+DRILL_ASKED = leaf(
+    LeafType.REQUEST_SIGNED, actor=REQUESTER, purpose=f"{DRILL_PURPOSE} 1", mode="reader", until=later(hours=1)
+)
+DRILL_LEASE = lease(purpose=DRILL_PURPOSE, until=later(hours=1))
+DRILL_FAILED = own(LeafType.DRILL_FAILED, actor=ONE, detail={"failed": "role.auditor"})
+
 CASES: dict[str, tuple[list[bytes], str | None]] = {
+    "a drill": ([*DRILL, DRILL_ASKED, FIRST, SECOND, DRILL_LEASE, own(LeafType.DRILL_PASSED, actor=ONE)], None),
+    "a drill's request by somebody else": ([*DRILL[1:], DRILL_ASKED], "by somebody else than the drill"),
+    "the drill asks for people": ([*BEFORE, *DRILL, ASKED], "by an identity of the drill"),
+    "the drill approves a request of people": ([*BEFORE, ASKED, DRILL[1], FIRST, SECOND, OPENED], "1 of 2"),
+    "somebody approves the drill's request": ([*DRILL[:2], DRILL_ASKED, FIRST, SECOND, DRILL_LEASE], "1 of 2"),
+    "an identity of the drill that no operator made": ([drill_role(ONE, auth="opening")], "did not make"),
+    "an identity of the drill that is nobody": ([drill_role(ONE, actor=None)], "did not make"),
+    "a drill's result by somebody else": ([own(LeafType.DRILL_PASSED, actor=ONE)], "somebody else than the drill"),
+    "a drill that is overdue": ([own(LeafType.DRILL_FAILED, rule="drill.overdue")], None),
     "properly approved": (PROPER, None),
     "properly approved and opened again": (TWO_LEASES, None),
     "no leases": ([*BEFORE, ASKED, FIRST], None),
@@ -275,6 +301,27 @@ def test_what_the_custodian_says_about_itself_stands_while_it_is_repeated() -> N
     assert standing([overdue, away]) == ["overdue:orders", "witness-unreachable:w1"]
     assert standing([overdue, away], hours=3) == ["overdue:orders"]
     assert standing([overdue, away], hours=27) == []
+
+
+def test_a_drill_that_failed_stands_until_one_passes() -> None:
+    passed = own(LeafType.DRILL_PASSED, actor=ONE)
+    assert standing([*DRILL, DRILL_FAILED], days=9) == ["drill-failed:3"]
+    assert standing([*DRILL, DRILL_FAILED, passed]) == []
+    assert standing([own(LeafType.DRILL_FAILED, rule="drill.overdue", detail={"since": "x"})]) == ["drill-failed:0"]
+    rules = LogRules()
+    told = [finding for data in (*DRILL, DRILL_FAILED) for finding in rules.read(data).news]
+    assert [finding.kind for finding in told] == ["role-changed"] * 3 + ["drill-failed"]
+    assert "role.auditor" in told[-1].text
+
+
+def test_requests_of_the_drill_are_forgotten_as_soon_as_they_are_over() -> None:
+    rules = LogRules()
+    for data in (*DRILL, DRILL_ASKED):
+        rules.read(data)
+    assert len(rules.memory.requests) == 1
+    again = {"actor": REQUESTER, "purpose": f"{DRILL_PURPOSE} 1", "mode": "reader", "until": later(hours=3)}
+    rules.read(leaf(LeafType.REQUEST_SIGNED, request=OTHER, at=later(hours=2), **again))
+    assert list(rules.memory.requests) == [OTHER]
 
 
 def test_changes_are_told() -> None:

@@ -39,10 +39,10 @@ _HEARS = ByAsk(Permission.HEAR_NEWS, revoked_too=True)
 """A revoked device must hear that it is, from a signature."""
 
 
-@router.get("/v1/consent/offer", response_model=Offer, dependencies=[Depends(ByAsk(Permission.SEE_OFFER))])
-def offer(custodian: Running, session: Tx) -> Response:
+@router.get("/v1/consent/offer", response_model=Offer)
+def offer(custodian: Running, session: Tx, asked: Annotated[Asked, Depends(ByAsk(Permission.SEE_OFFER))]) -> Response:
     """Everything that a person is shown before consent."""
-    return answer(custodian.offer.offer(purposes.offered(session)))
+    return answer(custodian.offer.offer(purposes.offered(session, drill=asked.asker.drill)))
 
 
 @router.post("/v1/receipts", response_model=ReceiptAnswer, openapi_extra=takes(StatementWithLeaf))

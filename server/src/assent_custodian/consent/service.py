@@ -54,7 +54,7 @@ from assent_custodian.keys import erasure
 from assent_custodian.keys.models import Stream
 from assent_custodian.log import service as log
 from assent_custodian.orders import service as orders
-from assent_custodian.people.models import Credential
+from assent_custodian.people.models import Credential, Person
 from assent_custodian.people.service import one_at_a_time
 from assent_custodian.plain import check_text
 from assent_custodian.purposes import service as purposes
@@ -86,7 +86,7 @@ def give(session: Session, custodian: Custodian, stated: Stated[Receipt]) -> Env
     one_at_a_time(session, asker.person)
     if receipt.person != asker.person:
         raise Problem(Code.REFUSED, "a receipt can only be given for oneself")
-    _check_offered(session, custodian, receipt, now)
+    _check_offered(session, custodian, receipt, asker)
     if session.scalar(select(EndingRow.hash).where(EndingRow.notice == receipt.notice.sha256).limit(1)) is not None:
         raise Problem(Code.REFUSED, "consent to this text was ended; nobody can agree to it again")
     if _withdrawn_before(session, receipt):
@@ -121,12 +121,12 @@ def _keep_notice(session: Session, offer: OfferPolicy) -> None:
         return  # somebody else agreed to it in this moment
 
 
-def _check_offered(session: Session, custodian: Custodian, receipt: Receipt, now: datetime) -> None:
+def _check_offered(session: Session, custodian: Custodian, receipt: Receipt, asker: Asker) -> None:
     """The receipt pins exactly what was offered, agrees to signed purposes only, and ends in time."""
-    offer = custodian.offer
+    offer, now = custodian.offer, custodian.now()
     for name in _not_as_offered(offer, receipt):
         raise Problem(Code.REFUSED, f"{name} is not what is offered now; show the person the current offer")
-    current = purposes.current(session)
+    current = purposes.current(session, drill=asker.drill)
     chosen = []
     for choice in receipt.choices:
         purpose = current.get(choice.purpose)
@@ -313,7 +313,9 @@ def end(session: Session, custodian: Custodian, statement: ConsentEnding, envelo
     event = domain.EndedByController() if statement.state == "terminated" else domain.DeclaredInvalid()
     erase_on = add_days(custodian.today(), custodian.settings.erase_after_days)
     gone: dict[str, list[Stream]] = {}
-    rows = select(ReceiptRow).where(ReceiptRow.ended_by.is_(None)).order_by(ReceiptRow.record).with_for_update()
+    drill = select(Person.id).where(Person.drill.is_(True))
+    rows = select(ReceiptRow).where(ReceiptRow.ended_by.is_(None), ReceiptRow.person.not_in(drill))
+    rows = rows.order_by(ReceiptRow.record).with_for_update()
     if statement.record is not None:
         rows = rows.where(ReceiptRow.record == statement.record)
     for row in session.scalars(rows).all():
@@ -506,11 +508,11 @@ class Recordable:
     changed: tuple[str, ...]
 
 
-def recordable(session: Session, custodian: Custodian, row: ReceiptRow) -> Recordable:
+def recordable(session: Session, custodian: Custodian, row: ReceiptRow, asker: Asker) -> Recordable:
     """See `Recordable`; the receipt's time is for the caller to look at."""
     left = consent_of(row).left
     changed = _not_as_offered(custodian.offer, receipt_of(row))
-    current = purposes.current(session)
+    current = purposes.current(session, drill=asker.drill)
     now = frozenset(
         choice for choice in left if choice.purpose in current and current[choice.purpose].version == choice.version
     )
@@ -595,7 +597,7 @@ def news(
                 directory=version,
             )
         )  # fmt: skip
-    live = [(row, recordable(session, custodian, row)) for row in live_receipts(session, [asker.person], now)]
+    live = [(row, recordable(session, custodian, row, asker)) for row in live_receipts(session, [asker.person], now)]
     own = next((found for row, found in live if row.credential == asker.credential), None)
     ended = select(ReceiptRow.record).where(
         ReceiptRow.credential == asker.credential,

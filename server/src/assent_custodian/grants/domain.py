@@ -87,7 +87,7 @@ def _not_expired(expires: datetime, at: datetime) -> None:
         raise DecisionRefused("expired", "the request has expired; it must be signed anew")
 
 
-def _open(state: Open, event: Event, wanted: int | None, needed: int) -> State:
+def _open(state: Open, event: Event, wanted: int | None, needed: int, floor: int) -> State:
     match event:
         case Approved(by=by, cohort_size=size, at=at):
             _not_by_requester(state, by)
@@ -98,7 +98,7 @@ def _open(state: Open, event: Event, wanted: int | None, needed: int) -> State:
             if len(approvals) < needed:
                 return Open(state.requester, state.expires, approvals)
             most = size // COHORT_FLOOR * COHORT_FLOOR
-            if size < COHORT_FLOOR or (wanted is not None and not COHORT_FLOOR <= wanted <= most):
+            if size < floor or (wanted is not None and not floor <= wanted <= most):
                 return Ended("not-available")
             return Granted(state.requester, state.expires)
         case Refused(by=by, at=at):
@@ -135,19 +135,27 @@ def _ended(state: Ended, event: Event) -> State:
             assert_never(event)
 
 
-def step(state: State, event: Event, *, wanted: int | None = None, needed: int = APPROVALS_NEEDED) -> State:
+def step(
+    state: State,
+    event: Event,
+    *,
+    wanted: int | None = None,
+    needed: int = APPROVALS_NEEDED,
+    floor: int = COHORT_FLOOR,
+) -> State:
     """Return the next state, or raise DecisionRefused.
 
     `wanted`: the number of people asked for, None for all. `needed`: approvals by distinct stewards, at least two.
     Fewer than ten people, or a wish for fewer than ten, ends as "not-available" at the last approval, without telling
     anybody how many there were. So does a wish for more than the full tens that there are: where 23 were granted and
-    24 were not, asking twice would tell the number.
+    24 were not, asking twice would tell the number. `floor`: these ten; the drill's
+    grants, which reach no people, have another.
     """
     if needed < APPROVALS_NEEDED:
         raise ValueError("the number of approvals can only be raised")
     match state:
         case Open():
-            return _open(state, event, wanted, needed)
+            return _open(state, event, wanted, needed, floor)
         case Granted():
             return _granted(state, event)
         case Ended():

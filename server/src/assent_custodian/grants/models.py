@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy import Boolean, LargeBinary, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from assent_custodian.base import DAY, HASH, ID, MOMENT, Base
@@ -11,7 +11,8 @@ from assent_custodian.base import DAY, HASH, ID, MOMENT, Base
 class RequestRow(Base):
     """A request, known by its hash. `state` is a `wire.RequestState`; `envelope` is the statement as it was signed.
 
-    `salt` salts the cohort's hash in the log; it exists once there is a cohort.
+    `salt` salts the cohort's hash in the log; it exists once there is a cohort. `drill`: an identity of the drill
+    signed it, and it reaches drill streams only.
     """
 
     __tablename__ = "requests"
@@ -21,6 +22,7 @@ class RequestRow(Base):
     state: Mapped[str] = mapped_column(String(16), index=True)
     expires: Mapped[str] = mapped_column(MOMENT, index=True)
     salt: Mapped[bytes | None] = mapped_column(LargeBinary)
+    drill: Mapped[bool] = mapped_column(Boolean, default=False)
 
 
 class DecisionRow(Base):

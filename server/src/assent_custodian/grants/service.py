@@ -33,6 +33,9 @@ from assent_custodian.purposes import service as purposes
 
 LONGEST_RANGE_DAYS = 366
 
+DRILL_FLOOR = 1
+"""A grant of the drill reaches nobody but the drill's own people, so there is nobody to be lost among others."""
+
 
 def sign_request(
     session: Session, custodian: Custodian, request: DataRequest, envelope: Envelope, asker: Asker
@@ -40,11 +43,11 @@ def sign_request(
     """Store a request and write it down. The same one again changes nothing. Raises Problem."""
     if session.get(RequestRow, envelope.hash) is not None:
         return
-    _check(session, custodian, request)
+    _check(session, request, asker)
     session.add(
         RequestRow(
             hash=envelope.hash, requester=asker.person, envelope=envelope.to_json().decode(), state="open",
-            expires=request.expires, salt=None,
+            expires=request.expires, salt=None, drill=asker.drill,
         )
     )  # fmt: skip
     log.append(
@@ -62,11 +65,11 @@ def sign_request(
     )  # fmt: skip
 
 
-def _check(session: Session, custodian: Custodian, request: DataRequest) -> None:
+def _check(session: Session, request: DataRequest, asker: Asker) -> None:
     def refuse(why: str) -> Problem:
         return Problem(Code.REFUSED, why)
 
-    purpose = purposes.current(session).get(request.purpose)
+    purpose = purposes.current(session, drill=asker.drill).get(request.purpose)
     if purpose is None or purpose.version != request.purpose_version:
         raise refuse("this purpose is not signed by the council in this version; see the catalogue")
     if request.recipient not in purpose.recipients:
@@ -93,7 +96,7 @@ def _check(session: Session, custodian: Custodian, request: DataRequest) -> None
 def decide(session: Session, custodian: Custodian, decision: Decision, envelope: Envelope, asker: Asker) -> RequestRow:
     """Store a decision and carry it out. Raises Problem; the same decision again changes nothing."""
     row = session.scalars(select(RequestRow).where(RequestRow.hash == decision.request).with_for_update()).one_or_none()
-    if row is None:
+    if row is None or row.drill is not asker.drill:
         raise Problem(Code.NOT_FOUND, "there is no request with this hash")
     if session.get(DecisionRow, (envelope.hash, asker.person)) is not None:
         return row
@@ -107,7 +110,9 @@ def decide(session: Session, custodian: Custodian, decision: Decision, envelope:
     event: domain.Event
     if decision.decision == "approve":
         insiders = {row.requester, asker.person, *approvers(session, row.hash)}
-        candidates = [person for person in candidates_for(session, custodian, request) if person not in insiders]
+        candidates = [
+            person for person in candidates_for(session, custodian, request, row.drill) if person not in insiders
+        ]
         event = domain.Approved(asker.person, len(candidates), now)
     elif decision.decision == "refuse":
         event = domain.Refused(asker.person, now)
@@ -115,8 +120,9 @@ def decide(session: Session, custodian: Custodian, decision: Decision, envelope:
         event = domain.Revoked(now)
     try:
         after = domain.step(
-            state_of(session, row), event, wanted=request.people, needed=custodian.settings.approvals_needed
-        )
+            state_of(session, row), event, wanted=request.people, needed=custodian.settings.approvals_needed,
+            floor=DRILL_FLOOR if row.drill else limits.COHORT_FLOOR,
+        )  # fmt: skip
     except domain.DecisionRefused as refusal:
         code = Code.CONFLICT if refusal.rule in ("already-decided", "ended", "approved-twice") else Code.REFUSED
         raise Problem(code, str(refusal), rule=refusal.rule) from refusal
@@ -162,9 +168,9 @@ def _freeze(session: Session, row: RequestRow, cohort: list[str]) -> str:
     return list_root(row.salt, cohort)
 
 
-def candidates_for(session: Session, custodian: Custodian, request: DataRequest) -> list[str]:
+def candidates_for(session: Session, custodian: Custodian, request: DataRequest, drill: bool) -> list[str]:
     """People who have streams of these days and modalities that the request's purpose, recipient and mode cover now."""
-    streams = streams_for(session, request, custodian.today())
+    streams = streams_for(session, request, custodian.today(), drill=drill)
     now = ConsentNow(session, streams, use_of(request), custodian.now())
     return sorted({stream.person for stream in streams if now.why_not(stream) is None})
 
@@ -174,10 +180,10 @@ def use_of(request: DataRequest) -> Use:
     return Use(request.purpose, request.purpose_version, request.recipient, request.mode)
 
 
-def streams_for(session: Session, request: DataRequest, today: str) -> list[Stream]:
+def streams_for(session: Session, request: DataRequest, today: str, *, drill: bool) -> list[Stream]:
     """Streams of the request's days up to today, and of its modalities, that are neither withdrawn nor erased.
 
-    Drill streams never count.
+    `drill`: of the drill; otherwise of people. Never both.
     """
     return list(
         session.scalars(
@@ -187,7 +193,7 @@ def streams_for(session: Session, request: DataRequest, today: str) -> list[Stre
                 Stream.modality.in_([modality.value for modality in request.modalities]),
                 not_withdrawn(),
                 Stream.erased.is_(None),
-                Stream.drill.is_(False),
+                Stream.drill.is_(drill),
             )
         )
     )
@@ -234,8 +240,11 @@ def expire_due(session: Session, custodian: Custodian) -> int:
 
 
 def visible_to(session: Session, asker: Asker) -> list[RequestRow]:
-    """Requesters see their own; stewards, council and data-protection officer see all. Newest expiry first."""
-    query = select(RequestRow).order_by(RequestRow.expires.desc(), RequestRow.hash)
+    """Requesters see their own; stewards, council and data-protection officer see all but the drill's, and the
+    drill's see only those. Newest expiry first."""
+    query = (
+        select(RequestRow).where(RequestRow.drill.is_(asker.drill)).order_by(RequestRow.expires.desc(), RequestRow.hash)
+    )
     if not asker.roles & {Role.STEWARD, Role.COUNCIL, Role.DPO}:
         query = query.where(RequestRow.requester == asker.person)
     return list(session.scalars(query))

@@ -44,7 +44,7 @@ def certify(session: Session, custodian: Custodian, request: CertificateRequest,
     reasons: list[str] = []
     try:
         receipt = _may_record(session, custodian, asker, now)
-        covered = consent.recordable(session, custodian, receipt)
+        covered = consent.recordable(session, custodian, receipt, asker)
     except Refused as refused:
         certificates = [None] * len(request.streams)
         reasons.append(str(refused))

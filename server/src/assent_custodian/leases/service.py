@@ -84,7 +84,7 @@ def prove(custodian: Custodian, envelope: Envelope) -> tuple[LeaseRequest, Asker
     with custodian.database.transaction() as session:
         statement, asker = auth.proved(session, envelope, LeaseRequest, custodian.now())
     try:
-        roles.check(Permission.OPEN_LEASES, asker.roles, asker.kind, asker.waits_until)
+        roles.check(Permission.OPEN_LEASES, asker.roles, asker.kind, asker.waits_until, drill=asker.drill)
     except Problem as problem:
         _refused(custodian, asker.person, problem, statement.request)
         raise
@@ -139,7 +139,7 @@ def _write_down(
         seal_release((), HybridPublicKey.from_text(wanted.job_receiving_key), bytes(32), bytes(32))  # can be sealed to
     except KeyInvalid as error:
         raise Problem(Code.MALFORMED, "a key of the job is not a key") from error
-    if wanted.job_signing_key == wanted.job_receiving_key or asker.drill:
+    if wanted.job_signing_key == wanted.job_receiving_key:
         raise Problem(Code.REFUSED, "this cannot have a lease", rule="not-a-job")
     purpose: str | None = None
     if wanted.own is not None and wanted.request is None:
@@ -154,7 +154,7 @@ def _write_down(
         if Role.REQUESTER not in asker.roles:
             raise Problem(Code.FORBIDDEN, "this key is not a requester's", rule="not-requester")
         members = set(session.scalars(select(CohortMember.person).where(CohortMember.request == row.hash)))
-        wide = grants.streams_for(session, request, custodian.today())
+        wide = grants.streams_for(session, request, custodian.today(), drill=row.drill)
         streams = [stream for stream in wide if stream.person in members]
         consent = ConsentNow(session, streams, grants.use_of(request), now)
         streams = [stream for stream in streams if consent.why_not(stream) is None]

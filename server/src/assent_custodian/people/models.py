@@ -59,7 +59,7 @@ class Invitation(Base):
     """`code`: hash of the secret. `name` is blanked when the code is used; the statement, which holds it, is not kept.
 
     `by`: who invited; None for the founders, whom the root key invited. A code that adds a key of `kind` to an account
-    names that `person`, and the `credential` that signed for it.
+    names that `person`, and the `credential` that signed for it. `drill`: it makes an identity of the drill.
     """
 
     __tablename__ = "invitations"
@@ -73,6 +73,7 @@ class Invitation(Base):
     person: Mapped[str | None] = mapped_column(ID)
     kind: Mapped[str | None] = mapped_column(String(8))
     credential: Mapped[str | None] = mapped_column(ID)
+    drill: Mapped[bool] = mapped_column(Boolean, default=False)
 
 
 class AccountNotice(Base):

@@ -40,7 +40,8 @@ NEVER = "9999-12-31"
 def propose(session: Session, custodian: Custodian, stated: Stated[Recovery]) -> None:
     """Keep the first signature. It opens nothing and starts nothing. Raises Problem."""
     statement, asker, now = stated.statement, stated.asker, custodian.now()
-    if session.get(Person, statement.person) is None:
+    person = session.get(Person, statement.person)
+    if person is None or person.drill:
         raise Problem(Code.NOT_FOUND, "there is no such person")
     _not_oneself(asker, statement.person)
     try:

@@ -42,7 +42,12 @@ from assent_custodian.plain import check_text
 
 def founded(session: Session, now: datetime) -> bool:
     """Whether admin, council and dpo have all enrolled, and so signed the directory that they saw."""
-    held = session.scalars(select(RoleHeld.role).where(RoleHeld.effective <= moment(now)).distinct())
+    held = session.scalars(
+        select(RoleHeld.role)
+        .join(Person, Person.id == RoleHeld.person)
+        .where(RoleHeld.effective <= moment(now), Person.drill.is_(False))
+        .distinct()
+    )
     return {role.value for role in domain.FOUNDERS} <= set(held)
 
 
@@ -157,7 +162,7 @@ def enrol(session: Session, custodian: Custodian, envelope: Envelope) -> Enrolle
         raise Problem(Code.CONFLICT, "the directory has changed meanwhile; fetch it and enrol again with its hash")
     bounds = devices.UNBOUND
     if invitation.person is None:
-        person = _new_person(session, invitation.name or "", now)
+        person = _new_person(session, invitation.name or "", now, drill=invitation.drill)
     else:
         person = invitation.person
         bounds = devices.check_code(session, invitation, kinds)
@@ -184,7 +189,7 @@ def enrol(session: Session, custodian: Custodian, envelope: Envelope) -> Enrolle
     return Enrolled(person=person, name=name, credentials=tuple(key.id for key in keys), roles=roles)
 
 
-def _new_person(session: Session, name: str, now: datetime, *, drill: bool = False) -> str:
+def _new_person(session: Session, name: str, now: datetime, *, drill: bool) -> str:
     person = new_id()
     session.add(Person(id=person, since=day_of(now), drill=drill))
     session.add(PersonName(person=person, name=name))
@@ -195,6 +200,8 @@ def _new_person(session: Session, name: str, now: datetime, *, drill: bool = Fal
 
 def _take_up_role(session: Session, invitation: InvitationRow, person: str, now: datetime) -> tuple[Role, ...]:
     """Bind the proposal in the invitation to the new person; return the roles that count at once."""
+    if invitation.drill:
+        return _begin_drill_role(session, invitation, person, now)
     proposal = session.get(Proposal, invitation.statement)
     if proposal is None:
         return ()
@@ -205,6 +212,32 @@ def _take_up_role(session: Session, invitation: InvitationRow, person: str, now:
     return (Role(proposal.role),) if proposal.effective <= moment(now) else ()
 
 
+def _begin_drill_role(session: Session, invitation: InvitationRow, person: str, now: datetime) -> tuple[Role, ...]:
+    """An identity of the drill has its role at once and by nobody's signature: it counts for nothing but the drill.
+
+    The log names the actor, so that whoever reads it tells the drill's acts from people's.
+    """
+    roles = () if invitation.role is None else (Role(invitation.role),)
+    session.add_all(
+        RoleHeld(proposal=invitation.statement, person=person, role=role.value, effective=moment(now), ended=None)
+        for role in roles
+    )
+    log.append(
+        session,
+        Leaf(
+            type=LeafType.ROLE_CHANGED,
+            at=moment(now),
+            actor=log.actor_ref(session, person),
+            auth="operator",
+            decision="allowed",
+            rule="role.drill",
+            subject=invitation.statement,
+            detail={"role": invitation.role or "none", "action": "grant"},
+        ),
+    )
+    return roles
+
+
 # --- roles ------------------------------------------------------------------------------------------------------------
 
 
@@ -212,7 +245,7 @@ def propose(session: Session, custodian: Custodian, statement: RoleProposal, env
     """Store an admin's proposal to grant or revoke a role. Raises Problem."""
     now = custodian.now()
     person = session.get(Person, statement.person)
-    if person is None:
+    if person is None or person.drill:
         raise Problem(Code.NOT_FOUND, "there is no such person")
     if statement.action == "grant":
         domain.check_exclusive(held_or_coming(session, statement.person), statement.role)

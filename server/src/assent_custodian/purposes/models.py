@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Integer, String, Text
+from sqlalchemy import Boolean, Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from assent_custodian.base import DAY, HASH, ID, Base
 
 
 class Purpose(Base):
-    """`draft` and `signature` are the statements as they were signed."""
+    """`draft` and `signature` are the statements as they were signed. `drill`: the one purpose of the canary drill, for
+    its identities only; the custodian itself signed it.
+    """
 
     __tablename__ = "purposes"
     iri: Mapped[str] = mapped_column(String(300), primary_key=True)
@@ -19,3 +21,4 @@ class Purpose(Base):
     draft: Mapped[str] = mapped_column(Text)
     signature: Mapped[str | None] = mapped_column(Text)
     signed: Mapped[str | None] = mapped_column(DAY)
+    drill: Mapped[bool] = mapped_column(Boolean, default=False)

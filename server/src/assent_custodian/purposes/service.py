@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from assent.contracts.envelope import Envelope, read_unverified
 from assent.contracts.leaves import Leaf, LeafType
 from assent.contracts.problems import Code, Problem
-from assent.contracts.statements import PurposeDraft, PurposeSignature
+from assent.contracts.statements import DRILL_PURPOSE, PurposeDraft, PurposeSignature
 from assent.contracts.times import day_of, moment
 from assent.contracts.wire import PurposeView
 from assent_custodian.auth import Asker
@@ -24,6 +24,8 @@ def draft(session: Session, custodian: Custodian, statement: PurposeDraft, envel
     check_number(statement.version)
     for words in (statement.iri, statement.sentence, *statement.recipients, *statement.terms):
         check_text(words)
+    if statement.iri == DRILL_PURPOSE:
+        raise Problem(Code.REFUSED, "this purpose is the drill's own; choose another IRI")
     newest = session.scalar(select(func.max(Purpose.version)).where(Purpose.iri == statement.iri)) or 0
     if statement.version <= newest:
         raise Problem(Code.CONFLICT, f"this purpose has version {newest} already; draft version {newest + 1}")
@@ -43,7 +45,7 @@ def draft(session: Session, custodian: Custodian, statement: PurposeDraft, envel
 def sign(session: Session, custodian: Custodian, statement: PurposeSignature, envelope: Envelope, asker: Asker) -> None:
     """The council agrees to a draft; from now on people can be asked for it. Signing twice is once."""
     row = session.execute(select(Purpose).where(Purpose.hash == statement.draft).with_for_update()).scalar_one_or_none()
-    if row is None:
+    if row is None or row.drill:
         raise Problem(Code.NOT_FOUND, "there is no such draft")
     if row.signed is not None:
         return
@@ -68,21 +70,22 @@ def _write_down(session: Session, custodian: Custodian, type_: LeafType, row: Pu
     )
 
 
-def views(session: Session) -> tuple[PurposeView, ...]:
-    """Every version of every purpose, drafts included."""
-    return tuple(_view(row) for row in session.scalars(select(Purpose).order_by(Purpose.iri, Purpose.version)))
+def views(session: Session, *, drill: bool = False) -> tuple[PurposeView, ...]:
+    """Every version of every purpose, drafts included; of the drill's nothing, unless the drill asks."""
+    rows = select(Purpose).where(Purpose.drill.is_(drill)).order_by(Purpose.iri, Purpose.version)
+    return tuple(_view(row) for row in session.scalars(rows))
 
 
-def current(session: Session) -> dict[str, PurposeDraft]:
+def current(session: Session, *, drill: bool = False) -> dict[str, PurposeDraft]:
     """By IRI: the newest version that the council signed. Only these can be asked for."""
-    rows = session.scalars(select(Purpose).where(Purpose.signed.is_not(None)).order_by(Purpose.version))
-    return {row.iri: content(row) for row in rows}
+    signed = select(Purpose).where(Purpose.signed.is_not(None), Purpose.drill.is_(drill))
+    return {row.iri: content(row) for row in session.scalars(signed.order_by(Purpose.version))}
 
 
-def offered(session: Session) -> tuple[PurposeView, ...]:
+def offered(session: Session, *, drill: bool = False) -> tuple[PurposeView, ...]:
     """The purposes that people are asked for now."""
-    wanted = {(iri, draft_.version) for iri, draft_ in current(session).items()}
-    return tuple(view for view in views(session) if (view.iri, view.version) in wanted)
+    wanted = {(iri, draft_.version) for iri, draft_ in current(session, drill=drill).items()}
+    return tuple(view for view in views(session, drill=drill) if (view.iri, view.version) in wanted)
 
 
 def signed_purpose(session: Session, iri: str, version: int) -> PurposeDraft | None:

@@ -62,8 +62,12 @@ def issue(session: Session, custodian: Custodian) -> int:
     return count
 
 
-_READ = (LeaseRow.mode != "own", LeaseRow.released > 0)
-"""Leases under which something left, for others than its person."""
+_READ = (
+    LeaseRow.mode != "own",
+    LeaseRow.released > 0,
+    LeaseRow.request.in_(select(RequestRow.hash).where(RequestRow.drill.is_(False))),
+)
+"""Leases under which something left, for others than its person. The drill keeps nothing that could be recalled."""
 
 
 def _not_recalled() -> ColumnElement[bool]:

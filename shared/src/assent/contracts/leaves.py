@@ -42,6 +42,8 @@ class LeafType(StrEnum):
     RECOVERY_COUNTERSIGNED = "recovery.countersigned"
     RECOVERY_USED = "recovery.used"
     RECOVERY_STOPPED = "recovery.stopped"
+    DRILL_PASSED = "drill.passed"
+    DRILL_FAILED = "drill.failed"
     BOOT = "boot"
     COLLECTOR_REPORT = "collector.report"
 

@@ -24,6 +24,14 @@ Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+(/[^\s]*)?$", 
 Iri = Annotated[str, StringConstraints(pattern=r"^(https?|urn):[^\s]+$", max_length=300)]
 
 
+DRILL_PURPOSE: Final = "urn:assent:drill"
+"""The one purpose of the canary drill. People are never asked for it."""
+
+MAX_DRILL_RULES = 64
+"""Expectations named in one drill's result; a drill that breaks more names the first ones."""
+
+DrillRule = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+([.-][a-z0-9]+)*$", max_length=64)]
+
 MAX_FORMER = 32
 """Keys of before in one directory."""
 
@@ -828,6 +836,30 @@ class RecallDone(Statement):
     TYPE: ClassVar[str] = "recall-done"
     recall: Hash
     at: Moment
+
+
+# --- the drill ------------------------------------------------------------------------------------
+
+
+class DrillResult(Statement):
+    """Signed by the opening credential of an identity of the canary drill: how a drill ended. Replay: nonce, 120 s.
+
+    `tried`: how many outcomes were compared with what is promised; `wrong`: how many were others. `failed`: the names
+    of the expectations that they broke, each once; none means that the drill passed.
+    """
+
+    TYPE: ClassVar[str] = "drill-result"
+    tried: Annotated[int, Field(ge=1)]
+    wrong: Annotated[int, Field(ge=0)]
+    failed: Annotated[tuple[DrillRule, ...], Field(max_length=MAX_DRILL_RULES)] = ()
+    nonce: RandomId
+    at: Moment
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> Self:
+        if bool(self.wrong) != bool(self.failed) or len(self.failed) > self.wrong:
+            raise ValueError("a drill that failed names what failed, and one that passed names nothing")
+        return self
 
 
 # --- asking ---------------------------------------------------------------------------------------

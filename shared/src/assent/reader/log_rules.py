@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from assent.contracts import limits
 from assent.contracts.leaves import Leaf, LeafType
+from assent.contracts.statements import DRILL_PURPOSE
 from assent.contracts.times import parse_day, parse_moment
 
 SKEW = timedelta(seconds=limits.CLOCK_DOUBT_S)
@@ -124,6 +125,8 @@ class Memory(_Remembered):
     build: str = ""
     overdue: dict[str, Said] = {}
     unreachable: dict[str, Said] = {}
+    drill: list[str] = []
+    drill_failed: Said | None = None
 
 
 class LogRules:
@@ -222,6 +225,8 @@ class LogRules:
                 if number != expected:
                     self._bad("order", f"order {number} to the collector, where {expected} comes next")
                 self.memory.order = max(number, self.memory.order)
+            case LeafType.DRILL_PASSED | LeafType.DRILL_FAILED:
+                self._drill(leaf)
             case LeafType.ERASURE_OVERDUE:
                 since = leaf.detail.get("since", "")
                 self.memory.overdue[leaf.rule or ""] = Said(index=self._index, at=leaf.at, since=since)
@@ -252,7 +257,12 @@ class LogRules:
             self._bad("request", "a request that was refused, names nothing, or was signed before")
             return
         self._forget_old_requests(leaf.at)
-        if leaf.purpose not in self.memory.purposes:
+        if self._of_drill(leaf.purpose):
+            if leaf.actor not in self.memory.drill:
+                self._bad("request", "a request for the purpose of the drill by somebody else than the drill")
+        elif leaf.actor in self.memory.drill:
+            self._bad("request", "a request for people's recordings by an identity of the drill")
+        elif leaf.purpose not in self.memory.purposes:
             self._bad("request", f"a request for a purpose that the council has not signed, {leaf.purpose}")
         self.memory.requests[hash_] = Request(
             actor=leaf.actor, purpose=leaf.purpose or "", mode=leaf.mode or "", until=leaf.until or ""
@@ -261,9 +271,31 @@ class LogRules:
     def _forget_old_requests(self, now: str) -> None:
         days = timedelta(days=REMEMBERED_DAYS)
         before = (parse_moment(now) - days).strftime("%Y-%m-%dT%H:%M:%SZ")
-        gone = [hash_ for hash_, request in self.memory.requests.items() if request.until < before]
+        gone = [
+            hash_
+            for hash_, request in self.memory.requests.items()
+            if request.until < (now if self._of_drill(request.purpose) else before)
+        ]
         for hash_ in gone:
             del self.memory.requests[hash_]
+
+    @staticmethod
+    def _of_drill(purpose: str | None) -> bool:
+        """`purpose`: IRI and version, as a request has them."""
+        return (purpose or "").rpartition(" ")[0] == DRILL_PURPOSE
+
+    def _drill(self, leaf: Leaf) -> None:
+        overdue = leaf.type is LeafType.DRILL_FAILED and leaf.rule == "drill.overdue"
+        if leaf.type is LeafType.DRILL_PASSED:
+            self.memory.drill_failed = None
+        else:
+            what = f"no drill has passed since {leaf.detail.get('since', '')}"
+            if not overdue:
+                what = f"a drill found what must not be: {leaf.detail.get('failed', '')}"
+            self.memory.drill_failed = Said(index=self._index, at=leaf.at)
+            self._tell("drill-failed", what)
+        if not overdue and leaf.actor not in self.memory.drill:
+            self._bad("drill", "a drill's result by somebody else than the drill")
 
     def _approved(self, leaf: Leaf) -> None:
         if leaf.decision == "refused":
@@ -275,6 +307,8 @@ class LogRules:
             self._bad("approval", "an approval by nobody")
         elif leaf.actor == request.actor:
             self._bad("approval", "the requester approved the own request")
+        elif (leaf.actor in self.memory.drill) is not self._of_drill(request.purpose):
+            self._bad("approval", "an identity of the drill approved a request of people, or somebody else the drill's")
         elif leaf.actor in request.approvals:
             self._bad("approval", "somebody approved a second time")
         elif request.ended is not None or leaf.at > request.until:
@@ -324,6 +358,13 @@ class LogRules:
         subject, role, action = leaf.subject or "", leaf.detail.get("role", ""), leaf.detail.get("action", "")
         if leaf.type is LeafType.ROLE_PROPOSED:
             self.memory.proposals[subject] = Proposal(actor=leaf.actor, auth=leaf.auth, role=role, action=action)
+            return
+        if leaf.rule == "role.drill":
+            if leaf.auth != "operator" or leaf.actor is None or action != "grant":
+                self._bad("role", "an identity of the drill that the operator did not make")
+            else:
+                self.memory.drill.append(leaf.actor)
+            self._tell("role-changed", f"an identity of the drill was made (role: {role}); it reaches the drill alone")
             return
         proposal = self.memory.proposals.pop(subject, None)
         if proposal is None or (proposal.role, proposal.action) != (role, action):
@@ -425,7 +466,9 @@ class LogRules:
 
     def standing(self, now: datetime) -> list[Finding]:
         """What is so at `now` and can end by itself."""
-        return [*self._halted(), *self._unclosed(now), *self._overdue(now), *self._out_of_reach(now)]
+        return [
+            *self._halted(), *self._unclosed(now), *self._overdue(now), *self._out_of_reach(now), *self._drill_failed(),
+        ]  # fmt: skip
 
     def _halted(self) -> Iterable[Finding]:
         for halt in self.memory.halts.values():
@@ -441,6 +484,12 @@ class LogRules:
         for kind, said in self.memory.overdue.items():
             if parse_moment(said.at) + OVERDUE_LASTS > now:
                 yield Finding("overdue", kind, f"{OVERDUE.get(kind, kind)} since {said.since}", said.since or said.at)
+
+    def _drill_failed(self) -> Iterable[Finding]:
+        said = self.memory.drill_failed
+        if said is not None:
+            text = f"the canary drill has not passed since it failed or was overdue (leaf {said.index})"
+            yield Finding("drill-failed", str(said.index), text, said.at)
 
     def _out_of_reach(self, now: datetime) -> Iterable[Finding]:
         for name, said in self.memory.unreachable.items():
