@@ -14,6 +14,7 @@ from tests.simulators.drill import DrillPeople
 from assent.contracts.ids import Modality
 from assent.contracts.leaves import Leaf, LeafType
 from assent.contracts.statements import OwnData, Role
+from assent.reader.log_rules import LogRules
 from assent_custodian import roles
 from assent_custodian.app import facts_of
 from assent_custodian.auth import roles_now
@@ -111,6 +112,18 @@ def test_a_result_is_written_into_the_log_and_shown_as_figures(world: CustodianW
     assert (first.type, first.decision, first.counts) == (LeafType.DRILL_PASSED, "allowed", {"tried": 9, "wrong": 0})
     assert (second.type, second.decision) == (LeafType.DRILL_FAILED, "refused")
     assert second.detail == {"failed": "role.auditor database.mode"}
+
+
+def test_auditors_find_nothing_wrong_with_a_drill(lite: CustodianWorld) -> None:
+    people = DrillPeople(lite)
+    job = people.job()
+    assert job.open(people["requester"], request=people.grant()).status_code == 200
+    people.say()
+    people.say("role.auditor")
+    rules = LogRules()
+    found = [rules.read(leaf.to_bytes()) for leaf in leaves(lite)]
+    assert [finding.text for one in found for finding in one.wrong] == []
+    assert [finding.kind for finding in rules.standing(lite.clock())] == ["drill-failed"], "and they are told"
 
 
 def test_nobody_but_the_drill_says_how_a_drill_ended(lite: CustodianWorld) -> None:

@@ -97,11 +97,11 @@ TWO_LEASES = [*PROPER, lease(subject="2e" * 32, at=later(days=1), until=later(da
 OTHER = "cd" * 32
 
 
-def drill_role(actor: str, **fields: Any) -> bytes:
+def drill_role(by: str | None, **fields: Any) -> bytes:
     detail = {"role": "steward", "action": "grant"}
     return own(
         LeafType.ROLE_CHANGED,
-        **{"actor": actor, "auth": "operator", "rule": "role.drill", "detail": detail, **fields},
+        **{"actor": by, "auth": "operator", "rule": "role.drill", "detail": detail, **fields},
     )
 
 
@@ -119,7 +119,7 @@ CASES: dict[str, tuple[list[bytes], str | None]] = {
     "the drill approves a request of people": ([*BEFORE, ASKED, DRILL[1], FIRST, SECOND, OPENED], "1 of 2"),
     "somebody approves the drill's request": ([*DRILL[:2], DRILL_ASKED, FIRST, SECOND, DRILL_LEASE], "1 of 2"),
     "an identity of the drill that no operator made": ([drill_role(ONE, auth="opening")], "did not make"),
-    "an identity of the drill that is nobody": ([drill_role(ONE, actor=None)], "did not make"),
+    "an identity of the drill that is nobody": ([drill_role(None)], "did not make"),
     "a drill's result by somebody else": ([own(LeafType.DRILL_PASSED, actor=ONE)], "somebody else than the drill"),
     "a drill that is overdue": ([own(LeafType.DRILL_FAILED, rule="drill.overdue")], None),
     "properly approved": (PROPER, None),
