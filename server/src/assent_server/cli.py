@@ -25,7 +25,7 @@ from assent_collector import backups as collector_backups
 from assent_collector.settings import CollectorSettings
 from assent_custodian import app as custodian_app
 from assent_custodian import backups, ceremony, night, roles
-from assent_custodian.consent.offer import NO_REFERENCE
+from assent_custodian.consent.offer import NO_REFERENCE, read_policy
 from assent_custodian.context import Custodian, open_custodian
 from assent_custodian.custody import assess
 from assent_custodian.files import NotReady
@@ -116,8 +116,19 @@ def up(
             codes = {role.value: code for role, code in report.codes.items()}
         elif port_base is not None and _port_of(layout) != port_base + 1:
             raise NotReady(f"this installation was founded with --port-base {_port_of(layout) - 1}")
+        else:
+            _check_references(layout, agreement, dpia)
         summary = _summary(layout, codes)
         Supervisor(_services(layout, summary)).run(lambda: _print_up(summary, as_json))
+
+
+def _check_references(layout: Layout, agreement: str, dpia: str) -> None:
+    """A reference that is typed at a later start would be passed over in silence. Raises NotReady."""
+    policy = CustodianSettings.load(layout.config("custodian")).policy
+    offer = read_policy(policy)
+    for typed, stands in ((agreement, offer.agreement), (dpia, offer.dpia)):
+        if typed not in (NO_REFERENCE, stands):
+            raise NotReady(f"this installation was founded with another reference; change it in {policy}")
 
 
 def _port_of(layout: Layout) -> int:
@@ -243,7 +254,9 @@ def init(
         list[str] | None, typer.Option("--witness", help="URL=VKEY of a witness; repeat for each.")
     ] = None,
     quorum: Annotated[int | None, typer.Option(help="How many witnesses are needed; all, if not given.")] = None,
-    custody_level: Annotated[int, typer.Option(min=0, max=4, help="What is claimed; never printed higher.")] = 0,
+    custody_level: Annotated[
+        int, typer.Option(min=0, max=2, help="What is claimed; `doctor` says what is in force.")
+    ] = 0,
     passphrase_file: Annotated[Path | None, typer.Option(help="Encrypts the root key.", dir_okay=False)] = None,
     port_base: Annotated[int, typer.Option(min=1024, help="With --data: ports of the services.")] = 8400,
     as_json: Json = False,
@@ -253,7 +266,19 @@ def init(
     With --collector-key (or --config) a custodian of its own is founded; otherwise everything on one host, in --data.
     """
     with _failures():
-        if config is None and not collector_public:
+        one_host = config is None and not collector_public
+        _refuse_unused(
+            one_host,
+            data,
+            {
+                "--custodian-url": custodian_url,
+                "--collector-url": collector_url,
+                "--witness": witness_entries,
+                "--quorum": quorum is not None,
+                "--custody-level": custody_level,
+            },
+        )
+        if one_host:
             layout = Layout(data or DEFAULT_DATA)
             report = embedded.found(
                 layout,
@@ -262,6 +287,7 @@ def init(
                 organisation=organisation,
                 agreement=agreement or NO_REFERENCE,
                 dpia=dpia or NO_REFERENCE,
+                root_passphrase=_passphrase(passphrase_file),
             )
             codes_file = layout.data / embedded.FOUNDERS_FILE
         else:
@@ -310,6 +336,21 @@ def init(
         _print_codes(codes, codes_file)
 
 
+def _refuse_unused(one_host: bool, data: Path | None, given: dict[str, object]) -> None:
+    """Nothing that was typed is passed over in silence. Raises BadParameter."""
+    if not one_host and data is not None:
+        raise typer.BadParameter(
+            "it is for everything on one host; a custodian of its own is described by --config or the environment",
+            param_hint="--data",
+        )
+    unused = [name for name, value in given.items() if value]
+    if one_host and unused:
+        raise typer.BadParameter(
+            "it is for a custodian on a host of its own: give --collector-key too, or leave it out",
+            param_hint=", ".join(unused),
+        )
+
+
 @directory_app.command("key")
 def directory_key(
     use: Annotated[KeyUse, typer.Argument(help="Which of the custodian's own keys is to be replaced.")],
@@ -333,7 +374,7 @@ StatementKeyText = Annotated[
 ]
 LogKeyText = Annotated[str | None, typer.Option("--log-key", help="New log key; `directory key log` makes it.")]
 Organisation = Annotated[str | None, typer.Option(help="New name of the organisation.")]
-CustodyLevel = Annotated[int | None, typer.Option(min=0, max=4, help="New custody level.")]
+CustodyLevel = Annotated[int | None, typer.Option(min=0, max=2, help="New custody level, as claimed.")]
 WitnessEntries = Annotated[
     list[str] | None, typer.Option("--witness", help="URL=VKEY; replaces all witnesses; repeat for each.")
 ]

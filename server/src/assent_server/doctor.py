@@ -87,12 +87,17 @@ def _custodian(findings: Findings, config: Path) -> None:
             return
         _overdue(findings, opened)
         found = custody.assess(opened)
+        claimed = opened.directory.directory.custody_level
     finally:
         opened.close()
     findings.faults += [f"custodian: {fault}" for fault in found.faults]
     findings.custody_level = found.level
     findings.custody_sentence = found.sentence
     findings.notes += [f"custody level {found.level}: {reason}" for reason in found.reasons]
+    if claimed > found.level:
+        findings.notes.append(
+            f"custodian: the directory claims level {claimed} to everybody; {found.level} is in force"
+        )
 
 
 def _weakened(settings: CustodianSettings) -> list[str]:

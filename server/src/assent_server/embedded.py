@@ -46,6 +46,7 @@ def found(
     organisation: str,
     agreement: str,
     dpia: str,
+    root_passphrase: bytes | None = None,
 ) -> ceremony.InitReport:
     """Make the folder. Ports: `port_base` + 1 custodian, + 2 collector, + 3 witness. Raises NotReady."""
     if layout.exists:
@@ -65,6 +66,7 @@ def found(
         witnesses=[WitnessEntry(url=witness_url, vkey=witness_key)],
         agreement=agreement,
         dpia=dpia,
+        root_passphrase=root_passphrase,
     )
     collector = CollectorSettings(
         root_fingerprint=report.root_fingerprint, custodian_url=custodian_url, data_dir=collector_folder

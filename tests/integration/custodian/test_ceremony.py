@@ -227,11 +227,21 @@ def test_the_service_does_not_start_with_a_policy_it_does_not_understand(lite: C
     for bad in (
         {**policy, "valid_days": 400},
         {**policy, "extra": 1},
+        {**policy, "statements": []},
         {k: v for k, v in policy.items() if k != "dpia"},
     ):
         lite.settings.policy.write_text(json.dumps(bad))
         with pytest.raises(NotReady, match="policy"):
             create_app(lite.settings)
+
+
+def test_the_text_shown_says_how_long_recordings_are_kept_here(lite: CustodianWorld, tmp_path: Path) -> None:
+    assert "kept for 180 days at most" in " ".join(lite.custodian.offer.notice.split())
+    settings = Settings(data_dir=tmp_path / "other", retention_days=365)
+    init_again(lite, settings)
+    offer = open_custodian(settings).offer
+    assert offer.terms.retention_days == 365
+    assert "365 days at most" in offer.notice and "180" not in offer.notice
 
 
 def test_browsers_mail_and_chat_are_denied_unless_the_operator_decides_otherwise(lite: CustodianWorld) -> None:

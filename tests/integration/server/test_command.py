@@ -152,6 +152,29 @@ def test_founding_twice_is_refused_and_changes_nothing(founded: Path) -> None:
     assert sorted((p, p.read_bytes()) for p in founded.rglob("*") if p.is_file()) == before
 
 
+def test_what_is_typed_at_init_is_used_or_refused(tmp_path: Path) -> None:
+    """An operator who believes that the root key has a passphrase, or that two witnesses are asked, is not wrong."""
+    data, secret = str(tmp_path / "data"), tmp_path / "passphrase"
+    for option, value in (
+        ("--witness", "http://w.test=w"), ("--quorum", "1"), ("--custody-level", "1"),
+        ("--custodian-url", "http://c.test"), ("--collector-url", "http://c.test"),
+    ):  # fmt: skip
+        done = _run("init", "--data", data, option, value)
+        assert (done.returncode, option in done.stderr) == (2, True), done.stderr
+    done = _run("init", "--data", data, "--collector-key", "ed25519:x")
+    assert (done.returncode, "--data" in done.stderr) == (2, True)
+    assert not Path(data).exists()
+    secret.write_text("correct horse\n")
+    assert _run("init", "--data", data, "--passphrase-file", str(secret), "--port-base", "9400").returncode == 0
+    root = Path(data) / "custodian/root/root.key"
+    assert b"ENCRYPTED" in root.read_bytes()
+    sign = ("directory", "sign", "--data", data, "--root-key", str(root))
+    assert "passphrase" in _run(*sign).stderr
+    assert _run(*sign, "--passphrase-file", str(secret)).returncode == 0
+    other = _run("up", "--data", data, "--agreement", "WA-2")
+    assert (other.returncode, "policy.json" in other.stderr) == (1, True), "founded with another one"
+
+
 def test_the_doctor_says_who_could_open_recordings(founded: Path) -> None:
     done = _run("doctor", "--data", str(founded), "--json")
     assert done.returncode == 0, done.stdout
@@ -159,6 +182,17 @@ def test_the_doctor_says_who_could_open_recordings(founded: Path) -> None:
     assert found["ok"]
     assert found["custody_level"] == 0
     assert any("witnessed by the same host only" in note for note in found["notes"])
+    assert not any("claims level" in note and "in force" in note for note in found["notes"])
+
+
+def test_the_doctor_says_when_everybody_is_told_a_higher_level_than_is_in_force(founded: Path, tmp_path: Path) -> None:
+    founded = _copy(founded, tmp_path)
+    root_key = founded / "custodian/root/root.key"
+    claim = ("directory", "sign", "--data", str(founded), "--root-key", str(root_key), "--custody-level", "2")
+    assert _run(*claim).returncode == 0
+    found = json.loads(_run("doctor", "--data", str(founded), "--json").stdout)
+    assert found["custody_level"] == 0
+    assert "custodian: the directory claims level 2 to everybody; 0 is in force" in found["notes"]
 
 
 def test_the_doctor_names_settings_that_promise_less_than_the_documents(founded: Path) -> None:

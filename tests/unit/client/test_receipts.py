@@ -17,6 +17,7 @@ from assent.contracts.statements import Directory
 PERSON, CUSTODIAN = SigningKey.generate(), SigningKey.generate()
 STATEMENT = receipt()
 POLICY = policy_of(read_unverified(Issuer().directory(), Directory))
+ENEMY = SigningKey.generate()
 LIST = {"version": "1", "allow": [], "deny": []}
 GOOD = sign(STATEMENT, PERSON, CUSTODIAN)
 
@@ -49,8 +50,21 @@ def test_a_file_as_agents_keep_it_is_read() -> None:
         (ReceiptFile(receipt=GOOD), "00" * 16),
         (ReceiptFile(receipt=GOOD, device_key=SigningKey.generate().public.text), STATEMENT.person),
         (ReceiptFile(receipt=sign(STATEMENT, PERSON, SigningKey.generate())), STATEMENT.person),
+        (ReceiptFile(receipt=sign(STATEMENT, ENEMY, PERSON, CUSTODIAN)), STATEMENT.person),
+        (
+            ReceiptFile(receipt=sign(STATEMENT, ENEMY, PERSON, CUSTODIAN), device_key=ENEMY.public.text),
+            STATEMENT.person,
+        ),
     ],
-    ids=["not counter-signed", "only the custodian", "another person", "another device key", "another custodian"],
+    ids=[
+        "not counter-signed",
+        "only the custodian",
+        "another person",
+        "another device key",
+        "another custodian",
+        "a key that was added",
+        "a key that was added and named",
+    ],
 )
 def test_a_receipt_that_does_not_hold_is_refused(file: ReceiptFile, person: str) -> None:
     with pytest.raises(ReceiptInvalid):

@@ -69,10 +69,14 @@ def test_consent_is_never_the_only_lawful_basis_and_a_controller_is_named() -> N
     terms = payload()["terms"]
     assert len(terms["lawful_basis"]) == 2
     only = [{"term": term, "words": "Consent."} for term in sorted(CONSENT_TERMS)]
+    schema = jsonschema_rs.validator_for(SCHEMA)
+    assert schema.is_valid({**payload(), "terms": {**terms, "lawful_basis": [*only, terms["lawful_basis"][1]]}})
     for bad in ({**terms, "lawful_basis": only}, {**terms, "parties": []}):
+        assert not schema.is_valid({**payload(), "terms": bad})
         with pytest.raises(ValueError, match="validation error"):
             Terms.model_validate_json(json.dumps(bad))
     nobody = [{**party, "role": "https://w3id.org/dpv#DataProcessor"} for party in terms["parties"]]
+    assert not schema.is_valid({**payload(), "terms": {**terms, "parties": nobody}})
     with pytest.raises(ValueError, match="controller"):
         Terms.model_validate_json(json.dumps({**terms, "parties": nobody}))
 

@@ -78,7 +78,8 @@ sealed before they are stored. Nobody opens them but for a purpose you agreed to
 signed, after the access was written into a log that independent witnesses sign; and you are told each time.
 
 You can pause or withdraw at any time, with one click and without giving a reason; also offline. What you withdraw is \
-closed at once and erased after seven days, or at once if you wish. Recordings are kept for 180 days at most.
+closed at once and erased after seven days, or at once if you wish. Recordings are kept for {retention_days} days at \
+most.
 
 Whoever runs your laptop or your network can see that a recorder runs and sends. Your disk should be encrypted.
 """
@@ -96,7 +97,7 @@ class OfferPolicy(BaseModel):
     redaction_profile: Line
     agreement: Reference
     dpia: Reference
-    statements: tuple[Line, ...]
+    statements: Annotated[tuple[Line, ...], Field(min_length=1)]
     personal_data: Annotated[tuple[DataItem, ...], Field(min_length=1)]
     terms: Terms
     valid_days: Annotated[int, Field(ge=1, le=RECEIPT_DAYS)]
@@ -172,7 +173,7 @@ def default_policy(
     return OfferPolicy(
         notice_version="1",
         locale="en",
-        notice=NOTICE.format(organisation=organisation),
+        notice=NOTICE.format(organisation=organisation, retention_days=retention_days),
         application_list=ApplicationList(version="1", allow=wanted, deny=deny),
         redaction_profile="masked-windows-1",
         agreement=agreement,

@@ -173,6 +173,7 @@ def _verify_receipt(shell: Shell, path: Path, as_json: bool) -> None:
             {
                 "valid": True,
                 "hash": checked.hash,
+                "device_key": checked.device_key,
                 "device_key_checked": checked.device_key_checked,
                 "notice_checked": checked.notice_checked,
                 "log_index": checked.log_index,
@@ -197,7 +198,11 @@ def _verify_receipt(shell: Shell, path: Path, as_json: bool) -> None:
                 if checked.log_index is None
                 else f"checked: entry {checked.log_index}, seen by the witnesses",
             ),
-            ("your signature", "checked" if checked.device_key_checked else "made by device key " + checked.device_key),
+            (
+                "your signature",
+                f"{'checked: ' if checked.device_key_checked else 'not checked, the file lacks the key: '}"
+                f"by device key {checked.device_key}; is it yours? 'assent me devices' lists them",
+            ),
         ]
     )
     rows = [(choice.modality, f"{choice.purpose}, version {choice.purpose_version}") for choice in statement.choices]

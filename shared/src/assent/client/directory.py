@@ -69,7 +69,7 @@ def directory_facts(directory: Directory) -> list[tuple[str, str]]:
     facts += [("former key", f"{fingerprint(one.key)} until {one.ended}") for one in directory.former_keys]
     facts += [("former log key", f"{one.log_vkey} until {one.ended}") for one in directory.former_policies]
     level = directory.custody_level
-    return [*facts, ("custody level", f"{level}{' (all on one host: a demo)' if level == 0 else ''}")]
+    return [*facts, ("custody level claimed", f"{level}{' (all on one host: a demo)' if level == 0 else ''}")]
 
 
 def policy_of(directory: Directory) -> Policy:

@@ -149,6 +149,8 @@ def check_receipt(file: ReceiptFile, statement_key: PublicKey, person: str, poli
     signers = [signature.keyid for signature in file.receipt.signatures if signature.keyid not in custodian]
     if not signers:
         raise ReceiptInvalid("only the custodian signed it; a receipt is signed by its person first")
+    if len(signers) > 1:  # the custodian counter-signs what one device key signed: the others were added later
+        raise ReceiptInvalid("more than one key besides the custodian's signed it; a receipt has one, the device key's")
     if file.notice is not None and sha256_hex(file.notice.encode()) != statement.notice.sha256:
         raise ReceiptInvalid("the text in the file is not the one that was shown: its SHA-256 differs")
     return CheckedReceipt(

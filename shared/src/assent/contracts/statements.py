@@ -285,6 +285,19 @@ class PurposeSignature(Statement):
 # --- consent --------------------------------------------------------------------------------------
 
 
+EXPLICIT_CONSENT: Final = "https://w3id.org/dpv#ExplicitlyExpressedConsent"
+CONSENT_GIVEN: Final = "https://w3id.org/dpv#ConsentGiven"
+CONSENT_TERMS = frozenset({
+    DPV_CONSENT,
+    EXPLICIT_CONSENT,
+    "https://w3id.org/dpv#ExpressedConsent",
+    "https://w3id.org/dpv#ImpliedConsent",
+    "https://w3id.org/dpv#InformedConsent",
+    "https://w3id.org/dpv#UninformedConsent",
+})  # fmt: skip
+"""Terms of DPV that all mean consent."""
+
+
 class Choice(Part):
     """One thing agreed to: this modality for this purpose."""
 
@@ -342,9 +355,21 @@ class PartyNamed(Part):
 class Terms(Part):
     """Under what terms recordings are processed: the employer's policy, shown to the person, pinned by the receipt."""
 
-    lawful_basis: Annotated[tuple[LawfulBasis, ...], Field(min_length=1)]
+    lawful_basis: Annotated[
+        tuple[LawfulBasis, ...],
+        Field(
+            min_length=1,
+            json_schema_extra={"contains": {"properties": {"term": {"not": {"enum": sorted(CONSENT_TERMS)}}}}},
+        ),
+    ]
     """Consent is a necessary gate, and never the only basis: another one stands beside it."""
-    parties: Annotated[tuple[PartyNamed, ...], Field(min_length=1)]
+    parties: Annotated[
+        tuple[PartyNamed, ...],
+        Field(
+            min_length=1,
+            json_schema_extra={"contains": {"properties": {"role": {"const": PartyRole.CONTROLLER.value}}}},
+        ),
+    ]
     collection_method: Line
     storage_locations: Annotated[tuple[Line, ...], Field(min_length=1)]
     retention_days: Annotated[int, Field(ge=1)]
@@ -360,19 +385,6 @@ class Terms(Part):
         if not any(party.role is PartyRole.CONTROLLER for party in self.parties):
             raise ValueError("a controller is missing among the parties")
         return self
-
-
-EXPLICIT_CONSENT: Final = "https://w3id.org/dpv#ExplicitlyExpressedConsent"
-CONSENT_GIVEN: Final = "https://w3id.org/dpv#ConsentGiven"
-CONSENT_TERMS = frozenset({
-    DPV_CONSENT,
-    EXPLICIT_CONSENT,
-    "https://w3id.org/dpv#ExpressedConsent",
-    "https://w3id.org/dpv#ImpliedConsent",
-    "https://w3id.org/dpv#InformedConsent",
-    "https://w3id.org/dpv#UninformedConsent",
-})  # fmt: skip
-"""Terms of DPV that all mean consent."""
 
 
 class Receipt(Statement):
