@@ -48,7 +48,8 @@ def export(populated: Populated, to: Path) -> Path:
     for _ in range(2):  # the second time only the trace of the first is new
         witnesses.submit_head(world.custodian)
         with populated.installation.custodian_as(populated.staff.auditor.opening) as custodian:
-            CopyFolder(to).extend(take(Live(custodian, directory.envelope, directory.directory.policy)))
+            kept = CopyFolder(to)
+            kept.extend(take(Live(custodian, directory.envelope, directory.directory.policy, kept)))
     return to
 
 
