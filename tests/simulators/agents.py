@@ -408,12 +408,14 @@ def json_portal() -> httpx2.BaseTransport:
     )
 
 
-def write_replay(path: Path, seconds: float, *, application: str = "editor", rate_hz: int = 50) -> Path:
-    """A pointer that moves, clicks and some keys, in one allowed window."""
+def write_replay(
+    path: Path, seconds: float, *, application: str = "editor", rate_hz: int = 50, display: str = ""
+) -> Path:
+    """A pointer that moves, clicks and some keys, in one allowed window. `display`: the name of what shows it."""
     rect = {"x": 0, "y": 0, "width": 800, "height": 600}
     lines: list[dict[str, Any]] = [
         {"t_ns": 0, "type": "window", "rect": rect, "application": application, "title": "Letter"},
-        {"t_ns": 0, "type": "displays", "displays": [{"id": 0, "rect": rect, "scale": 1.0}]},
+        {"t_ns": 0, "type": "displays", "displays": [{"id": 0, "rect": rect, "scale": 1.0, "name": display}]},
     ]
     for i in range(int(seconds * rate_hz)):
         t_ns = int(i * 1e9 / rate_hz) + 1

@@ -14,6 +14,7 @@ from tests.simulators.agents import (
     Surroundings,
     captive_portal,
     json_portal,
+    opened,
     running,
     wait_until,
     world_bodies,
@@ -24,7 +25,7 @@ from tests.simulators.disk import no_space
 
 from assent.codec.content import decode_content
 from assent.contracts.envelope import read, sign
-from assent.contracts.events import KeyEvent, PointerButton, PointerMoved
+from assent.contracts.events import DisplaysChanged, GapReason, KeyEvent, PointerButton, PointerMoved, WindowActivated
 from assent.contracts.ids import Modality, new_id
 from assent.contracts.keys import SigningKey
 from assent.contracts.statements import Erasure, Notification, Receipt, Withdrawal
@@ -32,6 +33,7 @@ from assent.contracts.times import moment
 from assent.sealing.segments import open_body, open_sealed_key
 from assent_agent.core.consent import Why
 from assent_agent.core.inviting import Declined
+from assent_agent.core.monitors import Chosen, Known
 from assent_agent.core.narrowing import NARROWING_UNREADABLE, Narrowing
 from assent_agent.ports import IndicatorState, StatusFacts
 from assent_agent.runtime.agent import Agent
@@ -598,6 +600,37 @@ def test_hours_that_the_person_took_away_are_off_and_a_change_counts_at_once(
         around.home.save_narrowing(Narrowing())
         wait_until(lambda: recording(agent), "recording again, since it can be read")
     assert not any(word in b"".join(around.desk.heard) for word in (b"hours", b"narrow"))
+
+
+@pytest.mark.parametrize(
+    ("display", "recorded"), [("eDP-1", True), ("HDMI-1", False), ("DP-2", False), ("", False)], ids=str
+)
+def test_a_replay_is_narrowed_by_the_names_of_its_displays(
+    around: Surroundings, world: World, tmp_path: Path, display: str, recorded: bool
+) -> None:
+    chosen = Chosen(frozenset({Known("eDP-1", 800, 600)}), frozenset({"HDMI-1"}))
+    around.home.save_narrowing(Narrowing(monitors=chosen))
+    assert around.home.narrowing().monitors == chosen
+    around.give(Modality.POINTER, Modality.KEYBOARD, Modality.CONTEXT)
+    agent = around.agent(write_replay(tmp_path / "named.jsonl", 3, display=display))
+    with running(agent):
+        wait_until(lambda: agent._capture is not None and agent._capture.screen.wait_finished(10), "played")  # type: ignore[attr-defined]
+        told = status(agent)
+        assert (told["state"] == "recording") is recorded and told["narrowed"]
+        assert ("have not said" in told["sentence"]) is (display == "DP-2")
+        assert ("cannot be told" in told["sentence"]) is (display == "")
+        say(agent, "pause")
+        say(agent, "send")
+        wait_until(lambda: status(agent)["segments_waiting"] == 0, "sent")
+    contents = list(opened(around.desk, world))
+    events = [event for content in contents for event in content.events]
+    observed = [event for event in events if not isinstance(event, WindowActivated | DisplaysChanged)]
+    assert (len(observed) > 50) is recorded and bool(observed) is recorded
+    assert any(event.displays for event in events if isinstance(event, DisplaysChanged)) is recorded
+    missing = sum(gap.count for content in contents for gap in content.gaps if gap.reason is GapReason.EXCLUDED)
+    assert (missing > 50) is not recorded
+    sent = b"".join(around.desk.heard) + repr(contents).encode()
+    assert not any(word in sent for word in (b"eDP", b"HDMI", b"DP-2", b"narrow"))
 
 
 class FailingDisk(RealDisk):

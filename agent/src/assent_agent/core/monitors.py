@@ -5,7 +5,8 @@ not by its place. So it is the same one after it was plugged in again, and anoth
 for it. Every doubt keeps all of them out: a monitor that the person has not spoken about, one without a name, a layout
 that is just changing, or no layout at all. Then nothing is recorded until it is known.
 
-What is recorded does not list the others, and those that it lists count from 0.
+What is recorded does not list the others, and those that it lists count from 0. What cannot be hidden: that a monitor
+which does not begin at the upper left corner of the desktop has something beside it.
 
 Pure.
 """
