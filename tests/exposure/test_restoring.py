@@ -27,6 +27,7 @@ from assent.contracts.statements import (
     OrderReturned,
     Role,
 )
+from assent.contracts.wire import CertificatesAnswer
 from assent.reader.log_copies import CopyFolder, Live, take
 from assent_collector import backups as collector_backups
 from assent_custodian import backups
@@ -48,8 +49,7 @@ def export(populated: Populated, to: Path) -> Path:
     for _ in range(2):  # the second time only the trace of the first is new
         witnesses.submit_head(world.custodian)
         with populated.installation.custodian_as(populated.staff.auditor.opening) as custodian:
-            kept = CopyFolder(to)
-            kept.extend(take(Live(custodian, directory.envelope, directory.directory.policy, kept)))
+            CopyFolder(to).extend(take(Live(custodian, directory.envelope, directory.directory.policy)))
     return to
 
 
@@ -313,6 +313,34 @@ def test_row_32_consent_that_the_dpo_ended_since_the_backup_stays_ended(
     with world.custodian.database.reading() as session:
         assert session.scalars(select(VaultKey)).all(), "and nothing is erased for it"
         assert {stream.closed for stream in session.scalars(select(Stream))} == {"withdrawn" if with_order else "doubt"}
+
+
+def test_row_32_a_receipt_that_was_given_and_ended_since_the_backup_is_not_live_again(
+    in_use: Populated, tmp_path: Path
+) -> None:
+    """Its device brings it back, and has not heard that the dpo ended it."""
+    world, inst = in_use.world, in_use.installation
+    member = in_use.people[0]
+    backup = backups.back_up(world.custodian, tmp_path / "backups")
+    receipt = member.consent()
+    ending = ConsentEnding(state="terminated", record=receipt.record, reason="x", nonce=new_id(), at=world.now)
+    assert world.dpo.post("/v1/consent/endings", ending).status_code == 200
+    copy = export(in_use, tmp_path / "copy")
+    world.custodian.close()
+    databases.restore(world.settings, backup, over=True, clock=world.clock)
+    world.restart()
+    logs.restore_log(world.custodian, copy)
+    catch_up(world.custodian)
+    inst.collector.orders.pull_orders_once()
+    assert catch_up(world.custodian) is None
+    for one in in_use.people:
+        assert one.restate(in_force=True).status_code == 200
+    assert news(member).live == ()
+    request, _ = member.certificate_request()
+    answer = CertificatesAnswer.parse(member.post("/v1/certificates", request, key=member.device).content)
+    assert set(answer.certificates) == {None}
+    member.consent()
+    member.certify()
 
 
 def test_row_32_a_steward_who_was_removed_since_the_backup_is_none_again(in_use: Populated, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ from assent_custodian.orders import service as orders
 from assent_custodian.orders.models import OrderRow
 from assent_custodian.people.models import Credential
 from assent_custodian.people.service import one_at_a_time
-from assent_custodian.restoring import state
+from assent_custodian.restoring import logs, state
 from assent_custodian.restoring.models import Restoration, Unheard
 
 
@@ -203,7 +203,10 @@ def restate(session: Session, custodian: Custodian, stated: Stated[Standing]) ->
 
 
 def _take_receipt(session: Session, custodian: Custodian, envelope: Envelope, salt: str | None, asker: Asker) -> None:
-    """The newest receipt of this device, if this custodian countersigned it and the device signed it. Else Problem."""
+    """The newest receipt of this device, if this custodian countersigned it and the device signed it. Else Problem.
+
+    One that is not known here was given since the backup, and may have been ended since: then it is not live.
+    """
     credential = session.get_one(Credential, asker.credential)
     try:
         receipt = read_lasting(envelope, Receipt, _own_key(custodian), auth.key_of(credential))
@@ -216,7 +219,10 @@ def _take_receipt(session: Session, custodian: Custodian, envelope: Envelope, sa
     if session.scalars(select(ReceiptRow.record).where(ReceiptRow.hash == envelope.hash)).first() is None:
         if session.get(ReceiptRow, receipt.record) is not None:
             raise Problem(Code.CONFLICT, "a receipt of this record exists already")
-        session.add(consent.row_of(receipt, envelope, asker.credential, salt))
+        row = consent.row_of(receipt, envelope, asker.credential, salt)
+        if logs.ended_since(session, receipt):
+            row.state = domain.State.EXPIRED.value
+        session.add(row)
         session.flush()
     credential.last_receipt = envelope.hash
 

@@ -6,6 +6,7 @@ it continues both the log as it is here and the last head that was signed here.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -13,7 +14,9 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from assent.contracts.leaves import Leaf, LeafType
-from assent.contracts.statements import Role
+from assent.contracts.limits import SKEW_S
+from assent.contracts.statements import Receipt, Role
+from assent.contracts.times import moment, parse_moment
 from assent.reader.log_copies import CopyInvalid, load_copy
 from assent.transparency import merkle
 from assent.transparency.errors import TransparencyError
@@ -143,10 +146,22 @@ def _end_consent(session: Session, leaves: list[Leaf]) -> None:
     if LeafType.CONSENT_ENDED not in types:
         return
     last = len(types) - 1 - types[::-1].index(LeafType.CONSENT_ENDED)
-    given = update(ReceiptRow).where(ReceiptRow.state == State.GIVEN.value, ReceiptRow.valid_from <= leaves[last].at)
+    reach = _reach(leaves[last])
+    given = update(ReceiptRow).where(ReceiptRow.state == State.GIVEN.value, ReceiptRow.valid_from <= reach)
     session.execute(given.values(state=State.EXPIRED.value))
     if LeafType.ORDER_MADE not in types[last:]:
         session.execute(update(Stream).where(Stream.closed.is_(None), Stream.erased.is_(None)).values(closed="doubt"))
+
+
+def ended_since(session: Session, receipt: Receipt) -> bool:
+    """Whether the dpo ended consent, nobody knows whose, when this receipt may have been given already."""
+    newest = log.newest_of_type(session, LeafType.CONSENT_ENDED, 1)
+    return bool(newest) and receipt.valid_from <= _reach(_read(newest[0][1]))
+
+
+def _reach(ended: Leaf) -> str:
+    """The latest `valid_from` of a receipt that can have been here by then: a device's clock may be a little fast."""
+    return moment(parse_moment(ended.at) + timedelta(seconds=SKEW_S))
 
 
 def _lose_keys_of_destroyed_generations(session: Session, custodian: Custodian) -> None:
