@@ -6,6 +6,9 @@ import os
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("night")  # many stories: tests/simulators/stories.py
 
 
 @pytest.hookimpl(wrapper=True)

@@ -17,7 +17,6 @@ from typing import Any
 
 import httpx2
 import numpy as np
-from fastapi.testclient import TestClient
 from tests.exposure.canary import TILE_SIDE, Marker
 from tests.simulators.custodian import PURPOSE, RECIPIENT, CustodianWorld, Member
 from tests.simulators.postgres import PostgresServer
@@ -25,7 +24,6 @@ from tests.simulators.postgres import PostgresServer
 from assent.client.collector import CollectorClient
 from assent.client.custodian import CustodianClient
 from assent.client.directory import TrustedDirectory
-from assent.client.transport import Transport
 from assent.codec.content import encode_content
 from assent.codec.frames import FrameEncoder
 from assent.contracts.envelope import Envelope
@@ -129,10 +127,9 @@ class Installation:
 
     def open_collector(self) -> None:
         """Open the collector on its files; close the one before first."""
-        asked = HttpCustodian(CUSTODIAN, self.world.collector_key, self.world.clock)
-        asked._transport = Transport(CUSTODIAN, transport=self.wire)
+        asked = HttpCustodian(CUSTODIAN, self.world.collector_key, self.world.clock, self.wire)
         self.collector: Collector = open_collector(self.collector_settings, self.world.clock, asked)
-        self.collector_client = TestClient(application(self.collector), raise_server_exceptions=False)
+        self.collector_client = self.world.client_for(application(self.collector))
 
     @classmethod
     def found(cls, folder: Path, database_urls: tuple[str, str] = ("", ""), **settings: Any) -> Installation:
@@ -156,7 +153,7 @@ class Installation:
             update={"data_dir": folder / "custodian", "database_url": database_urls[0]}
         )
         world.custodian = open_custodian(world.settings, world.clock)
-        world.client = TestClient(app_for(world.custodian), raise_server_exceptions=False)
+        world.client = world.client_for(app_for(world.custodian))
         world.founders = {role: of(member, world) for role, member in self.world.founders.items()}
         return Installation(folder, world, database_url=database_urls[1])
 

@@ -10,7 +10,7 @@ import base64
 import http.server
 import secrets
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
@@ -286,10 +287,22 @@ class Member:
         ]
 
 
+def _client(app: FastAPI) -> Any:
+    return TestClient(app, raise_server_exceptions=False)
+
+
 class CustodianWorld:
     """A founded custodian on `database_url` (SQLite in `folder`, if empty), with admin, council and dpo enrolled."""
 
-    def __init__(self, folder: Path, database_url: str = "", *, found: bool = True, **settings: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        database_url: str = "",
+        *,
+        found: bool = True,
+        client_for: Callable[[FastAPI], Any] = _client,
+        **settings: Any,
+    ) -> None:
         self.clock = TestClock()
         self.witness = LocalWitness(self.clock)
         self.collector_key = SigningKey.generate()
@@ -311,7 +324,8 @@ class CustodianWorld:
             clock=self.clock,
         )
         self.custodian: Custodian = open_custodian(self.settings, self.clock)
-        self.client = TestClient(app_for(self.custodian), raise_server_exceptions=False)
+        self.client_for = client_for
+        self.client = client_for(app_for(self.custodian))
         self.founders: dict[Role, Member] = {}
         if found:
             for role in self.report.codes:
@@ -341,7 +355,7 @@ class CustodianWorld:
         """Close the custodian and open it again from its files."""
         self.custodian.close()
         self.custodian = open_custodian(self.settings, self.clock)
-        self.client = TestClient(app_for(self.custodian), raise_server_exceptions=False)
+        self.client = self.client_for(app_for(self.custodian))
 
     # --- speaking HTTP ---
 

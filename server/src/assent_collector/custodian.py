@@ -6,6 +6,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
 
+import httpx2
+
 from assent.client.transport import AnswerInvalid, ClientError, Transport
 from assent.contracts.envelope import Envelope, StatementInvalid, sign
 from assent.contracts.ids import new_id
@@ -44,8 +46,10 @@ class Custodian(Protocol):
 class HttpCustodian:
     """The custodian over HTTP."""
 
-    def __init__(self, url: str, key: SigningKey, clock: Callable[[], datetime]) -> None:
-        self._transport = Transport(url, timeout_s=TIMEOUT_S)
+    def __init__(
+        self, url: str, key: SigningKey, clock: Callable[[], datetime], transport: httpx2.BaseTransport | None = None
+    ) -> None:
+        self._transport = Transport(url, timeout_s=TIMEOUT_S, transport=transport)
         self._key = key
         self._clock = clock
 

@@ -1,56 +1,101 @@
-"""One person with two devices, the custodian and the collector, under whatever happens, against a small model.
+"""One person with several devices, the custodian and the collector, under whatever happens, against a small model.
 
-Consent is given, withdrawn (all of it, a modality, a purpose; at once or delivered days later), ended by the dpo and
-by time; segments are sealed, sent at once or much later; nights run, services restart, the devices' clocks are wrong.
-Nothing is certified, released or stored that the model does not allow; what was withdrawn never opens again; an end is
-final.
+Consent is given, withdrawn (all of it, a modality, a purpose; delivered at once, or days later and in any order), ended
+by the data-protection officer and by time; hours, days and everything are erased; devices are added and revoked;
+recordings are sealed with and without a network, sent at once or much later; jobs hold leases and ask at any time;
+nights run, the programme is halted, services restart, clocks step, and the custodian is restored from a backup.
+
+Nothing is certified, released or stored that the model does not allow; what was withdrawn or erased never opens again;
+an end is final; what the person is shown is what is so; and at rest the collector has done what it was told.
 """
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
-from hypothesis import HealthCheck, Phase, settings
+import pytest
+from httpx2 import Response
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from sqlalchemy import select
-from tests.exposure.world import Installation
-from tests.simulators.access import AccessWorld
-from tests.simulators.custodian import PURPOSE, Member, problem, with_leaf
+from tests.exposure.world import Installation, Template, of
+from tests.simulators.access import AccessWorld, Job
+from tests.simulators.consent_model import Given, Made, Model, Sealed, day, hour, take_here
+from tests.simulators.custodian import PURPOSE, Member, TestClock, problem, with_leaf
+from tests.simulators.inline import InlineClient, witness_beside
+from tests.simulators.stories import stories
 
 from assent.client.collector import StreamRevoked
 from assent.contracts.envelope import Envelope, sign
 from assent.contracts.events import KeyboardMode
 from assent.contracts.ids import Modality, new_id
 from assent.contracts.keys import SigningKey
+from assent.contracts.lists import person_leaf
 from assent.contracts.segment import FIRST_PREVIOUS
-from assent.contracts.statements import Choice, ConsentEnding, StreamCertificate, Withdrawal
-from assent.contracts.times import add_days, moment, parse_moment
-from assent.contracts.wire import CertificatesAnswer
+from assent.contracts.statements import (
+    CertificateRequest,
+    Choice,
+    ConsentEnding,
+    Erasure,
+    ErasureReceipt,
+    HeldWithdrawal,
+    News,
+    OwnData,
+    Standing,
+    StreamCertificate,
+    StreamWanted,
+    Withdrawal,
+    WithdrawalConfirmed,
+)
+from assent.contracts.times import moment, parse_moment
+from assent.contracts.wire import (
+    CertificatesAnswer,
+    ErasureAnswer,
+    ErasuresView,
+    Offer,
+    ReceiptAnswer,
+    WithdrawalAnswer,
+)
+from assent.reader.log_copies import CopyFolder, Live, take
 from assent.sealing.hpke import HybridPublicKey
-from assent.sealing.segments import DataKey, SealedSegment, seal_segment
-from assent_custodian.keys.models import Stream, VaultKey
+from assent.sealing.segments import DataKey, SealedSegment, parse_header, seal_segment
+from assent_custodian import backups
+from assent_custodian.keys.models import Stream
+from assent_custodian.log import witnesses
 from assent_custodian.night import run_night
-from assent_custodian.people.models import Credential
+from assent_custodian.restoring import databases, logs
+from assent_custodian.restoring.catching_up import catch_up
 
 STUDY = "urn:purpose:study"
 BOTH = (PURPOSE, STUDY)
 KINDS = (Modality.POINTER, Modality.KEYBOARD)
+NO_KINDS, NO_PURPOSES = frozenset[Modality](), frozenset[str]()
 KIND_SETS = [frozenset(KINDS), *(frozenset({kind}) for kind in KINDS)]
 PURPOSE_SETS = [frozenset(BOTH), *(frozenset({purpose}) for purpose in BOTH)]
-NO_KINDS, NO_PURPOSES = frozenset[Modality](), frozenset[str]()
-SKEW = timedelta(seconds=120)
-LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+MEMORY = Path("/dev/shm")
+SKEW_S = 120
+BACKUP_DAYS, RETENTION_DAYS = 2, 12
+GRANT_DAYS = 29
+MOST_DEVICES = 4
+
+DEVICE = st.integers(0, MOST_DEVICES - 1)
+ANY = st.integers(0, 1000)
+SELDOM = st.sampled_from((False, False, False, True))
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What somebody withdraws, with which device. `which`: of the receipts so far; None: all of them."""
+    """What somebody withdraws, with which key: a device's, or `opening`. `which`: of the receipts so far; None: all."""
 
     device: int
+    opening: bool
     which: int | None
     kinds: frozenset[Modality]
     purposes: frozenset[str]
@@ -59,170 +104,172 @@ class Wish:
 
 WISHES = st.builds(
     Wish,
-    device=st.integers(0, 1),
-    which=st.one_of(st.none(), st.integers(0, 20)),
-    kinds=st.sampled_from([NO_KINDS, *KIND_SETS]),
-    purposes=st.sampled_from([NO_PURPOSES, *PURPOSE_SETS]),
-    at_once=st.booleans(),
+    device=DEVICE,
+    opening=SELDOM,
+    which=st.one_of(st.none(), ANY),
+    kinds=st.sampled_from([NO_KINDS, NO_KINDS, *KIND_SETS]),
+    purposes=st.sampled_from([NO_PURPOSES, NO_PURPOSES, *PURPOSE_SETS]),
+    at_once=SELDOM,
 )
 
 
 @dataclass
-class Given:
-    """A receipt, as the model knows it."""
+class Device:
+    """`off_s`: how far its clock is ahead. `held`: the withdrawals that it signed and that were delivered."""
 
-    device: int
-    record: str
-    left: set[tuple[Modality, str]]
+    member: Member
+    off_s: int = 0
+    held: list[HeldWithdrawal] = field(default_factory=list)
+    newest: Envelope | None = None
+
+
+@dataclass
+class Signed:
+    """A withdrawal or an erasure, and the leaf beside it."""
+
+    statement: Withdrawal | Erasure
+    envelope: Envelope
+    leaf: str
+    device: int | None
+
+    @property
+    def body(self) -> bytes:
+        return with_leaf(self.envelope, self.leaf)
+
+
+@dataclass
+class Reading:
+    """A job with a lease, of the grant or of the person."""
+
+    job: Job
+    own: bool
     until: datetime
+    streams: set[str]
     ended: bool = False
 
 
-@dataclass
-class Made:
-    """A stream with one sealed segment."""
+@dataclass(frozen=True)
+class Original:
+    """What every story begins with: eleven people who take part, one of whom it is about, and a granted request."""
 
-    receipt: Given
-    certificate: StreamCertificate
-    envelope: Envelope
-    segment: SealedSegment
-    data_key: DataKey
-    closed: bool = False
-    erased: bool = False
-    collector_told: bool = False
-    stored: bool = False
-
-    @property
-    def modality(self) -> Modality:
-        return self.certificate.modality
+    template: Template
+    access: AccessWorld
+    request: str
+    expires: datetime
+    second: SigningKey
+    offer: Offer
 
 
-@dataclass
-class Taken:
-    """Streams that a withdrawal or an ending closed, and the day from which they are erased."""
+pytestmark = pytest.mark.timeout(1800)  # of which most would be shrinking, and nights are long
 
-    streams: list[Made]
-    erase_on: str
+ORIGINALS: list[Original] = []
 
 
-@dataclass
-class Queued:
-    """A withdrawal that was signed offline."""
-
-    withdrawal: Withdrawal
-    body: bytes
-
-
-@dataclass
-class Model:
-    receipts: list[Given] = field(default_factory=list)
-    streams: list[Made] = field(default_factory=list)
-    taken: list[Taken] = field(default_factory=list)
-    barred: datetime = LONG_AGO
-
-    def newest(self, device: int, now: datetime) -> Given | None:
-        """The receipt under which this device may record now."""
-        mine = [receipt for receipt in self.receipts if receipt.device == device]
-        if not mine or not mine[-1].left or mine[-1].until <= now:
-            return None
-        return mine[-1]
-
-    def take(self, receipts: list[Given], kinds: frozenset[Modality], purposes: frozenset[str]) -> list[Made]:
-        """Take choices away; the streams that have none left are closed."""
-        gone = []
-        for receipt in receipts:
-            receipt.left = {
-                (kind, purpose)
-                for kind, purpose in receipt.left
-                if (kinds and kind not in kinds) or (purposes and purpose not in purposes)
-            }
-            for made in self.streams:
-                named = not kinds or made.modality in kinds
-                if made.receipt is receipt and named and not any(k is made.modality for k, _ in receipt.left):
-                    made.closed = True
-                    gone.append(made)
-        return gone
-
-    def opens(self, made: Made, now: datetime) -> bool:
-        """Whether a job for PURPOSE may have this stream."""
-        wanted = (made.modality, PURPOSE)
-        live = [self.newest(device, now) for device in (0, 1)]
-        covered = any(receipt is not None and wanted in receipt.left for receipt in live)
-        return covered and wanted in made.receipt.left and not made.closed and not made.erased
+@pytest.fixture(scope="module", autouse=True)
+def original(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    installation = Installation.found(
+        tmp_path_factory.mktemp("original"), client_for=InlineClient, backup_days=BACKUP_DAYS,
+        retention_days=RETENTION_DAYS,
+    )  # fmt: skip
+    world = installation.world
+    with witness_beside(world.witness, world.clock):
+        world.add_purpose(STUDY)
+        access = AccessWorld(world, 11)
+        second = access.people[0].add_key()
+        installation.collector.trust.refresh()  # from here on it asks nobody while it answers
+        offer, expires = access.people[0].offer(), world.clock() + timedelta(days=GRANT_DAYS)
+        request = access.grant(to_day=day(expires + timedelta(days=60)), expires=moment(expires))
+        world.clock.forward(hours=3)  # so that it may step back
+        ORIGINALS.append(Original(Template(installation), access, request, expires, second, offer))
+        yield
+    ORIGINALS.clear()
+    installation.close()
 
 
 class ConsentMachine(RuleBasedStateMachine):
-    @initialize()
-    def begin(self) -> None:
-        self.folder = tempfile.TemporaryDirectory()
-        self.installation = Installation.found(Path(self.folder.name))
+    @initialize(backup=SELDOM)
+    def begin(self, backup: bool) -> None:
+        (original,) = ORIGINALS
+        self.stack = ExitStack()
+        self.folder = Path(tempfile.mkdtemp(dir=MEMORY if MEMORY.is_dir() else None))
+        self.stack.callback(shutil.rmtree, self.folder)
+        self.installation = self.stack.enter_context(original.template.copied(self.folder))
         self.world = self.installation.world
-        self.world.add_purpose(STUDY)
-        self.access = AccessWorld(self.world, 10)
-        kim = self.access.people[0]
-        second = SigningKey.generate()
-        with self.world.custodian.database.transaction() as session:
-            id_, text = second.public.id, second.public.text
-            session.add(Credential(key_id=id_, person=kim.person, kind="device", key=text, since="2026-11-23"))
-        self.devices: list[Member] = [kim, replace(kim, device=second, previous=FIRST_PREVIOUS, receipts=[])]
-        first = kim.receipts[0]
-        self.model = Model()
-        self.model.receipts.append(
-            Given(
-                0,
-                first.record,
-                {(choice.modality, choice.purpose) for choice in first.choices},
-                parse_moment(first.valid_until),
-            )
-        )
-        for one in self.access.recorded:
-            if one.owner is kim:
-                envelope = self._envelope(one.certificate.stream)
-                made = Made(self.model.receipts[0], one.certificate, envelope, one.segment, one.data_key)
-                self.model.streams.append(made)
-        to_day = add_days(self.world.now[:10], 30)
-        self.expires = self.world.clock() + timedelta(days=20)
-        self.request = self.access.grant(to_day=to_day, expires=moment(self.expires))
-        self.queued: list[Queued] = []
-        self.delivered: list[Withdrawal] = []
+        self.collector = self.installation.uploader()
+        self.stack.callback(self.collector.close)
+        self.database = sqlite3.connect(self.folder / "custodian" / "custodian.db")
+        self.stack.callback(lambda: self.database.close())  # noqa: PLW0108 - a restore opens another one
+        self.clock: TestClock = self.world.clock
+        self.offer, self.request, self.expires = original.offer, original.request, original.expires
+        self.kim, *self.others = [of(member, self.world) for member in original.access.people]
+        self.requester = of(original.access.requester, self.world)
+        self.devices = [Device(self.kim, newest=self.kim.countersigned), Device(self.kim.on(original.second))]
+        self.model = Model(BACKUP_DAYS, RETENTION_DAYS, others_since=self.today)
+        self.sealed: dict[str, tuple[SealedSegment, DataKey]] = {}
+        self.keys: dict[str, tuple[SigningKey, Envelope, StreamCertificate]] = {}
+        self.queued: list[Signed] = []
+        self.delivered: dict[str, bytes] = {}
+        self.erasures: dict[str, Erasure] = {}
+        self.since_backup: list[Signed] = []
+        self.ended_since_backup = False
+        self.readings: list[Reading] = []
+        self.backup: Path | None = None
+        self.at_backup: tuple[int, set[int], set[int]] = (0, set(), set())
         self.seen: dict[str, str] = {}
+        self._remember_beginning(original)
+        if backup:
+            self.a_backup_is_made()
 
-    def _envelope(self, stream: str) -> Envelope:
+    def _remember_beginning(self, original: Original) -> None:
+        first = self.kim.receipts[0]
+        left = {(choice.modality, choice.purpose) for choice in first.choices}
+        at, until = parse_moment(first.at), parse_moment(first.valid_until)
+        given = Given(0, first.record, at, set(left), set(left), until)
+        self.model.give(given)
         with self.world.custodian.database.reading() as session:
-            return Envelope.from_json(session.get_one(Stream, stream).certificate)
+            for one, (certificate, key) in zip(original.access.recorded, original.access.certified, strict=True):
+                if one.owner.person != self.kim.person:
+                    continue
+                envelope = Envelope.from_json(session.get_one(Stream, certificate.stream).certificate)
+                made = self._made(0, given, certificate, key, envelope)
+                made.segments.append(Sealed(one.segment.id, parse_header(one.segment.header).hour))
+                self.sealed[one.segment.id] = (one.segment, one.data_key)
 
     def teardown(self) -> None:
-        if hasattr(self, "installation"):
-            self.installation.close()
-            self.folder.cleanup()
+        if hasattr(self, "stack"):
+            self.stack.close()
 
     @property
     def now(self) -> datetime:
-        return self.world.clock()
+        return self.clock()
 
-    # --- the person ---
+    @property
+    def today(self) -> str:
+        return day(self.now)
+
+    def _time_of(self, device: int | None) -> datetime:
+        return self.now + timedelta(seconds=0 if device is None else self.devices[device].off_s)
+
+    def _one(self, number: int) -> int:
+        """One of the devices there are."""
+        return number % len(self.devices)
+
+    # --- the person ---------------------------------------------------------------------------------------------------
 
     @rule(
-        device=st.integers(0, 1),
+        number=DEVICE,
         kinds=st.sampled_from(KIND_SETS),
         purposes=st.sampled_from(PURPOSE_SETS),
-        days=st.integers(1, 20),
-        wrong_s=st.sampled_from((0, 0, 0, -110, 110, 600)),
+        hours=st.integers(1, 400),
+        record=st.booleans(),
         send=st.booleans(),
     )
     def give(
-        self,
-        device: int,
-        kinds: frozenset[Modality],
-        purposes: frozenset[str],
-        days: int,
-        wrong_s: int,
-        send: bool,
+        self, number: int, kinds: frozenset[Modality], purposes: frozenset[str], hours: int, record: bool, send: bool
     ) -> None:
-        """`wrong_s`: how far the device's clock is off."""
-        member, at = self.devices[device], self.now + timedelta(seconds=wrong_s)
-        until = self.now + timedelta(days=days)
-        receipt = member.receipt(
+        number = self._one(number)
+        device, at = self.devices[number], self._time_of(number)
+        receipt = replace(device.member, world=_Offers(self.world, self.offer)).receipt(  # type: ignore[arg-type]
             choices=tuple(
                 Choice(modality=kind, purpose=purpose, purpose_version=1)
                 for purpose in sorted(purposes)
@@ -231,213 +278,653 @@ class ConsentMachine(RuleBasedStateMachine):
             keyboard_mode=KeyboardMode.SHAPE,
             at=moment(at),
             valid_from=moment(min(at, self.now)),
-            valid_until=moment(until),
+            valid_until=moment(self.now + timedelta(hours=hours)),
         )
-        answer = member.send_receipt(receipt)
-        if abs(wrong_s) > SKEW.total_seconds():
+        answer = device.member.send_receipt(receipt)
+        if number in self.model.revoked | self.model.lost:
+            assert problem(answer) == "not-signed-in"
+        elif abs(device.off_s) > SKEW_S:
             assert problem(answer) == "stale"
-            return
-        if at <= self.model.barred:
+        elif at <= self.model.barred:
             assert problem(answer) == "refused", "a withdrawal overtook it"
-            return
-        assert answer.status_code == 200, answer.text
-        member.previous = sign(receipt, member.device).hash
+        elif number in self.model.unheard:
+            assert answer.status_code in (200, 409), answer.text
+            assert answer.status_code == 409 or device.newest is None
+            if answer.status_code == 200:
+                self._given(number, receipt.record, answer.content, kinds, purposes, hours, at)
+        else:
+            assert answer.status_code == 200, answer.text
+            self._given(number, receipt.record, answer.content, kinds, purposes, hours, at)
+            if record:
+                self._certify(number, sorted(kinds), self.today, send=send)
+
+    def _given(
+        self, number: int, record: str, answer: bytes, kinds: frozenset[Modality], purposes: frozenset[str],
+        hours: int, at: datetime,
+    ) -> None:  # fmt: skip
+        device = self.devices[number]
+        device.newest = ReceiptAnswer.parse(answer).receipt
+        device.member.previous = device.newest.hash
         left = {(kind, purpose) for kind in kinds for purpose in purposes}
-        self.model.receipts.append(Given(device, receipt.record, left, parse_moment(receipt.valid_until)))
-        for kind in sorted(kinds):
-            self.record(device=device, kind=kind, send=send)
+        self.model.give(Given(number, record, at, left, set(left), self.now + timedelta(hours=hours)))
 
     @rule(wish=WISHES)
     def withdraw(self, wish: Wish) -> None:
-        self._deliver(self._signed(wish))
+        self._deliver(self._withdrawal(wish))
 
     @rule(wish=WISHES)
     def withdraw_offline(self, wish: Wish) -> None:
-        self.queued.append(self._signed(wish))
+        self.queued.append(self._withdrawal(wish))
 
-    def _signed(self, wish: Wish) -> Queued:
+    def _withdrawal(self, wish: Wish) -> Signed:
         receipts = self.model.receipts
+        device = None if wish.opening else self._one(wish.device)
         withdrawal = Withdrawal(
-            person=self.devices[0].person,
+            person=self.kim.person,
             record=None if wish.which is None else receipts[wish.which % len(receipts)].record,
             modalities=tuple(sorted(wish.kinds)),
             purposes=tuple(sorted(wish.purposes)),
             erase="now" if wish.at_once else "after-7-days",
-            at=self.world.now,
+            at=moment(self._time_of(device)),
         )
-        return Queued(withdrawal, with_leaf(sign(withdrawal, self.devices[wish.device].device)))
+        return self._signed(withdrawal, device)
 
-    def _deliver(self, queued: Queued) -> None:
-        withdrawal = queued.withdrawal
-        first = self.world.post("/v1/withdrawals", queued.body)
-        assert first.status_code == 200, first.text
-        assert self.world.post("/v1/withdrawals", queued.body).content == first.content, "twice is once"
-        if withdrawal in self.delivered:  # signed in the same second with the same words, it is the same statement
+    def _signed(self, statement: Withdrawal | Erasure, device: int | None) -> Signed:
+        key = self.kim.opening if device is None else self.devices[device].member.device
+        envelope = sign(statement, key)
+        signed = Signed(statement, envelope, person_leaf(bytes(16), envelope.hash), device)
+        if device is not None and isinstance(statement, Withdrawal):
+            self.devices[device].held.append(HeldWithdrawal(statement=envelope, leaf=signed.leaf))
+            for receipt in self.model.receipts:
+                named = receipt.record == statement.record or (
+                    statement.record is None and parse_moment(statement.at) >= receipt.at
+                )
+                if named and receipt.device == device:
+                    take_here(receipt, frozenset(statement.modalities), frozenset(statement.purposes))
+        return signed
+
+    def _deliver(self, signed: Signed) -> None:
+        answer = self._hand_in(signed)
+        if signed.device in self.model.lost:
+            assert problem(answer) == "not-signed-in"
             return
-        self.delivered.append(withdrawal)
-        receipts = self.model.receipts
-        if withdrawal.record is None:
-            named = list(receipts)
-            self.model.barred = max(self.model.barred, min(parse_moment(withdrawal.at), self.now + SKEW))
+        assert answer.status_code == 200, answer.text
+        first = self.delivered.setdefault(signed.envelope.hash, answer.content)
+        if first is not answer.content:  # signed in the same second with the same words, it is the same statement
+            assert first == answer.content or self.model.restored, "twice is once"
+            return
+        self.since_backup.append(signed)
+        if isinstance(signed.statement, Withdrawal):
+            self._withdrawn(signed.statement, signed.envelope.hash, answer.content)
         else:
-            newest = next(one for one in receipts if one.record == withdrawal.record)
-            position = receipts.index(newest)
-            named = [one for one in receipts[: position + 1] if one.device == newest.device]
-        gone = self.model.take(named, frozenset(withdrawal.modalities), frozenset(withdrawal.purposes))
-        if withdrawal.erase == "now":
-            for made in gone:
-                made.erased = True
-        else:
-            self.model.taken.append(Taken(gone, add_days(self.world.now[:10], 7)))
+            self._erased(signed.statement, signed.envelope.hash, answer.content)
 
-    @precondition(lambda self: len(self.model.receipts) > 3)  # before, it would leave little to look at
-    @rule(which=st.integers(0, 20), state=st.sampled_from(("terminated", "invalidated")))
+    def _hand_in(self, signed: Signed) -> Response:
+        target = "/v1/withdrawals" if isinstance(signed.statement, Withdrawal) else "/v1/erasures"
+        return self.world.post(target, signed.body)
+
+    def _withdrawn(self, withdrawal: Withdrawal, of_: str, answer: bytes) -> None:
+        named: list[Given] | None = None
+        if withdrawal.record is not None:
+            newest = next(one for one in self.model.receipts if one.record == withdrawal.record)
+            named = self.model.up_to(newest)
+        before = {made for made in self.model.streams if made.closed not in (None, "revoked")}
+        followed = self.model.withdraw(
+            named, frozenset(withdrawal.modalities), frozenset(withdrawal.purposes),
+            at=parse_moment(withdrawal.at), now=self.now, of=of_, at_once=withdrawal.erase == "now",
+        )  # fmt: skip
+        envelope = WithdrawalAnswer.parse(answer).confirmation
+        confirmed: WithdrawalConfirmed = self.world.read(envelope, WithdrawalConfirmed)
+        assert confirmed.erased_from == followed.erase_on
+        if not self.model.restored:
+            assert confirmed.streams == len(set(followed.streams) - before)
+
+    @rule(
+        number=DEVICE,
+        by_the_device=SELDOM,
+        what=st.sampled_from(("hours", "hours", "hours", "day", "days", "everything")),
+        which=ANY,
+        more=st.integers(0, 2),
+        kinds=st.sampled_from([NO_KINDS, NO_KINDS, *KIND_SETS]),
+        offline=st.booleans(),
+    )
+    def erase(
+        self, number: int, by_the_device: bool, what: str, which: int, more: int, kinds: frozenset[Modality],
+        offline: bool,
+    ) -> None:  # fmt: skip
+        """`which`: of the hours in which something was recorded; `more`: so many after it."""
+        number = self._one(number)
+        hours = sorted({segment.hour for made in self.model.streams for segment in made.segments})
+        first = datetime.fromisoformat(hours[which % len(hours)] + ":00:00+00:00")
+        reach: dict[str, Any] = {"everything": True}
+        if what == "hours":
+            reach = {"hours": tuple(hour(first + timedelta(hours=after)) for after in range(more + 1))}
+        elif what != "everything":
+            last = first if what == "day" else first + timedelta(days=more)
+            reach = {"from_day": day(first), "to_day": day(last)}
+        wish = Erasure(
+            person=self.kim.person, modalities=tuple(sorted(kinds)), at=moment(self._time_of(number)), **reach
+        )
+        signed = self._signed(wish, number if by_the_device else None)
+        if by_the_device:
+            answer = self.world.post("/v1/erasures", signed.body)
+            assert problem(answer) in ("forbidden", "not-signed-in"), "only an opening key erases"
+        elif offline:
+            self.queued.append(signed)
+        else:
+            self._deliver(signed)
+
+    def _erased(self, wish: Erasure, of_: str, answer: bytes) -> None:
+        signed_on, hours = wish.at[:10], None
+        first, last = wish.from_day or "0000-00-00", min(wish.to_day or signed_on, signed_on)
+        streams = self.model.reached(first, last, frozenset(wish.modalities))
+        if wish.hours:
+            hours = {}
+            for one in wish.hours:
+                if one[:10] <= signed_on:
+                    hours.setdefault(one[:10], set()).add(one)
+            streams = [made for made in streams if made.day in hours]
+        self.erasures[of_] = wish
+        self.model.erase(streams, hours, of_, self.now)
+        requested: ErasureReceipt = self.world.read(ErasureAnswer.parse(answer).receipt, ErasureReceipt)
+        if not self.model.restored:
+            assert (requested.state, requested.streams) == ("requested", len(streams))
+
+    @precondition(lambda self: self.queued)
+    @rule(which=ANY, all_of_them=st.booleans())
+    def what_was_signed_offline_arrives(self, which: int, all_of_them: bool) -> None:
+        for _ in range(len(self.queued) if all_of_them else 1):
+            self._deliver(self.queued.pop(which % len(self.queued)))
+
+    @precondition(lambda self: len(self.model.receipts) > 2)  # before, it would leave little to look at
+    @rule(which=ANY, state=st.sampled_from(("terminated", "invalidated")))
     def the_dpo_ends_one(self, which: int, state: str) -> None:
         receipt = self.model.receipts[which % len(self.model.receipts)]
-        statement = ConsentEnding(state=state, record=receipt.record, reason="x", nonce=new_id(), at=self.world.now)  # type: ignore[arg-type]
+        statement = ConsentEnding(state=state, record=receipt.record, reason="x", nonce=new_id(), at=moment(self.now))  # type: ignore[arg-type]
         assert self.world.dpo.post("/v1/consent/endings", statement).status_code == 200
-        if receipt.left:
-            gone = self.model.take([receipt], frozenset(), frozenset())
-            self.model.taken.append(Taken(gone, add_days(self.world.now[:10], 7)))
+        self.model.end(receipt, state, self.now)  # type: ignore[arg-type]
+        self.ended_since_backup = True
 
-    # --- recording and sending ---
+    @rule(number=st.integers(0, MOST_DEVICES - 1))
+    def add_or_revoke_a_device(self, number: int) -> None:
+        if number >= len(self.devices):
+            self.devices.append(Device(self.kim.on(self.kim.add_key())))
+        elif number not in self.model.lost:
+            assert self.kim.revoke(self.devices[number].member.device).status_code == 200
+            if number not in self.model.revoked:
+                self.model.revoke(number, self.now)
 
-    @rule(device=st.integers(0, 1), kind=st.sampled_from(KINDS), send=st.booleans())
-    def record(self, device: int, kind: Modality, send: bool) -> None:
-        member = self.devices[device]
-        request, keys = member.certificate_request(modalities=(kind,))
-        answer = CertificatesAnswer.parse(member.post("/v1/certificates", request, key=member.device).content)
-        receipt = self.model.newest(device, self.now)
-        allowed = receipt is not None and any(each is kind for each, _ in receipt.left) and self._hours_left(receipt)
-        (envelope,) = answer.certificates
-        assert (envelope is not None) == allowed
-        if envelope is None or receipt is None:
+    # --- recording and sending ----------------------------------------------------------------------------------------
+
+    @rule(number=DEVICE, kinds=st.sampled_from(KIND_SETS), tomorrow=SELDOM, send=st.booleans())
+    def record(self, number: int, kinds: frozenset[Modality], tomorrow: bool, send: bool) -> None:
+        on = day(self.now + timedelta(days=1)) if tomorrow else self.today
+        self._certify(self._one(number), sorted(kinds), on, send=send)
+
+    def _certify(self, number: int, kinds: list[Modality], on: str, *, send: bool) -> None:
+        keys = [SigningKey.generate() for _ in kinds]
+        wanted = [
+            StreamWanted(stream_key=key.public.text, modality=kind, day=on)
+            for key, kind in zip(keys, kinds, strict=True)
+        ]
+        envelopes = self._ask_certificates(number, wanted)
+        if envelopes is None:
             return
-        certificate: StreamCertificate = self.world.read(envelope, StreamCertificate)
-        assert certificate.record_until <= moment(receipt.until)[:13]
+        for kind, key, envelope in zip(kinds, keys, envelopes, strict=True):
+            receipt = self.model.may_record(number, kind, on, self.now)
+            if envelope is None:
+                assert receipt is None or self.model.restored
+                continue
+            assert receipt is not None, "certified without consent"
+            certificate: StreamCertificate = self.world.read(envelope, StreamCertificate)
+            assert certificate.record_until <= min(hour(receipt.until), hour(self.now + timedelta(hours=24)))
+            made = self._made(number, receipt, certificate, key, envelope)
+            self._seal(made)
+            if send:
+                self._send(made)
+
+    def _ask_certificates(self, number: int, wanted: list[StreamWanted]) -> tuple[Envelope | None, ...] | None:
+        device = self.devices[number]
+        request = CertificateRequest(nonce=new_id(), at=moment(self._time_of(number)), streams=tuple(wanted))
+        answer = self.world.post("/v1/certificates", sign(request, device.member.device).to_json())
+        if number in self.model.revoked | self.model.lost:
+            assert problem(answer) == "not-signed-in"
+            return None
+        if abs(device.off_s) > SKEW_S:
+            assert problem(answer) == "stale"
+            return None
+        assert answer.status_code == 200, answer.text
+        return CertificatesAnswer.parse(answer.content).certificates
+
+    def _made(
+        self, number: int, receipt: Given, certificate: StreamCertificate, key: SigningKey, envelope: Envelope
+    ) -> Made:
+        made = Made(
+            certificate.stream, receipt, number, certificate.modality, certificate.day, certificate.record_until,
+            certificate.upload_until,
+        )  # fmt: skip
+        self.model.streams.append(made)
+        self.keys[made.stream] = (key, envelope, certificate)
+        return made
+
+    @rule(which=ANY)
+    def ask_for_longer(self, which: int) -> None:
+        """A later certificate of a stream that there is."""
+        made = self.model.streams[which % len(self.model.streams)]
+        key, _, _ = self.keys[made.stream]
+        wanted = StreamWanted(stream_key=key.public.text, modality=made.modality, day=made.day, stream=made.stream)
+        allowed = self.model.may_extend(made, self.now)
+        envelopes = self._ask_certificates(made.device, [wanted])
+        if envelopes is None:
+            return
+        assert (envelopes[0] is not None) == allowed or (envelopes[0] is None and self.model.restored)
+        if envelopes[0] is not None:
+            certificate: StreamCertificate = self.world.read(envelopes[0], StreamCertificate)
+            made.record_until = certificate.record_until
+            self.keys[made.stream] = (key, envelopes[0], certificate)
+
+    @rule(which=ANY, send=st.booleans())
+    def record_more_offline(self, which: int, send: bool) -> None:
+        """A device that has heard of nothing goes on until its certificate ends."""
+        able = [made for made in self.model.streams if made.day == self.today and hour(self.now) < made.record_until]
+        if able:
+            made = able[which % len(able)]
+            self._seal(made)
+            if send:
+                self._send(made)
+
+    def _seal(self, made: Made) -> None:
+        if made.day != self.today or hour(self.now) >= made.record_until:
+            return
+        key, _, certificate = self.keys[made.stream]
         segment, data_key = seal_segment(
             content=b"what was recorded",
-            stream=certificate.stream,
-            sequence=0,
-            previous=FIRST_PREVIOUS,
-            hour=self.world.now[:13],
+            stream=made.stream,
+            sequence=len(made.segments),
+            previous=made.segments[-1].id if made.segments else FIRST_PREVIOUS,
+            hour=hour(self.now),
             vault_key=HybridPublicKey.from_text(certificate.vault_key),
-            stream_key=keys[0].ed25519,
+            stream_key=key.ed25519,
         )
-        self.model.streams.append(Made(receipt, certificate, envelope, segment, data_key))
-        if send:
-            self._send(self.model.streams[-1])
+        made.segments.append(Sealed(segment.id, hour(self.now)))
+        self.sealed[segment.id] = (segment, data_key)
 
-    def _hours_left(self, receipt: Given) -> bool:
-        midnight = (self.now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
-        return min(midnight, receipt.until).replace(minute=0, second=0, microsecond=0) > self.now
-
-    @rule(which=st.integers(0, 100))
-    def come_online(self, which: int) -> None:
-        """What was signed or sealed offline is delivered: one of each."""
-        if self.queued:
-            self._deliver(self.queued.pop(which % len(self.queued)))
-        waiting = [made for made in self.model.streams if not made.stored]
+    @rule(which=ANY)
+    def send_what_waits(self, which: int) -> None:
+        waiting = [made for made in self.model.streams if any(not (one.stored or one.gone) for one in made.segments)]
         if waiting:
             self._send(waiting[which % len(waiting)])
 
     def _send(self, made: Made) -> None:
-        if self.world.now[:10] > made.certificate.upload_until:
+        if self.today > made.upload_until:
             return
-        stored = True
-        with self.installation.uploader() as collector:
+        try:
+            self.collector.announce(self.keys[made.stream][1])
+        except StreamRevoked:
+            assert self.model.restored or not self.model.takes(made, None)
+            return
+        assert self.model.takes(made, None)
+        for one in made.segments:
+            if one.stored or one.gone:
+                continue
+            segment, _ = self.sealed[one.id]
             try:
-                collector.announce(made.envelope)
-                collector.send_segment(
-                    header=made.segment.header,
-                    sealed_key=made.segment.sealed_key,
-                    body=made.segment.body,
-                    body_sha256=made.segment.body_sha256,
-                    signature=made.segment.signature,
+                self.collector.send_segment(
+                    header=segment.header,
+                    sealed_key=segment.sealed_key,
+                    body=segment.body,
+                    body_sha256=segment.body_sha256,
+                    signature=segment.signature,
                 )
             except StreamRevoked:
-                stored = False
-        assert stored == (not made.collector_told)
-        made.stored = stored
+                assert self.model.restored or not self.model.takes(made, one.hour)
+                return
+            assert self.model.takes(made, one.hour)
+            one.stored = True
 
-    # --- the services ---
+    # --- jobs ---------------------------------------------------------------------------------------------------------
 
-    @rule(hours=st.integers(1, 60), then=st.sampled_from(("nothing", "night", "night", "restart")))
-    def time_passes(self, hours: int, then: str) -> None:
-        self.world.clock.forward(hours=hours, seconds=1)
-        if then == "night":
-            self._night()
-        elif then == "restart":
-            self._restart()
-        self._release()
-
-    def _night(self) -> None:
-        run_night(self.world.custodian)
-        for taken in self.model.taken:
-            if taken.erase_on <= self.world.now[:10]:
-                for made in taken.streams:
-                    made.erased = True
-        while self.installation.collector.orders.pull_orders_once():
-            pass
-        for made in self.model.streams:
-            made.collector_told = made.closed or made.erased
-            made.stored = made.stored and not made.erased
-
-    def _restart(self) -> None:
-        self.world.restart()
-        self.installation.collector.close()
-        self.installation.open_collector()
-
-    def _release(self) -> None:
-        job = self.access.job()
-        answer = job.open(self.access.requester, request=self.request)
-        if self.now >= self.expires:
-            assert answer.status_code in (403, 409), answer.text
+    @rule(own=SELDOM, hours=st.integers(1, 24))
+    def open_a_lease(self, own: bool, hours: int) -> None:
+        job, until = Job(self.world), self.now + timedelta(hours=hours)
+        if own:
+            first, last = day(self.now - timedelta(days=60)), day(self.now + timedelta(days=2))
+            wish: dict[str, Any] = {"own": OwnData(from_day=first, to_day=last, modalities=tuple(Modality))}
+            answer = job.open(self.kim, until=moment(until), **wish)
+            expected = {made.stream for made in self.model.streams if not made.erased}
+        else:
+            answer = job.open(self.requester, until=moment(until), request=self.request)
+            expected = {
+                made.stream
+                for made in self.model.streams
+                if self.model.released(made, PURPOSE, self.now) and made.day <= self.today
+            }
+        why = self._why_no_lease(own, expected)
+        if why is not None:
+            assert problem(answer) in why, answer.text
+            return
+        if self.model.restored and answer.status_code != 200:
             return
         assert answer.status_code == 200, answer.text
         assert job.answer is not None
-        expected = {made.certificate.stream for made in self.model.streams if self.model.opens(made, self.now)}
-        mine = {made.certificate.stream for made in self.model.streams}
-        assert {one.stream for one in job.answer.streams} & mine == expected
-        response, _ = job.ask_release([made.segment for made in self.model.streams])
-        assert response.status_code == 200, response.text
-        refused = {refusal["segment"] for refusal in response.json()["refused"]}
-        assert refused == {made.segment.id for made in self.model.streams if made.certificate.stream not in expected}
+        named = {one.stream for one in job.answer.streams} & {made.stream for made in self.model.streams}
+        assert named == expected or (self.model.restored and named < expected), (named, expected)
+        self.readings.append(Reading(job, own, until, named))
+        self._release(self.readings[-1])
 
-    # --- what always holds ---
+    def _why_no_lease(self, own: bool, expected: set[str]) -> tuple[str, ...] | None:
+        """The names of the problem that must be the answer, or None when there is none."""
+        if self.model.halted or (own and self.model.unheard):
+            return ("closed",)
+        if not own and self.now >= self.expires:
+            return ("refused",)
+        if not expected and (own or self.model.others_since is None):
+            return ("not-available",)
+        return ("no-quorum", "not-available") if self.world.witness.silent else None
 
-    @invariant()
-    def an_end_is_final(self) -> None:
-        if not hasattr(self, "seen"):
+    @precondition(lambda self: self.readings)
+    @rule(which=ANY)
+    def ask_for_a_release(self, which: int) -> None:
+        self._release(self.readings[which % len(self.readings)])
+
+    def _release(self, reading: Reading) -> None:
+        segments = {
+            one.id: (self._why_shut(reading, made, one), *self.sealed[one.id])
+            for made in self.model.streams
+            for one in made.segments
+        }
+        over = reading.ended or self.now >= reading.until or (not reading.own and self.now >= self.expires)
+        if over or self.model.halted:
+            response, _ = reading.job.ask_release([segment for _, segment, _ in segments.values()])
+            assert problem(response) in ("refused", "closed", "not-found")
+            assert over or problem(response) == "closed"
             return
-        views = self.devices[0].get("/v1/me/receipts").json()["receipts"]
-        for view in views:
-            before = self.seen.get(view["record"], "given")
-            assert before in ("given", view["state"])
-            self.seen[view["record"]] = view["state"]
-        assert len(views) == len(self.model.receipts)
-        for receipt in self.model.receipts:
-            if not receipt.left or receipt.until <= self.now:
-                assert self.seen[receipt.record] != "given"
+        opened, refused = reading.job.release([_Wanted(segment) for _, segment, _ in segments.values()])  # type: ignore[misc]
+        for id_, (why, _, data_key) in segments.items():
+            if id_ in opened:
+                assert why is None, f"opened, though {why}"
+                assert opened[id_] == data_key.to_bytes()
             else:
-                assert self.seen[receipt.record] == "given"
+                assert refused[id_] == why or self.model.restored, f"refused as {refused[id_]}, not as {why}"
+
+    def _why_shut(self, reading: Reading, made: Made, one: Sealed) -> str | None:
+        if made.stream not in reading.streams:
+            return "not-leased"
+        if made.erased or one.hour in made.hours:
+            return "erased"
+        if reading.own or self.model.released(made, PURPOSE, self.now):
+            return None
+        return self.model.why_not(made, PURPOSE, self.now)
+
+    # --- the services -------------------------------------------------------------------------------------------------
+
+    @rule(
+        hours=st.sampled_from((0, 1, 1, 3, 8, 20, 26, 60, 170)),
+        minutes=st.sampled_from((0, 7, 59)),
+        then=st.sampled_from(("nothing", "nothing", "orders", "night", "night", "rest")),
+    )
+    def time_passes(self, hours: int, minutes: int, then: str) -> None:
+        self.clock.forward(hours=hours, minutes=minutes, seconds=1)
+        if then == "orders":
+            self._pull()
+        elif then == "night":
+            self._night()
+        elif then == "rest":
+            self._come_to_rest()
+
+    def _night(self) -> None:
+        assert run_night(self.world.custodian)["ran"]
+        self.model.night(self.now)
+
+    def _pull(self) -> None:
+        while self.installation.collector.orders.pull_orders_once():
+            pass
+        if not self.model.restored:
+            self.model.pull(self.now)
+
+    def _come_to_rest(self) -> None:
+        """Custodian and collector agree."""
+        self._night()
+        self._pull()
+        self._look()
+        assert self.database.execute("SELECT count(*) FROM orders WHERE done IS NULL").fetchone() == (0,)
+        with closing(sqlite3.connect(self.folder / "collector" / "collector.db")) as collector:
+            held = {id_ for (id_,) in collector.execute("SELECT id FROM items WHERE kind = 'segment'")}
+        stored = {one.id for made in self.model.streams for one in made.segments if one.stored}
+        assert held == stored or (self.model.restored and held < stored)
+
+    @rule(number=DEVICE, off_s=st.sampled_from((0, 0, -110, 110, 600, -172_800, 172_800)))
+    def the_clock_of_a_device_steps(self, number: int, off_s: int) -> None:
+        self.devices[self._one(number)].off_s = off_s
+
+    @rule(
+        what=st.sampled_from(("custodian", "collector", "witness", "witness", "halt", "resume", "clock")),
+        minutes=st.sampled_from((-90, -10, -1, 1, 45)),
+    )
+    def something_happens(self, what: str, minutes: int) -> None:
+        """A service restarts, the witness falls silent or answers again, the programme is halted or resumed, the
+        custodian's clock steps (the devices' clocks stay).
+        """
+        if what == "custodian":
+            self.world.restart()
+        elif what == "collector":
+            self.installation.collector.close()
+            self.installation.open_collector()
+        elif what == "witness":
+            self.world.witness.silent = not self.world.witness.silent
+        elif what == "halt" and not self.model.halted:
+            self.world.halt("an incident")
+            self.model.halted = True
+        elif what == "resume" and self.model.halted:
+            self.world.resume()
+            self.model.halted = False
+        elif what == "clock":
+            self.clock.forward(minutes=minutes)
+            for device in self.devices:
+                device.off_s -= minutes * 60
+
+    # --- a restore ----------------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.backup is None)
+    @rule()
+    def a_backup_is_made(self) -> None:
+        self.backup = backups.back_up(self.world.custodian, self.folder / "backups")
+        giving = {receipt.device for receipt in self.model.receipts}
+        self.at_backup = (len(self.devices), set(self.model.revoked), giving)
+        self.since_backup.clear()
+        self.ended_since_backup = False
+
+    @precondition(lambda self: self.backup is not None and not self.model.restored)
+    @rule(night=st.booleans(), heard=st.integers(0, MOST_DEVICES))
+    def the_custodian_is_restored(self, night: bool, heard: int) -> None:
+        """From the backup, with a copy of the log, and orders. So many devices say at once what stands."""
+        self.world.witness.silent = False
+        if night:
+            self._night()
+        self._pull()  # an order that nobody has but a lost database never comes back, and the door stays shut
+        assert self.backup is not None
+        copy = self._export()
+        self.world.custodian.close()
+        self.database.close()
+        databases.restore(self.world.settings, self.backup, over=True, clock=self.clock)
+        self.world.restart()
+        self.database = sqlite3.connect(self.folder / "custodian" / "custodian.db")
+        answer = Job(self.world).open(self.requester, request=self.request)
+        assert problem(answer) in ("closed", "refused"), "shut before anything has come back"
+        logs.restore_log(self.world.custodian, copy)
+        catch_up(self.world.custodian)
+        while self.installation.collector.orders.pull_orders_once():
+            pass
+        assert catch_up(self.world.custodian) is None
+        self._what_a_restore_does_to_the_model()
+        for member in self.others:
+            assert member.restate().status_code == 200
+        for number in sorted(self.model.unheard)[:heard]:
+            self._restate(number)
+
+    def _what_a_restore_does_to_the_model(self) -> None:
+        model = self.model
+        known, revoked, giving = self.at_backup
+        model.restored = True
+        model.lost = set(range(known, len(self.devices)))
+        model.unheard = giving - revoked
+        for number in set(range(known)) - giving:  # what it gave since is not known any more, and it is not asked
+            self.devices[number].member.previous, self.devices[number].newest = FIRST_PREVIOUS, None
+        for followed in model.followed:
+            followed.erase_on = max(followed.erase_on, day(self.now + timedelta(days=7)))
+        for reading in self.readings:
+            reading.ended = True
+        for number in sorted(model.revoked - revoked - model.lost):  # it counts again: its person revokes it once more
+            assert self.kim.revoke(self.devices[number].member.device).status_code == 200
+            model.unheard.discard(number)
+        for signed in self.since_backup:  # what no device says again, the person hands in again
+            if signed.device not in model.unheard:
+                by_hand = signed.device if signed.device not in model.lost else None
+                assert self._hand_in(self._signed(signed.statement, by_hand)).status_code == 200
+
+    def _restate(self, number: int) -> None:
+        device, receipt = self.devices[number], self.model.newest(number)
+        standing = Standing(
+            person=self.kim.person, receipt=device.newest, in_force=receipt is not None and bool(receipt.here),
+            withdrawals=tuple(device.held[-32:]), nonce=new_id(), at=moment(self.now),
+        )  # fmt: skip
+        for held in device.held[:-32]:
+            assert self.world.post("/v1/withdrawals", with_leaf(held.statement, held.leaf)).status_code == 200
+        answer = self.world.post("/v1/me/standing", sign(standing, device.member.device).to_json())
+        assert answer.status_code == 200, answer.text
+        self.model.unheard.discard(number)
+
+    @precondition(lambda self: self.model.unheard)
+    @rule(which=ANY)
+    def a_device_is_heard(self, which: int) -> None:
+        self._restate(sorted(self.model.unheard)[which % len(self.model.unheard)])
+
+    def _export(self) -> Path:
+        """A copy of the log, as an auditor saves it."""
+        directory, copy = self.world.custodian.directory, self.folder / "copy"
+        for _ in range(2):  # the second time only the trace of the first is new
+            witnesses.submit_head(self.world.custodian)
+            with self.installation.custodian_as(self.world.council.opening) as custodian:
+                CopyFolder(copy).extend(take(Live(custodian, directory.envelope, directory.directory.policy)))
+        return copy
+
+    # --- what the person sees -----------------------------------------------------------------------------------------
+
+    @rule(number=DEVICE)
+    def look(self, number: int) -> None:
+        """At one's receipts and erasures, and at what a device hears."""
+        self._look()
+        self._hear(self._one(number))
+
+    def _look(self) -> None:
+        views = self.kim.get("/v1/me/receipts").json()["receipts"]
+        model, now = self.model, self.now
+        states = {view["record"]: view["state"] for view in views}
+        if not model.restored:
+            assert states == {receipt.record: receipt.state(now) for receipt in model.receipts}
+        shown = ErasuresView.parse(self.kim.get("/v1/me/erasures").content)
+        finals = {view.of: view.final is not None for view in shown.erasures}
+        if not model.restored:
+            assert finals == {one.of: one.final is not None for one in model.followed}
+            for view in shown.erasures:
+                requested: ErasureReceipt = self.world.read(view.requested, ErasureReceipt)
+                one = next(followed for followed in model.followed if followed.of == view.of)
+                assert (requested.kind, requested.streams) == (one.kind, len(one.streams))
+                if view.final is not None:
+                    final: ErasureReceipt = self.world.read(view.final, ErasureReceipt)
+                    assert (final.state, final.day, final.keys_destroyed) == ("final", one.final, one.keys_gone)
+
+    def _hear(self, number: int) -> None:
+        device, model = self.devices[number], self.model
+        if device.off_s or number in model.lost:
+            return
+        answer = device.member.get("/v1/me/news", key=device.member.device)
+        assert answer.status_code == 200, answer.text
+        news: News = self.world.read(Envelope.from_json(answer.content), News)
+        assert (news.halted is not None) == model.halted
+        assert news.revoked == (number in model.revoked)
+        assert bool(news.restate) == (number in model.unheard)
+        told = {live.record: {(choice.modality, choice.purpose) for choice in live.left} for live in news.live}
+        lives = [model.live(other, self.now) for other in range(len(self.devices))]
+        live = {receipt.record: receipt.left for receipt in lives if receipt is not None and receipt.left}
+        if news.revoked or model.unheard:
+            assert told == {}
+        elif model.restored:
+            assert all(left <= live.get(record, set()) for record, left in told.items())
+        else:
+            assert told == live
+            ended = {
+                receipt.record
+                for receipt in model.receipts
+                if receipt.device == number and (not receipt.left or receipt.end not in (None, "expired"))
+            }
+            assert set(news.ended) == ended
+            waiting = {
+                one.of
+                for one in model.followed
+                if one.kind == "erasure" and any(mark.ordered is None for mark in one.marks)
+            }
+            assert {envelope.hash for envelope in news.erasures} == waiting
+
+    # --- what always holds --------------------------------------------------------------------------------------------
 
     @invariant()
-    def keys_of_what_was_erased_are_gone_and_the_others_are_there(self) -> None:
+    def the_custodian_holds_what_the_model_does(self) -> None:
         if not hasattr(self, "seen"):
             return
-        with self.world.custodian.database.reading() as session:
-            held = set(session.scalars(select(VaultKey.stream)))
-        for made in self.model.streams:
-            where = f"{made.modality} of receipt {self.model.receipts.index(made.receipt)}: {made}"
-            assert (made.certificate.stream in held) == (not made.erased), where
+        person = (self.kim.person,)
+        receipts = self.database.execute("SELECT record, state, left FROM receipts WHERE person = ?", person).fetchall()
+        streams = self.database.execute(
+            "SELECT s.id, s.closed, s.erased IS NOT NULL, v.stream IS NOT NULL FROM streams s"
+            " LEFT JOIN vault_keys v ON v.stream = s.id WHERE s.person = ?",
+            person,
+        ).fetchall()
+        for record, state, _ in receipts:
+            before = self.seen.get(record, "given")
+            assert before in ("given", state) or self.model.restored, "an end is final"
+            self.seen[record] = state
+        theirs = {made.stream: made for made in self.model.streams}
+        if self.model.restored:
+            self._knows_no_more(receipts, streams, theirs)
+            return
+        assert {record: state for record, state, _ in receipts} == {
+            receipt.record: receipt.end or "given" for receipt in self.model.receipts
+        }
+        assert {(id_, closed, bool(erased), bool(held)) for id_, closed, erased, held in streams} == {
+            (made.stream, made.closed, made.erased, not made.erased) for made in self.model.streams
+        }
+
+    def _knows_no_more(self, receipts: list[Any], streams: list[Any], theirs: dict[str, Made]) -> None:
+        if self.model.unheard:
+            return
+        states = {receipt.record: receipt.end for receipt in self.model.receipts}
+        for record, state, _ in receipts:
+            assert state != "given" or states[record] in (None, "expired"), "an end is final"
+        for id_, closed, _, held in streams:
+            made = theirs[id_]
+            assert closed is not None or made.closed is None, "what was withdrawn stays closed"
+            assert not held or not made.erased, "what was erased stays erased"
+
+
+@dataclass
+class _Wanted:
+    segment: SealedSegment
+
+
+@dataclass
+class _Offers:
+    """The world as far as a member needs it to write a receipt, with the offer at hand."""
+
+    world: Any
+    offer: Offer
+
+    @property
+    def clock(self) -> Any:
+        return self.world.clock
+
+    def ask(self, _key: SigningKey, _method: str, _target: str) -> Any:
+        return type("Answer", (), {"content": self.offer.to_json()})
 
 
 TestConsentMachine = ConsentMachine.TestCase
-TestConsentMachine.settings = settings(
-    max_examples=6,
-    stateful_step_count=20,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    phases=(Phase.explicit, Phase.reuse, Phase.generate),  # shrinking would play hundreds of whole stories again
-)
+TestConsentMachine.settings = stories(100, 40)
