@@ -172,8 +172,8 @@ class StatusFacts:
 
     `modalities`: what consent and certificate cover now, in the words of the four modalities. `arrived_s`: for each,
     seconds since something of it last arrived; absent when nothing has. `paused_until`: local time of day, empty for
-    "until I resume". `trouble`: one plain sentence; empty when there is none. `switched_off`: consent is given, but
-    this device's own switch is off.
+    "until I resume". `because`: why nothing is recorded, in plain sentences; empty while something is. `switched_off`:
+    consent is given, but this device's own switch is off. `locked`: it is the lock that pauses.
     """
 
     state: IndicatorState
@@ -183,8 +183,9 @@ class StatusFacts:
     arrived_s: Mapping[str, float] = field(default_factory=dict)
     paused_until: str = ""
     excluded_now: bool = False
-    trouble: str = ""
+    because: str = ""
     held_minutes: int = 0
+    locked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

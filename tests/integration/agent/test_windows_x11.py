@@ -6,6 +6,7 @@ import json
 import queue
 import subprocess
 import sys
+import textwrap
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,8 @@ from assent.client.directory import policy_of
 from assent.client.receipts import ReceiptFile, check_receipt
 from assent.contracts.envelope import read_unverified
 from assent.contracts.statements import Directory, Notification
+from assent_agent.core.narrowing import NARROWING_UNREADABLE
+from assent_agent.ui.words import LINE
 
 pytestmark = pytest.mark.x11
 
@@ -81,6 +84,11 @@ class Program:
 
     def choose(self, item: str) -> None:
         """Take an item of the tray menu."""
+        self.open_menu(item)
+        self.click(f"menu {item}")
+
+    def open_menu(self, item: str) -> None:
+        """Open the tray menu, until it shows this."""
 
         def opened() -> bool:
             if self.look(f"menu {item}") is None:
@@ -88,7 +96,6 @@ class Program:
             return self.look(f"menu {item}") is not None
 
         wait_until(opened, f"the menu with {item}")
-        self.click(f"menu {item}")
 
     def close(self) -> None:
         if self._process.poll() is None:
@@ -212,6 +219,28 @@ def test_with_consent_a_switch_that_is_merely_off_is_just_switched_on(device: De
         assert json.loads((device.folder / "agent" / "switch.json").read_bytes())["on"] is True
     finally:
         program.close()
+
+
+def test_the_menu_says_why_nothing_is_recorded_and_a_list_of_ones_own_that_cannot_be_read_has_its_own_sentence(
+    device: Device, program: Program, desktop: Desktop, tmp_path: Path
+) -> None:
+    device.command("consent", "give", "--modality", "pointer", "--purpose", PURPOSE, "--yes")
+    wait_until(lambda: device.asks({"do": "status"})["state"] == "recording", "recording", timeout_s=40)
+    (device.folder / "agent" / "narrowing.json").write_text("{damaged")
+    device.asks({"do": "narrowed"})
+    assert why(device) == "narrowing"
+    program.open_menu("Something is wrong")
+    for line in textwrap.wrap(NARROWING_UNREADABLE, LINE):
+        assert program.see(f"menu {line}")
+    desktop.screenshot(tmp_path / "damaged.png")
+    desktop.xdotool("key", "Escape")
+    assert "narrow --clear" in device.command("consent", "narrow", code=1), "the command says the same"
+    assert "took nothing away" in device.command("consent", "narrow", "--clear")
+    wait_until(lambda: device.asks({"do": "status"})["state"] == "recording", "recording again")
+    device.desk.halted = "The works council asked for it"
+    wait_until(lambda: why(device) == "halted", "the halt")
+    program.open_menu("The programme is halted: The works council asked for it")
+    desktop.screenshot(tmp_path / "halted.png")
 
 
 def test_who_accessed_and_my_recordings_open_from_the_menu(

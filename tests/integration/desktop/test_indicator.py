@@ -134,7 +134,7 @@ def see_states(program: Program, area: Rect, empty: Pixels) -> dict[str, Pixels]
     wait_until(begun, "the first picture")
     seen: dict[str, Pixels] = {}
     for state in STATES:
-        program.show(state, trouble="The certificate has ended" if state == "trouble" else "")
+        program.show(state, because="The certificate has ended" if state == "trouble" else "")
 
         def drawn(state: str = state) -> bool:
             others = [empty, *seen.values()] if state == "off" else [empty, *at_first, *seen.values()]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from assent_agent.core.status import SENTENCES
 from assent_agent.ports import IndicatorState, StatusFacts
-from assent_agent.ui.words import details, headline, label, tooltip
+from assent_agent.ui.menu import DETAILS
+from assent_agent.ui.words import LINE, details, headline, label, tooltip
 
 RECORDING = StatusFacts(
     IndicatorState.RECORDING,
@@ -47,9 +49,25 @@ def test_the_headline_says_the_state_plainly(facts: StatusFacts, says: str) -> N
 
 
 def test_trouble_names_its_cause() -> None:
-    facts = StatusFacts(IndicatorState.TROUBLE, trouble="The certificate has ended")
+    facts = StatusFacts(IndicatorState.TROUBLE, because="The certificate has ended")
     assert "The certificate has ended" in tooltip(facts)
     assert details(StatusFacts(IndicatorState.TROUBLE)) == ("The cause is not known",)
+
+
+@pytest.mark.parametrize("state", [IndicatorState.OFF, IndicatorState.PAUSED, IndicatorState.TROUBLE])
+@pytest.mark.parametrize("sentence", [*SENTENCES.values(), "The programme is halted: " + "a long reason " * 14])
+def test_whoever_is_not_recorded_is_told_the_whole_reason_in_lines_that_a_menu_can_show(
+    state: IndicatorState, sentence: str
+) -> None:
+    facts = StatusFacts(state, consented=True, because=sentence)
+    assert " ".join(details(facts)) == sentence.strip()
+    assert len(details(facts)) <= DETAILS and max(len(line) for line in details(facts)) <= LINE
+    if state is not IndicatorState.PAUSED:
+        assert " ".join(tooltip(facts).split("\n")[1:]) == sentence.strip()
+
+
+def test_a_locked_screen_is_not_called_a_pause_that_the_person_must_end() -> None:
+    assert "locked" in headline(StatusFacts(IndicatorState.PAUSED, consented=True, locked=True))
 
 
 def test_an_ampersand_in_a_label_stays_one() -> None:

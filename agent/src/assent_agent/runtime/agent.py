@@ -861,7 +861,8 @@ class Agent:
                 arrived_s=self._arrived(now),
                 paused_until="" if pause is None or pause.until is None else pause.until.astimezone().strftime("%H:%M"),
                 excluded_now=session is not None and session.excluded_now,
-                trouble=told.sentence if told.state == "trouble" else "",
+                because="" if told.state == "recording" else told.sentence,
+                locked=self._state.why is Why.LOCKED,
                 held_minutes=self._held_minutes(),
                 switched_off=self._state.receipt is not None and not self._state.switched_on,
             )

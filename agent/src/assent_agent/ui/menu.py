@@ -23,6 +23,7 @@ from assent_agent.ui.icons import switch
 from assent_agent.ui.words import details, headline, label
 
 FORGET_MINUTES = 10
+DETAILS = 8
 
 
 class IndicatorMenu(QMenu):
@@ -35,7 +36,7 @@ class IndicatorMenu(QMenu):
         self.setStyleSheet(_STYLE)
         self.headline = self._line()
         self._headline_font()
-        self.details = [self._line() for _ in range(4)]
+        self.details = [self._line() for _ in range(DETAILS)]
         self.addSeparator()
         self.consent = self._item("Record on this device", self._switch_consent)
         self._switches = {on: switch(on) for on in (True, False)}
@@ -65,8 +66,8 @@ class IndicatorMenu(QMenu):
         self.consent.setIcon(self._switches[self._on])
         paused = facts.state is IndicatorState.PAUSED
         for pause in self.pauses:
-            pause.setVisible(self._on and not paused)
-        self.resume.setVisible(paused)
+            pause.setVisible(self._on and (facts.locked or not paused))
+        self.resume.setVisible(paused and not facts.locked)
         self.forget.setVisible(facts.consented or facts.held_minutes > 0)
 
     def _switch_consent(self) -> None:

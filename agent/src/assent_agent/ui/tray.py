@@ -31,7 +31,7 @@ STALE_S = 10.0
 PATIENCE_LOOKS = 2
 EMBEDDED_WINDOW = "QSystemTrayIconSysWindow"
 STATUS_HOST = "org.kde.StatusNotifierWatcher"
-_STALE = StatusFacts(IndicatorState.TROUBLE, trouble="The recorder does not answer")
+_STALE = StatusFacts(IndicatorState.TROUBLE, because="The recorder does not answer")
 
 
 class TrayIndicator(QObject):

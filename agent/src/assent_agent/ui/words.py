@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Final
@@ -32,6 +33,9 @@ KEYBOARD_WORDS: Final[Mapping[KeyboardMode, tuple[str, str]]] = {
     KeyboardMode.TEXT: ("Which keys", "What you type can be read. Password fields are left out where they are known."),
 }
 
+LINE: Final = 58
+"""Characters: the tray's menu is as wide as its longest line."""
+
 EXPORT_WORDS: Final = (
     "Copies may leave the protected reader",
     "Then they can no longer be closed or erased for certain. You can agree without this.",
@@ -45,6 +49,8 @@ def headline(facts: StatusFacts) -> str:
             return "On, but this window is not recorded"
         case IndicatorState.RECORDING:
             return "Recording"
+        case IndicatorState.PAUSED if facts.locked:
+            return "Paused while the screen is locked"
         case IndicatorState.PAUSED:
             return f"Paused until {facts.paused_until}" if facts.paused_until else "Paused until you resume"
         case IndicatorState.OFF:
@@ -54,12 +60,12 @@ def headline(facts: StatusFacts) -> str:
 
 
 def details(facts: StatusFacts) -> tuple[str, ...]:
-    """What is being recorded, one line each, from what has been seen to arrive."""
+    """What is being recorded, one line each, from what has been seen to arrive; or why nothing is, in short lines."""
     match facts.state:
         case IndicatorState.TROUBLE:
-            return (facts.trouble or "The cause is not known",)
+            return tuple(textwrap.wrap(facts.because or "The cause is not known", LINE))
         case IndicatorState.OFF | IndicatorState.PAUSED:
-            return ("Nothing is being recorded",)
+            return tuple(textwrap.wrap(facts.because or "Nothing is being recorded", LINE))
         case IndicatorState.RECORDING:
             return tuple(f"{MODALITY_WORDS.get(m, m)}: {_arrival(facts.arrived_s.get(m))}" for m in facts.modalities)
 
@@ -67,7 +73,7 @@ def details(facts: StatusFacts) -> tuple[str, ...]:
 def tooltip(facts: StatusFacts) -> str:
     """What is shown when the pointer rests on the icon."""
     lines = [f"Assent: {headline(facts)}"]
-    if facts.state is IndicatorState.TROUBLE:
+    if facts.state in (IndicatorState.TROUBLE, IndicatorState.OFF):
         lines += details(facts)
     if facts.state is IndicatorState.RECORDING:
         lines.append(", ".join(MODALITY_WORDS.get(m, m) for m in facts.modalities))
