@@ -87,7 +87,10 @@ class Mark:
 
 @dataclass(eq=False)
 class Followed:
-    """An erasure or a withdrawal on its way to the final receipt. Days as text; None: not yet."""
+    """What is or will be erased, on its way to the final receipt. Days as text; None: not yet.
+
+    `of`: empty for what falls by age. `ended`: the receipt that was ended, of which all streams count in the end.
+    """
 
     of: str
     kind: str
@@ -98,15 +101,7 @@ class Followed:
     keys_gone: str | None = None
     marks: list[Mark] = field(default_factory=list)
     final: str | None = None
-
-
-@dataclass(eq=False)
-class EndedByOthers:
-    """Streams of receipts that the data-protection officer ended."""
-
-    receipt: Given
-    erase_on: str
-    done: bool = False
+    ended: Given | None = None
 
 
 @dataclass
@@ -118,11 +113,11 @@ class Model:
     receipts: list[Given] = field(default_factory=list)
     streams: list[Made] = field(default_factory=list)
     followed: list[Followed] = field(default_factory=list)
-    endings: list[EndedByOthers] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
     barred: datetime = LONG_AGO
     halted: bool = False
     tainted: bool = False
+    rotated: str | None = None
     restored: bool = False
     revoked: set[int] = field(default_factory=set)
     unheard: set[int] = field(default_factory=set)
@@ -225,14 +220,15 @@ class Model:
             self._destroy(one, day(now))
         return one
 
-    def end(self, receipt: Given, how: End, now: datetime) -> None:
+    def end(self, receipt: Given, how: End, now: datetime, of: str) -> None:
         if not receipt.left:
             return
         if receipt.end is None:
             receipt.end = "expired" if receipt.until <= now else how
         receipt.left.clear()
-        self._close([made for made in self.streams if made.receipt is receipt and not made.erased], "ended")
-        self.endings.append(EndedByOthers(receipt, day(now + WEEK)))
+        gone = [made for made in self.streams if made.receipt is receipt and not made.erased]
+        self._close(gone, "ended")
+        self.followed.append(Followed(of, "ending", gone, day(now + WEEK), ended=receipt))
 
     def erase(self, streams: list[Made], hours: dict[str, set[str]] | None, of: str, now: datetime) -> Followed:
         """`hours`: by day; None: whole streams."""
@@ -274,22 +270,21 @@ class Model:
         for one in self.followed:
             if one.destroyed is None and one.erase_on <= today:
                 self._destroy(one, today)
-        for ending in self.endings:
-            if not ending.done and ending.erase_on <= today:
-                ending.done = True
-                self._erase([made for made in self.streams if made.receipt is ending.receipt], today)
         oldest = day(now - timedelta(days=self.retention_days))
-        self._erase([made for made in self.streams if made.day < oldest], today)
         if self.others_since is not None and self.others_since < oldest:
             self.others_since = None
             self.tainted = True
+        old = [made for made in self.streams if made.day < oldest and not made.erased]
+        if old:
+            self.followed.append(Followed("", "retention", old, today))
+            self._destroy(self.followed[-1], today)
         for one in self.followed:
             if one.final is None and self.final(one, today):
                 one.final = today
         for mark in self.marks:
             mark.ordered = mark.ordered or today
         if self.tainted:
-            self.tainted = False
+            self.tainted, self.rotated = False, today
             for one in self.followed:
                 if one.waits_for_keys and one.keys_gone is None:
                     one.keys_gone = today
@@ -317,17 +312,17 @@ class Model:
                 made.closed = why
 
     def _destroy(self, one: Followed, today: str) -> None:
-        self._erase(one.streams, today)
-        one.destroyed = today
-        one.marks = [mark for made in one.streams for mark in made.tombstones if not mark.hours]
-        one.waits_for_keys = bool(one.marks) and self.tainted
-
-    def _erase(self, streams: Iterable[Made], today: str) -> None:
+        streams = one.streams
+        if one.ended is not None:
+            streams = [made for made in self.streams if made.receipt is one.ended]
         for made in streams:
             if not made.erased:
-                made.erased = True
-                self.tainted = True
+                made.erased = self.tainted = True
                 self._bury(made, frozenset())
+        one.destroyed = today
+        one.marks = [mark for made in streams for mark in made.tombstones if not mark.hours]
+        one.waits_for_keys = bool(one.marks) and (self.tainted or self.rotated is not None)
+        one.keys_gone = None if self.tainted or not one.marks else self.rotated
 
     def _bury(self, made: Made, hours: frozenset[str]) -> Mark:
         mark = Mark(made, erases=True, hours=hours)

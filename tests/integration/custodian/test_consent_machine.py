@@ -14,6 +14,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
@@ -211,7 +212,6 @@ class ConsentMachine(RuleBasedStateMachine):
         self.delivered: dict[str, bytes] = {}
         self.erasures: dict[str, Erasure] = {}
         self.since_backup: list[Signed] = []
-        self.ended_since_backup = False
         self.readings: list[Reading] = []
         self.backup: Path | None = None
         self.at_backup: tuple[int, set[int], set[int]] = (0, set(), set())
@@ -442,8 +442,7 @@ class ConsentMachine(RuleBasedStateMachine):
         receipt = self.model.receipts[which % len(self.model.receipts)]
         statement = ConsentEnding(state=state, record=receipt.record, reason="x", nonce=new_id(), at=moment(self.now))  # type: ignore[arg-type]
         assert self.world.dpo.post("/v1/consent/endings", statement).status_code == 200
-        self.model.end(receipt, state, self.now)  # type: ignore[arg-type]
-        self.ended_since_backup = True
+        self.model.end(receipt, state, self.now, sign(statement, self.world.dpo.opening).hash)  # type: ignore[arg-type]
 
     @rule(number=st.integers(0, MOST_DEVICES - 1))
     def add_or_revoke_a_device(self, number: int) -> None:
@@ -732,7 +731,6 @@ class ConsentMachine(RuleBasedStateMachine):
         giving = {receipt.device for receipt in self.model.receipts}
         self.at_backup = (len(self.devices), set(self.model.revoked), giving)
         self.since_backup.clear()
-        self.ended_since_backup = False
 
     @precondition(lambda self: self.backup is not None and not self.model.restored)
     @rule(night=st.booleans(), heard=st.integers(0, MOST_DEVICES))
@@ -823,16 +821,21 @@ class ConsentMachine(RuleBasedStateMachine):
         if not model.restored:
             assert states == {receipt.record: receipt.state(now) for receipt in model.receipts}
         shown = ErasuresView.parse(self.kim.get("/v1/me/erasures").content)
-        finals = {view.of: view.final is not None for view in shown.erasures}
-        if not model.restored:
-            assert finals == {one.of: one.final is not None for one in model.followed}
-            for view in shown.erasures:
-                requested: ErasureReceipt = self.world.read(view.requested, ErasureReceipt)
-                one = next(followed for followed in model.followed if followed.of == view.of)
-                assert (requested.kind, requested.streams) == (one.kind, len(one.streams))
-                if view.final is not None:
-                    final: ErasureReceipt = self.world.read(view.final, ErasureReceipt)
-                    assert (final.state, final.day, final.keys_destroyed) == ("final", one.final, one.keys_gone)
+        if model.restored:
+            return
+        told = []
+        for view in shown.erasures:
+            requested: ErasureReceipt = self.world.read(view.requested, ErasureReceipt)
+            ended: tuple[str | None, str | None] = (None, None)
+            if view.final is not None:
+                final: ErasureReceipt = self.world.read(view.final, ErasureReceipt)
+                ended = (final.day, final.keys_destroyed)
+            of_ = "" if requested.kind == "retention" else view.of
+            told.append((of_, requested.kind, requested.streams, requested.erased_from, ended))
+        assert Counter(told) == Counter(
+            (one.of, one.kind, len(one.streams), one.erase_on, (one.final, one.final and one.keys_gone))
+            for one in model.followed
+        )
 
     def _hear(self, number: int) -> None:
         device, model = self.devices[number], self.model
