@@ -351,9 +351,10 @@ class CustodianWorld:
         self.witness.close()
         self.custodian.close()
 
-    def restart(self) -> None:
-        """Close the custodian and open it again from its files."""
+    def restart(self, **settings: Any) -> None:
+        """Close the custodian and open it again from its files, with settings changed as operators do."""
         self.custodian.close()
+        self.settings = Settings.model_validate({**self.settings.model_dump(), **settings})
         self.custodian = open_custodian(self.settings, self.clock)
         self.client = self.client_for(app_for(self.custodian))
 

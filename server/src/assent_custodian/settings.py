@@ -62,6 +62,9 @@ class Settings(ServiceSettings):
     invitation_days: Annotated[int, Field(ge=1, le=30)] = 14
     approvals_needed: Annotated[int, Field(ge=limits.APPROVALS_NEEDED)] = limits.APPROVALS_NEEDED
     """Configurable upward only."""
+    people_per_day: Annotated[int, Field(ge=limits.COHORT_FLOOR)] = limits.PEOPLE_PER_DAY
+    recorded_days_per_day: Annotated[int, Field(ge=limits.COHORT_FLOOR)] = limits.RECORDED_DAYS_PER_DAY
+    """What one requester may open in a day of UTC, over all grants: people, and days that people recorded."""
     catalogue_refresh_days: Annotated[float, Field(ge=0)] = 7
     backup_dir: Path | None = None
     """Where the night puts backups of the database; without one it makes none."""

@@ -44,11 +44,12 @@ from assent_custodian.grants.models import CohortMember
 from assent_custodian.halting.service import halted
 from assent_custodian.keys import erasure, vault
 from assent_custodian.keys.models import Stream
-from assent_custodian.leases import domain
+from assent_custodian.leases import budgets, domain
 from assent_custodian.leases.models import LeaseRefusal, LeaseRow, LeaseStream
 from assent_custodian.log import service as log
 from assent_custodian.log import witnesses
 from assent_custodian.notifications import service as notifications
+from assent_custodian.people import notices
 from assent_custodian.people import service as people
 from assent_custodian.people.models import Credential
 from assent_custodian.purposes import service as purposes
@@ -77,6 +78,7 @@ class Prepared:
 
     id: str
     leaf_index: int
+    first: budgets.FirstUse | None
 
 
 def prove(custodian: Custodian, envelope: Envelope) -> tuple[LeaseRequest, Asker]:
@@ -105,6 +107,8 @@ def open_lease(custodian: Custodian, wanted: LeaseRequest, envelope: Envelope, a
         row.state = "open"
         named = _named(session, row)
         _tell(session, custodian, row, named)
+        if prepared.first:
+            _tell_approvers(session, custodian, row, prepared.first)
         leaf = log.entry(session, prepared.leaf_index)
         if leaf is None:
             raise Problem(Code.INTERNAL, "the lease's entry is missing from the log")
@@ -142,6 +146,7 @@ def _write_down(
     if wanted.job_signing_key == wanted.job_receiving_key:
         raise Problem(Code.REFUSED, "this cannot have a lease", rule="not-a-job")
     purpose: str | None = None
+    first: budgets.FirstUse | None = None
     if wanted.own is not None and wanted.request is None:
         if restoring.unheard(session, [asker.person]):
             raise Problem(
@@ -158,6 +163,8 @@ def _write_down(
         streams = [stream for stream in wide if stream.person in members]
         consent = ConsentNow(session, streams, grants.use_of(request), now)
         streams = [stream for stream in streams if consent.why_not(stream) is None]
+        budgets.check(session, custodian, asker.person, streams)
+        first = budgets.first_use(session, asker.person, asker.credential, row.hash)
         mode, subject, purpose = request.mode.value, row.hash, request.purpose
         actor = log.actor_ref(session, asker.person)
     else:
@@ -177,7 +184,7 @@ def _write_down(
             type=LeafType.LEASE_OPENED, at=moment(now), actor=actor, auth=asker.kind, decision="allowed",
             subject=signed.hash, request=subject, purpose=purpose, mode=mode, until=lease.until,
             keys=(fingerprint(lease.job_signing_key), fingerprint(lease.job_receiving_key)),
-            roots={"streams": lease.streams},
+            roots={"streams": lease.streams}, detail={"first": first} if first else {},
         ),
     )  # fmt: skip
     session.add(
@@ -189,7 +196,7 @@ def _write_down(
         )
     )  # fmt: skip
     session.add_all(LeaseStream(lease=lease.lease, stream=stream.id) for stream in streams)
-    return Prepared(lease.lease, index)
+    return Prepared(lease.lease, index, first)
 
 
 def _not_halted(session: Session) -> None:
@@ -295,6 +302,26 @@ def _tell(session: Session, custodian: Custodian, row: LeaseRow, named: list[Nam
     text = textwrap.shorten(text, LONGEST_TEXT, placeholder=" …")
     opening = notifications.Opening(row.request, row.purpose, text, approvals, row.leaf_index, own=row.mode == "own")
     notifications.tell(session, concerned, custodian.today(), opening)
+
+
+FIRST_USES: dict[budgets.FirstUse, str] = {
+    "requester": "has opened other people's recordings for the first time",
+    "key": "has opened other people's recordings with a new key",
+    "grant": "has opened recordings under this request for the first time",
+}
+
+
+def _tell_approvers(session: Session, custodian: Custodian, row: LeaseRow, first: budgets.FirstUse) -> None:
+    """Those who approved hear that what they approved is used now, and by whom, as long as they can still revoke it."""
+    request = grants.row_of(session, row.request)
+    if request.drill:
+        return
+    text = (
+        f"{people.name_of(session, row.person)} {FIRST_USES[first]} (request {row.request[:8]}, which you approved). "
+        f"If that surprises you: assent data revoke {row.request[:8]}"
+    )
+    for approver in grants.approvers(session, row.request):
+        notices.tell(session, approver, custodian.today(), text)
 
 
 def _refused(custodian: Custodian, person: str, problem: Problem, request: str | None) -> None:

@@ -62,6 +62,10 @@ COHORT_FLOOR: Final = 10
 """Fewer people than this: "not available"."""
 
 APPROVALS_NEEDED: Final = 2
+PEOPLE_PER_DAY: Final = 1_000
+RECORDED_DAYS_PER_DAY: Final = 20_000
+"""Default budgets of one requester and day: people, and days that people recorded (a person's day counts once)."""
+
 HOLD_S: Final = 900
 """Default review hold."""
 
