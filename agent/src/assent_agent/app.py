@@ -27,6 +27,7 @@ from assent.contracts.envelope import read_unverified, sign
 from assent.contracts.events import KeyboardMode
 from assent.contracts.ids import Modality, sha256_hex
 from assent.contracts.keys import SigningKey
+from assent.contracts.problems import Code
 from assent.contracts.segment import FIRST_PREVIOUS
 from assent.contracts.statements import Mode, Receipt, RecoveryStopped
 from assent.contracts.times import moment, parse_moment
@@ -117,7 +118,8 @@ class Parts:
             raise SecretsUnavailable(f"The passphrase file {path} cannot be read.") from error
 
     def device(self, secrets: SecretStore) -> SigningKey:
-        """The device key. Raises NotPossible, SecretsUnavailable."""
+        """The device key. Raises NotPossible, NotEnrolled, SecretsUnavailable."""
+        self.home.identity()
         pem = secrets.get(DEVICE_KEY)
         if pem is None:
             raise NotPossible("The device key is not in the keyring any more. Enrol again with a new code.")
@@ -593,6 +595,11 @@ class _Running:
 
 def explain(error: Exception) -> str:
     """One sentence for the person."""
+    if isinstance(error, Refused) and error.code is Code.NOT_SIGNED_IN:
+        return (
+            "The custodian does not take this device's key (any more): perhaps you revoked it; 'assent me devices' "
+            "lists yours. To record here again, enrol with a new code ('assent me add-device')."
+        )
     if isinstance(error, Refused):
         return str(error.problem.detail or error)
     return str(error)

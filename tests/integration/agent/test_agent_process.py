@@ -16,10 +16,13 @@ from tests.simulators.agents import PURPOSE, wait_until, write_replay
 from assent.client.credentials import CredentialStore
 from assent.client.directory import policy_of
 from assent.client.receipts import ReceiptFile, check_receipt
+from assent.client.transport import Refused
 from assent.contracts.codes import InvitationCode
 from assent.contracts.envelope import read_unverified
 from assent.contracts.ids import Modality
+from assent.contracts.problems import Code, Problem
 from assent.contracts.statements import Directory
+from assent_agent.app import explain
 from assent_agent.runtime.home import AgentHome
 
 
@@ -54,6 +57,17 @@ def test_a_code_that_adds_a_device_makes_a_device_key_and_nothing_that_opens(dev
     assert len(device.desk.devices) == 1
     assert not CredentialStore(device.folder).exists()
     assert "Nothing is recorded" in device.command("status"), "before consent is given here"
+
+
+def test_who_has_not_enrolled_is_told_so_and_not_that_a_key_was_lost(device: Device) -> None:
+    for words in (("consent", "show"), ("consent", "give"), ("consent", "withdraw"), ("send",)):
+        assert "not enrolled" in device.command(*words, code=1), words
+
+
+def test_who_revoked_this_device_is_told_so() -> None:
+    told = explain(Refused(Problem(Code.NOT_SIGNED_IN, "sign this with a credential that is enrolled here")))
+    assert "revoked it" in told and "assent me add-device" in told
+    assert explain(Refused(Problem(Code.REFUSED, "not offered"))) == "not offered", "the control"
 
 
 def test_from_an_invitation_to_a_stored_recording_and_back_to_nothing(enrolled: Device, replay: Path) -> None:

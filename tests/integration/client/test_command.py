@@ -204,9 +204,25 @@ def test_own_accesses_receipts_devices_and_pictures(terminal: Terminal, populate
     saved = tmp_path / "proofs"
     terminal.ok(person, "me", "accesses", "--save", str(saved))
 
+    heard = len(terminal.installation.heard)
+    for file in saved.glob("*.tlog-proof"):
+        found = terminal.ok(person, "me", "accesses", "--verify", str(file), "--json").json
+        assert (found["valid"], found["entry"]["type"]) == (True, "lease.opened")
+        assert found["log_index"] in {access["leaf_index"] for access in accesses}
+        assert "This proof holds" in terminal.ok(person, "me", "accesses", "--verify", str(file)).out
+    leaf = file.with_suffix(".leaf")
+    leaf.write_bytes(leaf.read_bytes().replace(b"lease.opened", b"lease.closed"))
+    assert "does not hold" in terminal.run(person, "me", "accesses", "--verify", str(file)).err
+    leaf.write_bytes(leaf.read_bytes().replace(b"lease.closed", b"lease.opened"))
+    file.write_bytes(b"".join(line for line in file.read_bytes().splitlines(True) if b"witness" not in line))
+    assert terminal.run(person, "me", "accesses", "--verify", str(file)).code == 1, "no witness saw it"
+    assert len(terminal.installation.heard) == heard, "offline, and it needs no role"
+    terminal.ok(person, "me", "accesses", "--save", str(saved))
+
     receipts = terminal.ok(person, "me", "receipts", "--json").json["receipts"]
     assert receipts[0]["state"] == "given"
-    terminal.ok(person, "me", "receipts", "--save", str(tmp_path / "receipts"))
+    told = terminal.ok(person, "me", "receipts", "--save", str(tmp_path / "receipts")).out
+    assert f"1 receipt saved in {tmp_path / 'receipts'}, 0 with the proof" in told
     (file,) = (tmp_path / "receipts").iterdir()
     assert "This receipt holds" in terminal.ok(person, "me", "receipts", "--verify", str(file)).out
 
@@ -509,6 +525,10 @@ def test_a_second_key_is_added_and_revoked_by_command(terminal: Terminal, popula
     terminal.ok("second", "login", made["code"])
     keys = terminal.ok("second", "me", "devices", "--json").json
     assert [(key["kind"], key["here"]) for key in keys if key["here"]] == [("opening", True)]
+    agents = {"device_key_id": populated.people[8].device.public.id}
+    write_private(terminal.folder / "second" / "agent" / "identity.json", json.dumps(agents).encode())
+    shown = terminal.ok("second", "me", "devices", "--json").json
+    assert [key["kind"] for key in shown if key["here"]] == ["device", "opening"]
     assert "was added to your account" in terminal.ok(kim, "me", "devices").out
     assert terminal.run("third", "login", made["code"]).code == 1, "a code works once"
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from assent.cli.output import ADVICE, Output, advice_for, plain
+from assent.cli.output import ADVICE, Output, advice_for, counted, plain
 from assent.client.transport import AnswerInvalid, Refused, Stale, Unreachable
 from assent.contracts.problems import Code, Problem
 
@@ -32,6 +34,21 @@ def test_every_refusal_a_person_can_meet_has_advice() -> None:
 )
 def test_advice_fits_what_happened(error: Exception, says: str) -> None:
     assert says in advice_for(error)
+
+
+def test_a_file_that_is_missing_is_named_as_it_was_typed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with pytest.raises(OSError) as missing:
+        (tmp_path / "none").read_bytes()
+    Output().error(missing.value)
+    assert capsys.readouterr().err.replace("\n", "") == f"Not done. No such file or directory: {tmp_path / 'none'}"
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "words"),
+    [(0, "stream", "0 streams"), (1, "stream", "1 stream"), (2, "access", "2 accesses"), (1, "access", "1 access")],
+)
+def test_numbers_are_said_as_people_say_them(number: int, noun: str, words: str) -> None:
+    assert counted(number, noun) == words
 
 
 def test_names_from_outside_cannot_drive_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ import typer
 from PIL import Image
 
 from assent.cli.data import account_json, lease_json, reading
-from assent.cli.output import plain
+from assent.cli.output import counted, plain
 from assent.cli.shell import SHORT, AsJson, Failed, Shell, day_option, shell_of
 from assent.client.custodian import CustodianClient, from_base64, to_base64
 from assent.client.files import write_private
@@ -26,6 +26,7 @@ from assent.contracts.envelope import Envelope, StatementInvalid, read_unverifie
 from assent.contracts.events import DisplaysChanged, Rect, ScreenFrame
 from assent.contracts.ids import Modality
 from assent.contracts.keys import fingerprint
+from assent.contracts.leaves import Leaf
 from assent.contracts.problems import Code
 from assent.contracts.statements import (
     CredentialCode,
@@ -69,11 +70,17 @@ FIRST_DAY = "2000-01-01"
 @app.command()
 def accesses(
     context: typer.Context,
+    verify: Annotated[
+        Path | None, typer.Option(help="Check a proof file, with the .leaf file beside it, without a network.")
+    ] = None,
     save: Annotated[Path | None, typer.Option(help="Write the proof files into this folder.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Every access to your data: who, what for, which approvals, and whether the witnessed log proves it."""
     shell = shell_of(context)
+    if verify is not None:
+        _verify_access(shell, verify, as_json)
+        return
     with shell.custodian() as custodian:
         view = custodian.accesses()
     shown, found = [], []
@@ -95,9 +102,34 @@ def accesses(
         shell.output.say(f"{note.day}  {plain(note.text)}")
         shell.output.say(f"            {proved}{entry}", "red" if proved.startswith("WRONG") else "dim")
     if save is not None:
-        shell.output.say(
-            f"The proof files are in {save}; 'assent audit verify --proof FILE' checks one against the log."
-        )
+        shell.output.say(f"The proof files are in {save}; 'assent me accesses --verify FILE' checks one.")
+
+
+def _verify_access(shell: Shell, path: Path, as_json: bool) -> None:
+    """That witnesses saw the entry beside this proof in the log, and what it says."""
+    policy = shell.known_directory().kept_policy
+    try:
+        proof = LogProof.from_bytes(path.with_suffix(".tlog-proof").read_bytes())
+        data = path.with_suffix(".leaf").read_bytes()
+        proof.verify(data, policy)
+        leaf = Leaf.model_validate_json(data)
+    except (TransparencyError, ValueError) as error:
+        raise Failed(f"This proof does not hold: {error}.") from error
+    if as_json:
+        entry = leaf.model_dump(mode="json", exclude_none=True)
+        shell.output.json({"valid": True, "log_index": proof.index, "entry": entry})
+        return
+    shell.output.say("This proof holds: the witnesses saw exactly this entry in the log.", "green")
+    shell.output.facts(
+        [
+            ("entry", proof.index),
+            ("at", leaf.at),
+            ("what", leaf.type.value),
+            ("request", leaf.request or "-"),
+            ("purpose", "none: its person opened it" if leaf.mode == "own" else leaf.purpose or "-"),
+            ("until", leaf.until or "-"),
+        ]
+    )
 
 
 def _proved(shell: Shell, access: Access) -> str:
@@ -148,6 +180,12 @@ def receipts(
     ]
     columns = ("record", "state", "modalities", "purposes", "valid")
     shell.output.table("Your receipts", columns, rows, "You have not agreed to anything; nothing is recorded.")
+    if save is not None:
+        proved = sum(file.proof is not None for file in files)
+        shell.output.say(
+            f"{counted(len(files), 'receipt')} saved in {save}, {proved} with the proof that the log has it (it is "
+            "there a night later); 'assent me receipts --verify FILE' checks one."
+        )
 
 
 def _to_keep(shell: Shell, entry: ReceiptView) -> ReceiptFile:
@@ -249,7 +287,7 @@ def withdraw(
         shell.output.json(confirmed.model_dump(mode="json"))
         return
     shell.output.say("Confirmed by the custodian: from this moment it opens for nobody but you.", "green")
-    shell.output.say(f"{confirmed.streams} streams are closed; they are erased from {confirmed.erased_from} on.")
+    shell.output.say(f"Closed: {counted(confirmed.streams, 'stream')}; erased from {confirmed.erased_from} on.")
     shell.output.say(f"The signed statement is kept in {kept}; 'assent me erasures' says when it is final.")
 
 
@@ -282,7 +320,7 @@ def erase(
         from_day = to_day = day
     credential = shell.credential()
     with shell.custodian() as custodian:
-        what = "everything" if everything else f"{len(hours)} hours" if hours else _range(from_day, to_day)
+        what = "everything" if everything else counted(len(hours), "hour") if hours else _range(from_day, to_day)
         which = ", ".join(dict.fromkeys(one.value for one in modality or ())) or "all modalities"
         shell.confirm(f"Erase {what} of your recordings ({which}), for good?", yes)
         envelope = sign(
@@ -380,7 +418,8 @@ def erasures(
     for fallen in view.fallen:
         days = _range(fallen.first_day, fallen.last_day)
         why = {"retention": "by retention: they were too old", "ended": "with a receipt that was ended for you"}
-        shell.output.say(f"{fallen.erased}  {fallen.streams} streams of {days} fell {why[fallen.reason]}; no receipt.")
+        streams = counted(fallen.streams, "stream")
+        shell.output.say(f"{fallen.erased}  {streams} of {days} fell {why[fallen.reason]}; there is no receipt.")
     if save is not None:
         shell.output.say(f"The receipts are in {save}; 'assent me erasures --verify FILE' checks one.")
 
@@ -422,8 +461,8 @@ def erasure_files(view: ErasuresView) -> Iterator[tuple[str, ErasureFile]]:
 def _extent(receipt: ErasureReceipt) -> str:
     if receipt.first_day is None:
         return "nothing that is stored"
-    hours = f"{receipt.hours} hours, " if receipt.hours else ""
-    return f"{hours}{receipt.streams} streams, {_range(receipt.first_day, receipt.last_day)}"
+    hours = f"{counted(receipt.hours, 'hour')}, " if receipt.hours else ""
+    return f"{hours}{counted(receipt.streams, 'stream')}, {_range(receipt.first_day, receipt.last_day)}"
 
 
 def _when(receipt: ErasureReceipt) -> tuple[str, str]:
@@ -434,7 +473,7 @@ def _when(receipt: ErasureReceipt) -> tuple[str, str]:
 def _together(receipts: list[ErasureReceipt]) -> str:
     """What these receipts cover, in one line."""
     days = [day for receipt in receipts for day in (receipt.first_day, receipt.last_day) if day is not None]
-    return f"{sum(receipt.streams for receipt in receipts)} streams of {_range(min(days), max(days))}"
+    return f"{counted(sum(receipt.streams for receipt in receipts), 'stream')} of {_range(min(days), max(days))}"
 
 
 def _keep(path: Path, data: bytes) -> None:
@@ -506,16 +545,26 @@ def devices(
         if revoke is not None:
             _revoke(shell, custodian, me_view, revoke, yes=yes, last_too=last_too, as_json=as_json)
             return
+    here = {own, _agents_key(shell)}
     if as_json:
-        shell.output.json([{**entry.model_dump(), "here": entry.key_id == own} for entry in me_view.credentials])
+        shell.output.json([{**entry.model_dump(), "here": entry.key_id in here} for entry in me_view.credentials])
         return
     rows = [
-        (entry.key_id, entry.kind, KINDS[entry.kind], entry.since, "this computer" if entry.key_id == own else "")
+        (entry.key_id, entry.kind, KINDS[entry.kind], entry.since, "this computer" if entry.key_id in here else "")
         for entry in me_view.credentials
     ]
     shell.output.table("Your keys", ("key", "kind", "may", "since", ""), rows, "There are none.")
     for message in me_view.messages:
         shell.output.say(f"{message.day}  {plain(message.text)}")
+
+
+def _agents_key(shell: Shell) -> str | None:
+    """The id of the device key of the agent on this computer, if there is one."""
+    try:
+        found = json.loads((shell.store.folder / "agent" / "identity.json").read_bytes())["device_key_id"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return str(found)
 
 
 def _revoke(
@@ -746,8 +795,9 @@ def export(
     out = shell.output
     events = sum(facts["events"].values())
     out.say(
-        f"{to} holds {facts['sessions']} sessions of {len(facts['days'])} days: {events} events, {facts['frames']} "
-        f"pictures; {facts['receipts']} receipts, {facts['accesses']} accesses, {facts['erasures']} erasures.",
+        f"{to} holds {counted(facts['sessions'], 'session')} of {counted(len(facts['days']), 'day')}: "
+        f"{counted(events, 'event')}, {counted(facts['frames'], 'picture')}; {counted(facts['receipts'], 'receipt')}, "
+        f"{counted(facts['accesses'], 'access')}, {counted(facts['erasures'], 'erasure')}.",
         "green",
     )
     if data is not None:

@@ -43,6 +43,11 @@ def plain(text: object) -> str:
     return "".join(character if character.isprintable() else "·" for character in str(text))
 
 
+def counted(number: int, noun: str) -> str:
+    """As people say it: 1 stream, 2 streams."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}{'es' if noun.endswith('s') else 's'}"
+
+
 class Output:
     """Standard output for results, standard error for everything else."""
 
@@ -88,6 +93,8 @@ class Output:
     def error(self, error: Exception) -> None:
         """What happened, and what to do."""
         text = plain(error)
+        if isinstance(error, OSError) and error.strerror and error.filename:
+            text = plain(f"{error.strerror}: {error.filename}")
         self.err.print(Text.assemble(("Not done. ", "bold red"), text[:1].upper() + text[1:]))
         advice = advice_for(error)
         if advice:

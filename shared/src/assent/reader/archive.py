@@ -49,7 +49,7 @@ The receipts, proofs and erasure receipts can be checked without us, also offlin
 
   assent me receipts --verify FILE
   assent me erasures --verify FILE
-  assent audit verify --proof FILE
+  assent me accesses --verify FILE
 """
 
 
@@ -64,7 +64,7 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
     Removes the part that a killed run left. Raises ArchiveExists when `path` exists or another run is writing it.
     """
     if path.exists():
-        raise ArchiveExists(f"{path.name} exists already; name another file, or remove it")
+        raise ArchiveExists(f"the file {path.name} exists already; name another one, or remove it")
     part = path.with_name(f"{path.name}.part")
     file = os.fdopen(_own_part(part), "w+b")
     with file:
@@ -92,7 +92,7 @@ def _own_part(part: Path) -> int:
                 fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 part.unlink(missing_ok=True)
             except BlockingIOError as error:
-                raise ArchiveExists(f"{part.name} is being written at this moment; wait for it") from error
+                raise ArchiveExists(f"the file {part.name} is being written at this moment; wait for it") from error
             finally:
                 os.close(left)
         try:
