@@ -72,6 +72,8 @@ ROUTERS: tuple[APIRouter, ...] = (
 )
 """The one obvious place to add a feature's routes."""
 
+TITLE = "Assent custodian"
+
 _log = structlog.get_logger("assent.custodian")
 
 Notifier = Callable[[Session, str, str], tuple[Notification, ...]]
@@ -95,7 +97,7 @@ def app_for(custodian: Custodian) -> FastAPI:
         except Exception as error:
             raise Problem(Code.CLOSED, "keys, directory or database cannot be read") from error
 
-    app = new_app("Assent custodian", ready, _limit_for)
+    app = new_app(TITLE, ready, _limit_for)
     app.add_exception_handler(NotReady, _not_ready)
     app.state.custodian = custodian
     app.state.notifiers = NOTIFIERS
@@ -152,6 +154,14 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         if background is not None:
             background.stop()
         custodian.close()
+
+
+def openapi() -> dict[str, Any]:
+    """The description of the routes. Opens nothing."""
+    bare = new_app(TITLE, lambda: None, lambda _path: 0)
+    for router in ROUTERS:
+        bare.include_router(router)
+    return describe(bare)
 
 
 def describe(app: FastAPI) -> dict[str, Any]:

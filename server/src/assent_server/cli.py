@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,12 +11,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
+import httpx2
 import typer
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from assent.client.directory import DirectoryRefused, directory_facts
 from assent.client.files import write_private
+from assent.client.transport import ClientError
 from assent.contracts.envelope import Envelope, StatementInvalid, read_unverified
 from assent.contracts.problems import Problem
 from assent.contracts.statements import Directory, WitnessEntry
@@ -34,6 +37,8 @@ from assent_custodian.keys.wrapping import WrapInvalid
 from assent_custodian.restoring import databases, logs
 from assent_custodian.settings import Settings as CustodianSettings
 from assent_server import collector_key, doctor, embedded, run_collector, run_custodian, run_witness, witnessing
+from assent_server.drill import hosting
+from assent_server.drill.identities import DrillNotReady, Folder
 from assent_server.embedded import Layout
 from assent_server.failures import failures
 from assent_server.supervisor import NotStarted, Service, Supervisor
@@ -41,7 +46,6 @@ from assent_service import backing_up
 from assent_service.backing_up import BackupFailed
 from assent_service.hygiene import set_up_logging
 from assent_service.migrating import DatabaseUnusable, check_migrated, migrate
-from assent_service.web import new_app
 
 app = typer.Typer(
     help="The Assent services: custodian, collector and witness.",
@@ -77,7 +81,8 @@ Config = Annotated[
 
 
 def main() -> None:
-    """Entry point of the command."""
+    """Entry point of the command. What it makes is its owner's alone."""
+    os.umask(0o077)
     set_up_logging()
     app()
 
@@ -162,7 +167,7 @@ def _services(layout: Layout, summary: dict[str, Any]) -> list[Service]:
         "custodian": f"{summary['custodian_url']}/readyz",
         "collector": f"{summary['collector_url']}/readyz",
     }
-    return [
+    services = [
         Service(
             name=name,
             command=[sys.executable, "-m", f"assent_server.run_{name}", str(layout.config(name))],
@@ -170,6 +175,10 @@ def _services(layout: Layout, summary: dict[str, Any]) -> list[Service]:
         )
         for name, url in ready.items()
     ]
+    if CustodianSettings.load(layout.config("custodian")).drill_interval_hours:
+        drilling = [sys.executable, "-m", "assent_server.run_drill", str(layout.data)]
+        services.append(Service(name="drill", command=drilling, ready_url=None))
+    return services
 
 
 def _print_up(summary: dict[str, Any], as_json: bool) -> None:
@@ -716,19 +725,57 @@ def doctor_(
             raise typer.Exit(1)
 
 
+@app.command("drill")
+def drill_(
+    *,
+    config: Config = None,
+    data: Data = DEFAULT_DATA,
+    collector_config: Annotated[
+        Path | None, typer.Option(help="The collector's TOML file, where it runs on this host.", dir_okay=False)
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where the drill keeps its keys; default: `drill_dir` of the custodian.")
+    ] = None,
+    invite: Annotated[
+        Path | None,
+        typer.Option("--invite", help="Write codes for a drill elsewhere, and end. Ends the identities of before."),
+    ] = None,
+    codes: Annotated[
+        Path | None, typer.Option("--codes", help="Set the drill up with what --invite wrote.", dir_okay=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Try to reach the canary's recordings from everywhere that should fail, and through one grant that should succeed.
+
+    Sets itself up when it runs first. Ends with 1 if anything is not as promised, or if it could not be run.
+    """
+    with _failures():
+        named = _config_of(ServiceName.CUSTODIAN, config, data)
+        beside = collector_config or (_config_of(ServiceName.COLLECTOR, None, data) if config is None else None)
+        settings = CustodianSettings.load(named) if named is not None or folder is None else None
+        if invite is not None:
+            with _opened(named) as opened:
+                hosting.write_codes(hosting.make_codes(opened), invite)
+            _report({"codes": str(invite)}, f"codes, good for an hour: {invite}", as_json)
+            return
+        results = hosting.run_once(
+            settings,
+            CollectorSettings.load(beside) if beside is not None else None,
+            Folder(folder or settings.drill) if settings is not None else Folder(folder or Path()),
+            codes=hosting.read_codes(codes) if codes is not None else None,
+            progress=lambda text: None if as_json else print(f"… {text}", file=sys.stderr),
+        )
+        _report(results.as_dict(), results.as_text(), as_json)
+        if not results.passed:
+            raise typer.Exit(1)
+
+
 @app.command()
 def openapi(service: ServiceName) -> None:
     """Print the description of a service's HTTP interface (OpenAPI, JSON)."""
     with _failures():
-        described = collector_app.openapi() if service is ServiceName.COLLECTOR else _custodian_openapi()
+        described = collector_app.openapi() if service is ServiceName.COLLECTOR else custodian_app.openapi()
         _print_json(described)
-
-
-def _custodian_openapi() -> dict[str, Any]:
-    bare = new_app("Assent custodian", lambda: None, lambda _path: 0)
-    for router in custodian_app.ROUTERS:
-        bare.include_router(router)
-    return custodian_app.describe(bare)
 
 
 @app.command("roles")
@@ -788,6 +835,9 @@ def _failures() -> Iterator[None]:
         DatabaseUnusable,
         BackupFailed,
         WrapInvalid,
+        DrillNotReady,
+        ClientError,
+        httpx2.HTTPError,
     ):
         try:
             yield

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from assent.client.directory import DirectoryRefused, TrustedDirectory
 from assent_collector.app import NotReady as CollectorNotReady
@@ -17,6 +18,7 @@ from assent_collector.app import read_key
 from assent_collector.settings import CollectorSettings
 from assent_custodian import alarms, custody, night
 from assent_custodian.context import Custodian, open_custodian
+from assent_custodian.drills import service as drills
 from assent_custodian.files import NotReady
 from assent_custodian.restoring import state as restoring
 from assent_custodian.settings import Settings as CustodianSettings
@@ -125,6 +127,7 @@ def _overdue(findings: Findings, opened: Custodian) -> None:
         with opened.database.reading() as session:
             shut = restoring.why_shut(session, opened.head_memory)
             late = alarms.overdue(session, opened, night.last_done(session))
+            _drill(findings, session, opened)
     except SQLAlchemyError as error:
         kind = type(error).__name__
         findings.faults.append(f"custodian: what is overdue cannot be read ({kind}); run `assent-server migrate`")
@@ -132,6 +135,29 @@ def _overdue(findings: Findings, opened: Custodian) -> None:
     findings.faults += [f"custodian: {one.sentence}" for one in late]
     if shut is not None:
         findings.faults.append(f"custodian: the door is shut: {shut}; `assent-server rotate` says what to do")
+
+
+def _drill(findings: Findings, session: Session, opened: Custodian) -> None:
+    """When the canary drill last passed, and whether that is all right."""
+    if not opened.settings.drill_interval_hours:
+        findings.notes.append("custodian: there is no canary drill here (drill_interval_hours is 0)")
+        return
+    row = drills.standing(session)
+    if row is None:
+        findings.notes.append("custodian: no canary drill has been set up yet; `assent-server drill` does, and runs it")
+        return
+    findings.notes.append(f"custodian: the canary drill last passed at {row.passed}" if row.passed else _NEVER_PASSED)
+    if row.wrong:
+        findings.faults.append(
+            f"custodian: the canary drill of {row.stated} found {row.wrong} outcome(s) that are not as promised "
+            f"({row.failed}); `assent-server drill` says what could be reached by whom"
+        )
+    since = drills.overdue_since(session, opened)
+    if since is not None:
+        findings.faults.append(f"custodian: no canary drill has passed since {since}; run `assent-server drill`")
+
+
+_NEVER_PASSED = "custodian: no canary drill has passed yet"
 
 
 def _collector(findings: Findings, config: Path) -> None:

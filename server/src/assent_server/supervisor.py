@@ -37,11 +37,11 @@ class NotStarted(Exception):
 
 @dataclass
 class Service:
-    """A process to keep alive. `ready_url` answers 200 once it can do its work."""
+    """A process to keep alive. `ready_url` answers 200 once it can do its work; None: nobody waits for it."""
 
     name: str
     command: Sequence[str]
-    ready_url: str
+    ready_url: str | None
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     pause_s: float = FIRST_PAUSE_S
@@ -90,6 +90,8 @@ class Supervisor:
 
     def _wait_until_ready(self, service: Service) -> bool:
         """False when asked to stop meanwhile. Raises NotStarted."""
+        if service.ready_url is None:
+            return True
         deadline = time.monotonic() + READY_TIMEOUT_S
         with httpx2.Client(trust_env=False, timeout=5) as http:
             while time.monotonic() < deadline:
