@@ -15,6 +15,7 @@ import structlog
 from assent.client.custodian import Clock
 from assent.client.files import write_private
 from assent.client.transport import ClientError, now_utc
+from assent.contracts.problems import Problem
 from assent_collector.app import openapi as collector_openapi
 from assent_collector.settings import CollectorSettings
 from assent_custodian.app import openapi as custodian_openapi
@@ -45,7 +46,11 @@ def described() -> Described:
 
 
 def make_codes(custodian: Custodian) -> dict[str, str]:
-    """New identities: one code for each, by name. Ends those of before. Raises DrillNotReady before the founding."""
+    """New identities: a code for each, by name. Ends those of before. Raises DrillNotReady while nobody may record."""
+    try:
+        custodian.offer.require_references()
+    except Problem as problem:
+        raise DrillNotReady(f"the drill waits until people can be asked: {problem.detail}") from problem
     with custodian.database.transaction() as session:
         if not founded(session, custodian.now()):
             raise DrillNotReady("admin, council and data-protection officer have not all joined yet: the drill waits")

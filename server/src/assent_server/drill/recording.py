@@ -152,15 +152,17 @@ class Recorder:
             signed = sign_record(end, one.key.ed25519)
             self._collector.send_record(record=signed.record, signature=signed.signature)
 
-    def withdraw(self) -> None:
-        """Withdraw the receipt, and have what it covered erased at once. Without a receipt it does nothing."""
+    def withdraw(self, *, erase: bool) -> None:
+        """Withdraw the receipt; with `erase` what it covered is erased at once. Without a receipt it does nothing."""
         if self.receipt is None:
             return
         withdrawal = Withdrawal(
-            person=self.member.person, record=self.receipt.record, erase="now", at=moment(self._clock())
+            person=self.member.person, record=self.receipt.record, erase="now" if erase else "after-7-days",
+            at=moment(self._clock()),
         )  # fmt: skip
         self.custodian.withdraw(withdrawal, os.urandom(16))
-        self.receipt = None
+        if erase:
+            self.receipt = None
 
     def is_shut_out(self, certificate: Envelope) -> bool:
         """Whether the collector knows that the stream of this certificate is closed for good."""

@@ -116,7 +116,7 @@ class Drill:
                     self._while_halted(halted)
             finally:
                 for recorder in self._recorders.values():
-                    recorder.withdraw()
+                    recorder.withdraw(erase=True)
                 self._remember_erased()
             self._results.begin("modes of files on this host")
             modes.look(self._surfaces, self._results)
@@ -563,22 +563,24 @@ class Drill:
         if job is not None:
             opened = self._released(job.lease.lease, job.signing_key, typed)
             self._results.expect("grant.succeeds", opened, "an open lease released nothing, before the withdrawal")
-        canary.withdraw()
+        canary.withdraw(erase=False)
         if job is not None:
             self._not_released("release.after-withdrawal", job, typed, "a lease from before it was withdrawn")
+        self._no_lease("lease.after-withdrawal", "requester", {"request": request}, "the requester opened a lease")
+        canary.withdraw(erase=True)
+        if job is not None:
+            self._not_released("release.after-erasure", job, typed, "a lease from before it was erased")
         today = day_of(self._clock())
         own = OwnData(from_day=today, to_day=today, modalities=tuple(Modality))
-        wishes: tuple[tuple[str, dict[str, Any], str, str], ...] = (
-            ("lease.after-withdrawal", {"request": request}, "requester", "the requester opened a lease"),
-            ("lease.after-erasure", {"own": own}, CANARY, "the canary opened a lease for what was erased"),
-        )
-        for rule, wish, name, what in wishes:
-            answer = self._post("/v1/leases", sign(lease_request(self._clock(), **wish), self._key(name)))
-            self._results.expect(
-                rule, not answer.done and answer.status < 500, f"{what} after everything was withdrawn ({answer})"
-            )
+        own_data = "the canary opened a lease for its own data"
+        self._no_lease("lease.after-erasure", CANARY, {"own": own}, own_data)
         if job is not None:
             self._clients["requester"].close_lease(job.lease.lease, job.signing_key, 1)
+
+    def _no_lease(self, rule: str, who: str, wish: dict[str, Any], what: str) -> None:
+        answer = self._post("/v1/leases", sign(lease_request(self._clock(), **wish), self._key(who)))
+        as_promised = not answer.done and answer.status < 500
+        self._results.expect(rule, as_promised, f"{what} of which all was withdrawn ({answer})")
 
     def _erased_before(self) -> None:
         """Streams of drills of days ago: by now the collector has its order, and takes nothing for them."""
