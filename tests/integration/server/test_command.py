@@ -113,12 +113,12 @@ def test_one_command_starts_everything_restarts_what_crashes_and_stops_it(tmp_pa
         ready = [f"{summary[name]}/readyz" for name in ("custodian_url", "collector_url")]
         assert all(map(_answers, ready))
         children = psutil.Process(process.pid).children()
-        assert len(children) == 3
+        assert len(children) == 4, "custodian, collector, witness, and the drill beside them"
         collector = next(child for child in children if "assent_server.run_collector" in child.cmdline())
         collector.kill()
         _until(lambda: not _answers(ready[1]) or not collector.is_running())
         _until(lambda: _answers(ready[1]))
-        assert sum(1 for child in children if child.is_running()) == 2  # the others were left alone
+        assert sum(1 for child in children if child.is_running()) == 3  # the others were left alone
         children = psutil.Process(process.pid).children()
     assert process.returncode == 0
     assert not any(child.is_running() for child in children)
