@@ -232,7 +232,7 @@ def test_row_11_an_admin_who_invites_the_same_name_again_gets_a_stranger(in_use:
 # --- row 28: recovery of an account by those in power -----------------------------------------------------------------
 
 
-def _recovered(in_use: Populated, member: Member) -> tuple[str, SigningKey]:
+def recovered(in_use: Populated, member: Member) -> tuple[str, SigningKey]:
     """Council and dpo recover this account together; returns the recovery and the key that they get."""
     world = in_use.world
     code = InvitationCode.new("http://127.0.0.1:8401", world.report.root_fingerprint, "opening")
@@ -250,7 +250,7 @@ def _recovered(in_use: Populated, member: Member) -> tuple[str, SigningKey]:
 
 def test_row_28_a_recovered_key_never_opens_what_was_there_before(in_use: Populated) -> None:
     member = in_use.people[0]
-    _, key = _recovered(in_use, member)
+    _, key = recovered(in_use, member)
     for days in (0, 8, 100):
         in_use.world.clock.forward(days=days)
         today = in_use.world.now[:10]
@@ -264,7 +264,7 @@ def test_row_28_a_recovered_key_never_opens_what_was_there_before(in_use: Popula
 
 def test_row_28_everybody_concerned_is_told_and_one_old_key_ends_it(in_use: Populated) -> None:
     member = in_use.people[0]
-    hash_, key = _recovered(in_use, member)
+    hash_, key = recovered(in_use, member)
     told = member.get("/v1/me", key=member.device).json()
     assert any(message["text"].startswith("ALARM") for message in told["messages"])
     stopped = RecoveryStopped(recovery=hash_, at=in_use.world.now)

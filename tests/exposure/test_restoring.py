@@ -8,15 +8,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from httpx2 import Response
 from sqlalchemy import select
+from sqlalchemy.orm import Session
+from tests.exposure.test_people_in_power import recovered
 from tests.exposure.test_reading import end_role, refusals
-from tests.exposure.world import Answer, Ask, Installation, Populated, Recording
+from tests.exposure.world import Answer, Ask, Installation, Populated, Recording, installed
 from tests.simulators.custodian import Member, problem, with_leaf
 
 from assent.client.receipts import ReceiptFile
 from assent.client.transport import Refused
 from assent.contracts.envelope import Envelope, read, sign
 from assent.contracts.ids import new_id
+from assent.contracts.keys import SigningKey
+from assent.contracts.leaves import Leaf
 from assent.contracts.problems import Code
 from assent.contracts.statements import (
     ConsentEnding,
@@ -25,18 +30,21 @@ from assent.contracts.statements import (
     Order,
     OrderItem,
     OrderReturned,
+    RecoveryStopped,
     Role,
 )
-from assent.contracts.wire import CertificatesAnswer
+from assent.contracts.wire import CertificatesAnswer, RecoveriesView
 from assent.reader.log_copies import CopyFolder, Live, take
 from assent_collector import backups as collector_backups
 from assent_custodian import backups
 from assent_custodian.files import NotReady
 from assent_custodian.keys import rotation
 from assent_custodian.keys.models import Stream, VaultKey
+from assent_custodian.log import service as log
 from assent_custodian.log import witnesses
 from assent_custodian.night import run_night
 from assent_custodian.orders import service as orders
+from assent_custodian.people.models import RecoveryRow, RoleHeld
 from assent_custodian.restoring import databases, logs
 from assent_custodian.restoring.catching_up import catch_up
 from assent_custodian.restoring.models import Restoration
@@ -45,10 +53,14 @@ from assent_service import backing_up
 
 def export(populated: Populated, to: Path) -> Path:
     """A copy of the log as an auditor saves it."""
-    world, directory = populated.world, populated.world.custodian.directory
+    return copy_log(populated.installation, populated.staff.auditor, to)
+
+
+def copy_log(installation: Installation, auditor: Member, to: Path) -> Path:
+    world, directory = installation.world, installation.world.custodian.directory
     for _ in range(2):  # the second time only the trace of the first is new
         witnesses.submit_head(world.custodian)
-        with populated.installation.custodian_as(populated.staff.auditor.opening) as custodian:
+        with installation.custodian_as(auditor.opening) as custodian:
             CopyFolder(to).extend(take(Live(custodian, directory.envelope, directory.directory.policy)))
     return to
 
@@ -343,19 +355,185 @@ def test_row_32_a_receipt_that_was_given_and_ended_since_the_backup_is_not_live_
     member.certify()
 
 
-def test_row_32_a_steward_who_was_removed_since_the_backup_is_none_again(in_use: Populated, tmp_path: Path) -> None:
-    world = in_use.world
-    backup = backups.back_up(world.custodian, tmp_path / "backups")
-    end_role(in_use.installation, in_use.staff.steward, Role.STEWARD)
-    copy = export(in_use, tmp_path / "copy")
+def set_back(populated: Populated, folder: Path, since: Callable[[], object]) -> Path:
+    """Make a backup, let happen what happens `since`, and restore it. Returns a copy of the log of just before."""
+    world = populated.world
+    backup = backups.back_up(world.custodian, folder / "backups")
+    since()
+    copied = export(populated, folder / "copy")
     world.custodian.close()
     databases.restore(world.settings, backup, over=True, clock=world.clock)
     world.restart()
-    assert in_use.staff.steward.get("/v1/requests").status_code == 200, "the positive control: the backup says they are"
-    logs.restore_log(world.custodian, copy)
+    return copied
+
+
+def make_whole(populated: Populated, copied: Path) -> None:
+    """Bring the log and the orders that the backup lacks."""
+    custodian = populated.world.custodian
+    logs.restore_log(custodian, copied)
+    catch_up(custodian)
+    populated.installation.collector.orders.pull_orders_once()
+    assert catch_up(custodian) is None
+
+
+ASKS = {
+    Role.ADMIN: "/v1/people",
+    Role.COUNCIL: "/v1/recoveries",
+    Role.DPO: "/v1/recoveries",
+    Role.REQUESTER: "/v1/catalogue",
+    Role.STEWARD: "/v1/requests",
+    Role.AUDITOR: "/v1/log/entries?start=0&count=1",
+}
+"""What each role may ask, and nobody without one."""
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_row_32_who_lost_a_role_since_the_backup_has_lost_it_and_nobody_else(
+    role: Role, in_use: Populated, tmp_path: Path
+) -> None:
+    world = in_use.world
+    removed, kept = world.add_person("One", role), world.add_person("Other", role)
+    copied = set_back(in_use, tmp_path, lambda: end_role(in_use.installation, removed, role))
+    with world.custodian.database.reading() as session:
+        assert session.scalars(select(RoleHeld.ended).where(RoleHeld.person == removed.person)).one() is None, (
+            "the positive control: by the backup they have it"
+        )
+    for member in (removed, kept):
+        assert problem(member.get(ASKS[role])) == "closed", "no role counts while leaves are missing"
+    make_whole(in_use, copied)
+    assert problem(removed.get(ASKS[role])) == "forbidden"
+    assert kept.get(ASKS[role]).status_code == 200
+
+
+def test_row_32_a_leaf_that_does_not_say_whose_role_it_ended_ends_everybodys(
+    in_use: Populated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As versions before wrote it."""
+    append = log.append
+
+    def as_before(session: Session, *leaves: Leaf) -> int:
+        return append(session, *(leaf.model_copy(update={"roots": {}}) for leaf in leaves))
+
+    def since() -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(log, "append", as_before)
+            end_role(in_use.installation, in_use.staff.steward, Role.STEWARD)
+
+    make_whole(in_use, set_back(in_use, tmp_path, since))
     for steward in in_use.staff.stewards:
         assert problem(steward.get("/v1/requests")) == "forbidden"
-    assert world.admin.get("/v1/roles").status_code == 200, "who can grant it again still can"
+    assert in_use.world.admin.get("/v1/roles").status_code == 200, "who can grant it again still can"
+
+
+def test_row_32_a_key_that_was_revoked_since_the_backup_stays_revoked(either: Populated, tmp_path: Path) -> None:
+    world = either.world
+    robbed, other = either.people[:2]
+    stolen_device, stolen_opening = robbed.device, robbed.opening
+    spare = robbed.add_key("opening")
+
+    def since() -> None:
+        for key in (stolen_device, stolen_opening):
+            assert robbed.revoke(key, by=spare).status_code == 200
+        assert either.installation.collector.orders.pull_orders_once() == 1
+
+    copied = set_back(either, tmp_path, since)
+    assert robbed.get("/v1/me", key=stolen_opening).status_code == 200, "the positive control: by the backup it counts"
+    _, code = robbed.code("opening")
+    assert problem(robbed.post("/v1/me/credentials", code)) == "closed", "a thief adds no key meanwhile"
+    assert problem(robbed.revoke(spare)) == "closed", "nor ends the one that is left"
+    assert problem(robbed.send_receipt(robbed.receipt())) == "closed", "nor consents"
+    make_whole(either, copied)
+    for key in (stolen_device, stolen_opening):
+        assert problem(robbed.get("/v1/me", key=key)) == "not-signed-in"
+    request, _ = robbed.certificate_request()
+    assert problem(robbed.post("/v1/certificates", request, key=stolen_device)) == "not-signed-in"
+    assert either.installation.own_job(robbed, spare).streams, "and a lost device is not waited for"
+    for member in either.people[1:]:
+        assert member.restate().status_code == 200
+    other.certify()
+    with world.custodian.database.reading() as session:
+        ended = set(session.scalars(select(Stream.closed).where(Stream.credential == stolen_device.public.id)))
+        assert ended == {"revoked"}
+        assert set(session.scalars(select(Stream.closed).where(Stream.credential == other.device.public.id))) == {None}
+
+
+def test_row_32_a_revocation_of_the_last_moment_keeps_the_door_shut_until_its_leaf_is_here(
+    in_use: Populated, tmp_path: Path
+) -> None:
+    """Nobody has asked witnesses, or looked at the log, between the answer and the loss of the database."""
+    world, robbed = in_use.world, in_use.people[0]
+    spare = robbed.add_key("opening")
+    copied = export(in_use, tmp_path / "copy")
+    backup = backups.back_up(world.custodian, tmp_path / "backups")
+    assert robbed.revoke(robbed.device, by=spare).status_code == 200
+    world.custodian.close()
+    databases.restore(world.settings, backup, over=True, clock=world.clock)
+    world.restart()
+    with pytest.raises(NotReady, match="bring a newer copy"):
+        logs.restore_log(world.custodian, copied)
+    missing = catch_up(world.custodian)
+    assert missing is not None and "leaves" in missing["missing"]
+
+
+def test_row_32_every_code_of_before_is_void_since_it_may_have_been_used(in_use: Populated, tmp_path: Path) -> None:
+    world, kim = in_use.world, in_use.people[0]
+    invited, invitation = world.invitation("Invited")
+    assert world.admin.post("/v1/invitations", invitation).status_code == 200
+    adding, statement = kim.code("opening")
+    assert kim.post("/v1/me/credentials", statement).status_code == 200
+
+    def use() -> list[Response]:
+        keys = [("device", SigningKey.generate()), ("opening", SigningKey.generate())]
+        return [
+            world.post("/v1/enrolments", world.enrolment(code.to_text(), signing).to_json())
+            for code, signing in ((invited, keys), (adding, [("opening", SigningKey.generate())]))
+        ]
+
+    copied = set_back(in_use, tmp_path, lambda: [answer.raise_for_status() for answer in use()])
+    assert [problem(answer) for answer in use()] == ["closed", "closed"]
+    make_whole(in_use, copied)
+    assert [problem(answer) for answer in use()] == ["code-invalid", "code-invalid"]
+    assert world.add_person("Invited anew").get("/v1/me").status_code == 200
+
+
+def test_row_32_a_founders_code_is_void_if_the_log_says_that_it_was_used(tmp_path: Path) -> None:
+    with installed(tmp_path, found=False) as installation:
+        world = installation.world
+        backup = backups.back_up(world.custodian, tmp_path / "backups")
+        for role in (Role.ADMIN, Role.COUNCIL):
+            world.founders[role] = world.join(world.report.codes[role], role.value)
+        copied = copy_log(installation, world.add_person("Auditor", Role.AUDITOR), tmp_path / "copy")
+        world.custodian.close()
+        databases.restore(world.settings, backup, over=True, clock=world.clock)
+        world.restart()
+        logs.restore_log(world.custodian, copied)
+        assert catch_up(world.custodian) is None
+        answers = {}
+        for role, code in world.report.codes.items():
+            keys = [("device", SigningKey.generate()), ("opening", SigningKey.generate())]
+            answers[role] = world.post("/v1/enrolments", world.enrolment(code, keys).to_json()).status_code
+        assert answers == {Role.ADMIN: 403, Role.COUNCIL: 403, Role.DPO: 200}
+
+
+def test_row_32_a_recovery_that_was_stopped_since_the_backup_stays_stopped(in_use: Populated, tmp_path: Path) -> None:
+    world, kim = in_use.world, in_use.people[0]
+    recovery, key = recovered(in_use, kim)
+    assert kim.withdraw(key=key).status_code == 200, "what the new key may do at once"
+    stop = RecoveryStopped(recovery=recovery, at=world.now)
+    copied = set_back(
+        in_use, tmp_path, lambda: kim.post("/v1/me/recoveries/stops", stop, key=kim.device).raise_for_status()
+    )
+    with world.custodian.database.reading() as session:
+        assert session.get_one(RecoveryRow, recovery).stopped is None, "the positive control: by the backup it runs"
+    make_whole(in_use, copied)
+    world.clock.forward(days=10)
+    assert problem(kim.get("/v1/me", key=key)) == "not-signed-in"
+    listed = RecoveriesView.parse(world.council.get("/v1/recoveries").content).recoveries
+    assert [one.state for one in listed] == ["stopped"]
+    run_night(world.custodian)
+    with world.custodian.database.reading() as session:
+        theirs = select(VaultKey.stream).join(Stream, Stream.id == VaultKey.stream).where(Stream.person == kim.person)
+        assert session.scalars(theirs).all(), "and what it asked to have erased is not"
 
 
 def test_row_17_a_collector_that_withholds_an_order_keeps_the_door_shut(drill: Drill) -> None:

@@ -13,15 +13,17 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from sqlalchemy import select
 from tests.exposure.test_collector import words
 from tests.exposure.test_people_in_power import entries, tokens
+from tests.exposure.test_reading import end_role
 from tests.exposure.test_routes import ROUTES, _target, asker, call, may
 from tests.exposure.world import Populated
 from tests.simulators.custodian import Member
 
 from assent.contracts.envelope import sign
 from assent.contracts.leaves import LeafType
-from assent.contracts.lists import person_leaf
+from assent.contracts.lists import list_root, person_leaf
 from assent.contracts.segment import FIRST_PREVIOUS
 from assent.contracts.statements import Role
 from assent.contracts.wire import StatementWithLeaf
@@ -29,6 +31,7 @@ from assent_collector.app import openapi as collector_openapi
 from assent_custodian.app import ROUTERS, describe, facts_of
 from assent_custodian.log import service as log
 from assent_custodian.night import run_night
+from assent_custodian.people.models import Credential, PersonSalt
 from assent_custodian.roles import Party
 from assent_service.metrics import Metrics
 
@@ -235,6 +238,35 @@ def test_which_entry_of_the_log_is_of_whose_receipt_is_told_to_that_person_alone
     assert salt.encode() not in b"".join(
         path.read_bytes() for path in (in_use.installation.folder / "collector").rglob("*") if path.is_file()
     )
+
+
+def test_row_31_whose_key_or_role_ended_is_told_to_a_restored_custodian_and_to_nobody_else(in_use: Populated) -> None:
+    """The leaves hold a root that is salted with what only the custodian has. An auditor with the collector's dump, who
+    also knows every account, every public key and every id, tries all of them, alone and together.
+    """
+    world, robbed = in_use.world, in_use.people[0]
+    spare = robbed.add_key("opening")
+    assert robbed.revoke(robbed.device, by=spare).status_code == 200
+    end_role(in_use.installation, in_use.staff.steward, Role.STEWARD)
+    in_use.installation.collector.orders.pull_orders_once()
+    logged = entries(in_use.staff.auditor)
+    revoked = next(leaf for leaf in logged if leaf.type is LeafType.CREDENTIAL_REVOKED)
+    assert set(json.loads(revoked.to_bytes())) == {"v", "type", "at", "roots"}
+    lost = next(leaf for leaf in logged if leaf.type is LeafType.ROLE_CHANGED and leaf.detail["action"] == "revoke")
+    roots = {revoked.roots["credential"], lost.roots["person"]}
+    with world.custodian.database.reading() as session:
+        known = {row.key_id for row in session.scalars(select(Credential))}
+        known |= {row.key for row in session.scalars(select(Credential))}
+        known |= {row.person for row in session.scalars(select(PersonSalt))}
+        salts = {row.person: row.salt for row in session.scalars(select(PersonSalt))}
+    assert list_root(salts[robbed.person], [robbed.device.public.id]) == revoked.roots["credential"], "the control"
+    assert list_root(salts[in_use.staff.steward.person], [lost.subject or ""]) == lost.roots["person"], "the control"
+    stored = tokens(words(in_use))
+    assert not roots & stored
+    told = known | stored | {leaf.subject for leaf in logged if leaf.subject} | {lost.actor or ""}
+    guesses = [[], *([one] for one in told), *([one, lost.subject or ""] for one in known)]
+    guessed_salts = {b"", bytes(16), bytes(32), *(one.encode() for one in known)}
+    assert not [1 for salt in guessed_salts for guess in guesses if list_root(salt, guess) in roots]
 
 
 def test_the_routes_of_one_person_are_for_that_person_alone() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, TypeVar
 
+import structlog
 from fastapi import Depends, Request
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
@@ -20,6 +21,7 @@ from assent.contracts.statements import Ask
 from assent_custodian import auth, roles
 from assent_custodian.auth import Asker, Stated
 from assent_custodian.context import Custodian
+from assent_custodian.log import service as log
 from assent_custodian.roles import Party, Permission
 from assent_service.web import read_body
 
@@ -27,6 +29,8 @@ MAX_CONCURRENT_TRANSACTIONS = 16
 """Fewer than worker threads and database connections, so that a request that holds a lock always finds both."""
 
 S = TypeVar("S", bound=Statement)
+
+_log = structlog.get_logger("assent.custodian")
 
 
 def custodian_of(request: Request) -> Custodian:
@@ -43,9 +47,19 @@ RawBody = Annotated[bytes, Depends(_raw_body)]
 
 
 def _transaction(request: Request, _arrived: RawBody) -> Iterator[Session]:
-    """Begins when the body is here: a client that stops sending must hold no transaction."""
-    with custodian_of(request).database.transaction() as session:
+    """Begins when the body is here: a client that stops sending must hold no transaction.
+
+    What it wrote into the log is under a signed head before the answer leaves: an older database is then known by it.
+    """
+    custodian = custodian_of(request)
+    with custodian.database.transaction() as session:
         yield session
+    if log.has_appended(session):
+        try:
+            with custodian.database.transaction() as signing:
+                log.sign_head(signing, custodian.log_signer, custodian.head_memory)
+        except Exception as error:  # it is committed; the background signs it, too
+            _log.warning("head-not-signed", kind=type(error).__name__)
 
 
 Running = Annotated[Custodian, Depends(custodian_of)]
@@ -59,6 +73,12 @@ class Guard:
     def __init__(self, permission: Permission) -> None:
         self.permission = permission
         self.rule = roles.BY_PERMISSION[permission]
+
+    def _check(self, session: Session, asker: Asker) -> None:
+        """Raises Problem unless this person may, now."""
+        roles.check(self.permission, asker.roles, asker.kind, asker.waits_until, drill=asker.drill)
+        if self.permission not in roles.WHILE_BEHIND:
+            log.check_whole(session)
 
 
 class Open(Guard):
@@ -95,7 +115,7 @@ class ByAsk(Guard):
         custodian = custodian_of(request)
         ask, envelope = auth.read_ask(request.headers.get("authorization"), request.method, target_of(request))
         asker = auth.asked(session, ask, envelope, custodian.now(), revoked_too=self._revoked_too)
-        roles.check(self.permission, asker.roles, asker.kind, asker.waits_until, drill=asker.drill)
+        self._check(session, asker)
         return Asked(asker, ask)
 
 
@@ -156,7 +176,7 @@ class ByStatement(Guard, Generic[S]):
         statement, asker = auth.proved(
             session, envelope, self._kind, custodian.now(), fresh=self._fresh, revoked_too=self._revoked_too
         )
-        roles.check(self.permission, asker.roles, asker.kind, asker.waits_until, drill=asker.drill)
+        self._check(session, asker)
         return Stated(statement, envelope, asker, leaf, salt)
 
 

@@ -197,6 +197,25 @@ not here is refused to it, after its role was looked at: so the drill sees what 
 WHILE_WAITING: frozenset[Permission] = frozenset({Permission.SEE_OWN_ACCOUNT, Permission.WITHDRAW})
 """All that a key may do that came of a recovery, until those who had a key before have had their days to stop it."""
 
+WHILE_BEHIND: frozenset[Permission] = frozenset(
+    {
+        Permission.SEE_OWN_ACCOUNT,
+        Permission.WITHDRAW,
+        Permission.ERASE,
+        Permission.RESTATE,
+        Permission.HEAR_NEWS,
+        Permission.GET_CERTIFICATES,  # the answer says that there is none, and why
+        Permission.OPEN_LEASES,  # refused by the door, which says why
+        Permission.SEE_OFFER,
+        Permission.SEE_PURPOSES,
+        Permission.SEE_OWN_RECEIPTS,
+        Permission.SEE_OWN_ACCESSES,
+        Permission.SEE_OWN_ERASURES,
+    }
+)
+"""All that people may do at a custodian that was restored and lacks leaves: the key that signs may be one that was
+revoked since, and the role one that was lost. So no role counts, no key is added or ended, and nobody consents anew."""
+
 BY_PERMISSION: dict[Permission, Rule] = {rule.permission: rule for rule in RULES}
 
 

@@ -50,6 +50,7 @@ def unreachable(world: CustodianWorld) -> list[dict[str, object]]:
 def test_the_checkpoint_is_over_exactly_the_entries_that_there_are(world: CustodianWorld) -> None:
     append(world, 300)
     custodian = world.custodian
+    witnesses.submit_head(custodian)
     note = Note.from_bytes(world.client.get("/v1/log/checkpoint").content)
     log_key = VerifierKey.from_text(custodian.directory.directory.log_vkey)
     checkpoint, _ = open_checkpoint(note, [log_key])

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from assent.contracts.ids import new_id
 from assent.contracts.leaves import Leaf, LeafType
+from assent.contracts.lists import list_root
 from assent.contracts.problems import Code, Problem
 from assent.transparency import merkle
 from assent.transparency.checkpoint import Checkpoint, sign_checkpoint
@@ -31,6 +32,9 @@ from assent_custodian.restoring.models import Restoration
 HEAD = 1
 LOOK_BACK = 50
 """Signed heads that are looked through for one that was witnessed."""
+
+
+_APPENDED = "assent.log.appended"
 
 
 class HeadMemory:
@@ -57,10 +61,20 @@ class HeadMemory:
 
 def actor_ref(session: Session, person: str) -> str:
     """HMAC-SHA256(the person's salt, id): how a person stands in the log. Raises Problem when the salt was erased."""
+    return hmac.new(_salt_of(session, person), person.encode(), hashlib.sha256).hexdigest()
+
+
+def concerned(session: Session, person: str, what: str) -> str:
+    """The root by which only a custodian finds out, after a restore, whose key or role a leaf is about: a list with
+    the id of what was ended, salted with the person's salt. Raises Problem when the salt was erased."""
+    return list_root(_salt_of(session, person), [what])
+
+
+def _salt_of(session: Session, person: str) -> bytes:
     salt = session.scalar(select(PersonSalt.salt).where(PersonSalt.person == person))
     if salt is None:
         raise Problem(Code.NOT_FOUND, "there is no such person any more")
-    return hmac.new(salt, person.encode(), hashlib.sha256).hexdigest()
+    return salt
 
 
 def queue_person_leaf(session: Session, leaf: str) -> None:
@@ -73,9 +87,15 @@ def append(session: Session, *leaves: Leaf) -> int:
 
     The head is locked until then, and moved by compare-and-swap.
     """
-    if leaves and not is_whole(session):
-        raise Problem(Code.CLOSED, "this custodian was restored from a backup, and leaves are missing from its log")
+    if leaves:
+        check_whole(session)
     return append_again(session, [(leaf.type.value, leaf.to_bytes()) for leaf in leaves])
+
+
+def check_whole(session: Session) -> None:
+    """Raises Problem `closed` while leaves are known to be missing after a restore."""
+    if not is_whole(session):
+        raise Problem(Code.CLOSED, "this custodian was restored from a backup, and leaves are missing from its log")
 
 
 def is_whole(session: Session) -> bool:
@@ -107,7 +127,13 @@ def append_again(session: Session, typed: Sequence[tuple[str, bytes]]) -> int:
     assert isinstance(moved, CursorResult)  # noqa: S101 - an UPDATE always gives one
     if moved.rowcount != 1:
         raise Problem(Code.INTERNAL, "the head of the log moved meanwhile; nothing was changed, ask again")
+    session.info[_APPENDED] = True
     return old
+
+
+def has_appended(session: Session) -> bool:
+    """Whether something was appended in this session."""
+    return _APPENDED in session.info
 
 
 def size(session: Session) -> int:

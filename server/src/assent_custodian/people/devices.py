@@ -6,7 +6,6 @@ made before stay: whether they open is for consent to say.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,7 +13,7 @@ from datetime import timedelta
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from assent.contracts.lists import person_leaf
+from assent.contracts.leaves import Leaf, LeafType
 from assent.contracts.problems import Code, Problem
 from assent.contracts.statements import CredentialCode, CredentialRevocation
 from assent.contracts.times import parse_moment
@@ -108,30 +107,37 @@ def revoke(session: Session, custodian: Custodian, stated: Stated[CredentialRevo
         custodian.today(),
         f"The {notices.KINDS[row.kind]} of {row.since} (key {row.key_id[:8]}) was revoked on {custodian.today()}.",
     )
-    log.queue_person_leaf(session, person_leaf(secrets.token_bytes(16), stated.envelope.hash))
 
 
 def end(session: Session, custodian: Custodian, row: Credential) -> None:
-    """Revoke a credential, what it may still send, and the codes that it signed for."""
-    row.revoked = custodian.today()
+    """Revoke a credential, what it may still send, and the codes that it signed for. Raises Problem.
+
+    The leaf says whose key it was to nobody but a custodian that has the person's salt: one restored from before.
+    """
+    orders.revoke_now(session, custodian, set_revoked(session, row, custodian.today()))
+    root = log.concerned(session, row.person, row.key_id)
+    log.append(session, Leaf(type=LeafType.CREDENTIAL_REVOKED, at=custodian.moment(), roots={"credential": root}))
+
+
+def set_revoked(session: Session, row: Credential, day: str) -> list[str]:
+    """The same, as far as it is known here only. Returns the streams that were closed."""
+    row.revoked = day
     streams = session.scalars(
         select(Stream)
         .where(
             Stream.credential == row.key_id,
             Stream.closed.is_(None),
             Stream.erased.is_(None),
-            Stream.upload_until >= custodian.today(),
+            Stream.upload_until >= day,
         )
         .order_by(Stream.id)
     ).all()
     for stream in streams:
         stream.closed = "revoked"
-    orders.revoke_now(session, custodian, [stream.id for stream in streams])
     session.execute(
-        update(Invitation)
-        .where(Invitation.credential == row.key_id, Invitation.used.is_(None))
-        .values(used=custodian.today())
+        update(Invitation).where(Invitation.credential == row.key_id, Invitation.used.is_(None)).values(used=day)
     )
+    return [stream.id for stream in streams]
 
 
 def _other_opening(session: Session, row: Credential) -> int:

@@ -131,17 +131,12 @@ def stop(session: Session, custodian: Custodian, stated: Stated[RecoveryStopped]
         raise Problem(Code.REFUSED, "the key that came of a recovery does not stop it")
     if row.ready is not None and row.ready <= custodian.moment():
         raise Problem(Code.CONFLICT, "its days are over; revoke the key that came of it with 'assent me devices'")
-    row.stopped, row.stop = custodian.moment(), stated.envelope.to_json().decode()
-    session.execute(
-        update(Invitation)
-        .where(Invitation.statement == row.hash, Invitation.used.is_(None))
-        .values(used=custodian.today())
-    )
+    row.stop = stated.envelope.to_json().decode()
     if row.key_id is not None:
         credential = session.get_one(Credential, row.key_id, with_for_update=True)
         if credential.revoked is None:
             devices.end(session, custodian, credential)
-        _call_off_erasures(session, custodian, row)
+    set_stopped(session, custodian, row, custodian.moment())
     notices.tell(
         session, row.person, custodian.today(), f"The recovery of your account was stopped on {custodian.today()}."
     )
@@ -156,7 +151,13 @@ def stop(session: Session, custodian: Custodian, stated: Stated[RecoveryStopped]
     log.append(session, leaf)
 
 
-def _call_off_erasures(session: Session, custodian: Custodian, row: RecoveryRow) -> None:
+def set_stopped(session: Session, custodian: Custodian, row: RecoveryRow, at: str) -> None:
+    """The code of this recovery is void, and the erasures that its key asked for are called off. The key itself is
+    ended apart."""
+    row.stopped = at
+    session.execute(
+        update(Invitation).where(Invitation.statement == row.hash, Invitation.used.is_(None)).values(used=at[:10])
+    )
     pending = select(WithdrawalRow).where(WithdrawalRow.person == row.person, WithdrawalRow.erased.is_(None))
     for withdrawal in session.scalars(pending.with_for_update()):
         signers = {signature.keyid for signature in Envelope.from_json(withdrawal.envelope).signatures}

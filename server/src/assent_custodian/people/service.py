@@ -141,6 +141,7 @@ def enrol(session: Session, custodian: Custodian, envelope: Envelope) -> Enrolle
     Every key that is introduced must have signed; the directory named must be the one in force.
     """
     now = custodian.now()
+    log.check_whole(session)  # who signed for the code may have been revoked since, or have lost the role
     unverified = read_unverified(envelope, Enrolment)
     invitation = session.execute(
         select(InvitationRow).where(InvitationRow.code == hash_of_secret(unverified.secret)).with_for_update()
@@ -295,7 +296,9 @@ def countersign(
     proposal.countersigned_by = asker.person
     proposal.effective = moment(when)
     proposal.evidence = envelope.to_json().decode()
+    roots = {}
     if proposal.action == "revoke" and proposal.person is not None:
+        roots["person"] = log.concerned(session, proposal.person, proposal.hash)
         held = _held(session, proposal.person, Role(proposal.role))
         if held is None:
             raise Problem(Code.CONFLICT, "this role is not held any more")
@@ -313,6 +316,7 @@ def countersign(
             rule="role.countersigned",
             subject=proposal.hash,
             until=moment(when),
+            roots=roots,
             detail={"role": proposal.role, "action": proposal.action},
         ),
     )

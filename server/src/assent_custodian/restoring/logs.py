@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from assent.contracts.leaves import Leaf, LeafType
 from assent.contracts.limits import SKEW_S
-from assent.contracts.statements import Receipt, Role
+from assent.contracts.statements import Receipt
 from assent.contracts.times import moment, parse_moment
 from assent.reader.log_copies import CopyInvalid, load_copy
 from assent.transparency import merkle
@@ -31,10 +31,9 @@ from assent_custodian.halting.models import HaltRow
 from assent_custodian.keys.models import Generation, Stream, VaultKey
 from assent_custodian.log import service as log
 from assent_custodian.log.models import Cosignature, LogEntry, SignedHead
-from assent_custodian.people.models import RoleHeld
-
-READING_ROLES = (Role.REQUESTER.value, Role.STEWARD.value, Role.AUDITOR.value)
-"""Admin, council and dpo grant these again; nobody could grant theirs."""
+from assent_custodian.people import devices, recovery
+from assent_custodian.people.models import Credential, Invitation, RecoveryRow, RoleHeld
+from assent_custodian.restoring.models import Unheard
 
 
 def restore_log(custodian: Custodian, folder: Path) -> int:
@@ -95,8 +94,10 @@ def _keep_head(session: Session, custodian: Custodian, note: Note, size: int, ro
 
 
 def _carry_out(session: Session, custodian: Custodian, leaves: list[Leaf]) -> None:
-    """What the leaves say was ended stays ended: grants, consent, roles, and the programme when it was halted."""
+    """What the leaves say was ended stays ended: grants, consent, roles, keys, recoveries, codes of founders, and the
+    programme when it was halted."""
     halts: dict[str, Leaf] = {}
+    revoked: dict[str, str] = {}
     _end_consent(session, leaves)
     for leaf in leaves:
         match leaf.type:
@@ -108,11 +109,17 @@ def _carry_out(session: Session, custodian: Custodian, leaves: list[Leaf]) -> No
                     .values(state="revoked")
                 )
             case LeafType.ROLE_CHANGED if leaf.detail.get("action") == "revoke":
-                # The log does not say whose: everybody who reads or approves in this role must be granted it again.
-                role = leaf.detail.get("role")
-                if role in READING_ROLES:
-                    held = update(RoleHeld).where(RoleHeld.role == role, RoleHeld.ended.is_(None))
-                    session.execute(held.values(ended=custodian.moment()))
+                _end_role(session, leaf)
+            case LeafType.ROLE_CHANGED if leaf.rule == "role.founder":
+                session.execute(
+                    update(Invitation).where(Invitation.statement == leaf.subject).values(used=leaf.at[:10])
+                )
+            case LeafType.CREDENTIAL_REVOKED:
+                revoked[leaf.roots["credential"]] = leaf.at[:10]
+            case LeafType.RECOVERY_STOPPED:
+                stopped = session.get(RecoveryRow, leaf.subject)
+                if stopped is not None and stopped.stopped is None:
+                    recovery.set_stopped(session, custodian, stopped, leaf.at)
             case LeafType.PROGRAMME_HALTED:
                 halts[leaf.subject or leaf_hash_of(leaf)] = leaf
             case LeafType.PROGRAMME_RESUMED:
@@ -129,6 +136,26 @@ def _carry_out(session: Session, custodian: Custodian, leaves: list[Leaf]) -> No
         if session.get(HaltRow, hash_) is None:
             reason = "halted before a restore; the reason is lost"
             session.add(HaltRow(hash=hash_, at=leaf.at, reason=reason, by=None, statement="", resumed=None))
+    if revoked:
+        _revoke_keys(session, revoked)
+
+
+def _end_role(session: Session, leaf: Leaf) -> None:
+    """The leaf says whose to this custodian. One that was written before leaves did is about everybody in the role."""
+    named = leaf.roots.get("person")
+    held = select(RoleHeld).where(RoleHeld.role == leaf.detail.get("role"), RoleHeld.ended.is_(None))
+    for row in session.scalars(held).all():
+        if named is None or named == log.concerned(session, row.person, leaf.subject or ""):
+            row.ended = leaf.at
+
+
+def _revoke_keys(session: Session, revoked: dict[str, str]) -> None:
+    """`revoked`: root -> day. A key that is not found here was added after the backup, and is unknown."""
+    for row in session.scalars(select(Credential).where(Credential.revoked.is_(None))).all():
+        day = revoked.get(log.concerned(session, row.person, row.key_id))
+        if day is not None:
+            devices.set_revoked(session, row, day)
+            session.execute(delete(Unheard).where(Unheard.key_id == row.key_id))
 
 
 def leaf_hash_of(leaf: Leaf) -> str:

@@ -17,7 +17,7 @@ from assent_custodian.consent.models import ReceiptRow
 from assent_custodian.leases.models import LeaseRow
 from assent_custodian.log import service as log
 from assent_custodian.log.service import HeadMemory
-from assent_custodian.people.models import Credential
+from assent_custodian.people.models import Credential, Invitation
 from assent_custodian.restoring.models import Restoration, Unheard
 from assent_service.database import batches
 
@@ -25,7 +25,8 @@ from assent_service.database import batches
 def begin(session: Session, reach: int, day: str, *, anew: bool = False) -> None:
     """Shut the door until this database has caught up, to a log of `reach` leaves at least.
 
-    Every lease ends, and every device is to say again what its person wants. `anew`: also when it was restored before.
+    Every lease ends, every code is void (it may have been used since; what founders' codes were used for is in the
+    log), and every device is to say again what its person wants. `anew`: also when it was restored before.
     """
     row = session.get(Restoration, 1, with_for_update=True)
     if row is not None and not anew and row.log_whole is None:
@@ -43,6 +44,7 @@ def begin(session: Session, reach: int, day: str, *, anew: bool = False) -> None
     if concerned:
         session.execute(insert(Unheard), [{"key_id": row.key_id, "person": row.person} for row in concerned])
     session.execute(update(LeaseRow).where(LeaseRow.state.in_(("open", "pending"))).values(state="ended"))
+    session.execute(update(Invitation).where(Invitation.used.is_(None), Invitation.by.is_not(None)).values(used=day))
 
 
 def look(session: Session, memory: HeadMemory, day: str) -> bool:

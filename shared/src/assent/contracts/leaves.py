@@ -23,6 +23,7 @@ class LeafType(StrEnum):
     LEASE_REFUSED = "lease.refused"
     ROLE_PROPOSED = "role.proposed"
     ROLE_CHANGED = "role.changed"
+    CREDENTIAL_REVOKED = "credential.revoked"
     PURPOSE_DRAFTED = "purpose.drafted"
     PURPOSE_SIGNED = "purpose.signed"
     CONSENT_ENDED = "consent.ended"
@@ -51,9 +52,10 @@ class LeafType(StrEnum):
 class Leaf(BaseModel):
     """One entry.
 
-    `at`: a moment, for `person` entries only the day. `actor`: HMAC(salt, id), whose salt can be erased. `auth`: how
-    the actor was authenticated (`opening`, `device`, `root`, `operator`, `collector`, `job`). `rule`: which rule
-    allowed or refused. `subject`: the hash of the statement or lease that the entry is about. `roots`: salted lists.
+    `at`: a moment, for `person` entries only the day. `actor`: HMAC(salt, id), whose salt can
+    be erased. `auth`: how the actor was authenticated (`opening`, `device`, `root`, `operator`, `collector`, `job`).
+    `rule`: which rule allowed or refused. `subject`: the hash of the statement or lease that the entry is about.
+    `roots`: salted lists.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)

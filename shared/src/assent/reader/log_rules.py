@@ -243,6 +243,7 @@ class LogRules:
                 self.memory.build = build
             case (
                 LeafType.PERSON
+                | LeafType.CREDENTIAL_REVOKED
                 | LeafType.LEASE_REFUSED
                 | LeafType.AUDIT_VIEWED
                 | LeafType.AUDIT_EXPORTED
