@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -322,6 +327,126 @@ def test_a_token_that_does_no_aes_gcm_is_refused_and_keeps_nothing_of_the_attemp
     keks.create(1)
     assert keks.has(1)
     keks.close()
+
+
+def test_a_token_that_hangs_is_waited_for_once_and_used_again_when_it_answers(token: SoftToken) -> None:
+    keks, stream = KekToken(MODULE, token.label, token.pin_file, 1), new_id()
+    keks.create(1)
+    wrapped = keks.wrap(1, {stream: PRIVATE})
+    uses = (
+        lambda: keks.unwrap(1, wrapped), lambda: keks.wrap(1, {stream: PRIVATE}), lambda: keks.create(2),
+        lambda: keks.has(1), lambda: keks.check(1), lambda: keks.destroy(1), lambda: keks.in_token(1),
+        lambda: keks.is_software(1),
+    )  # fmt: skip
+    for first in (uses[0], uses[2], uses[5]):  # unwrap, create, destroy
+        with token.hanging():
+            began = time.monotonic()
+            for use in (first, *uses):
+                with pytest.raises(NotReady, match=f"{token.label} does not answer"):
+                    use()
+            assert time.monotonic() - began < 5, "only the first has waited"
+            with ThreadPoolExecutor(16) as threads:
+                assert all(one.exception() for one in [threads.submit(use) for use in uses * 10])
+            assert keks.silent()
+            assert [thread.name for thread in threading.enumerate()].count("token") == 1, "nothing piles up"
+        _until(lambda: not keks.silent())
+    assert not keks.has(1), "what hung was done when the token answered, after all"
+    assert keks.has(2)
+    keks.destroy(2)
+    keks.create(1)
+    assert keks.unwrap(1, keks.wrap(1, {stream: PRIVATE})) == {stream: PRIVATE}
+    keks.close()
+
+
+def test_a_token_that_takes_long_and_goes_on_answering_does_not_hang(token: SoftToken) -> None:
+    keks = KekToken(MODULE, token.label, token.pin_file, 1)
+    keks.create(1)
+    private, took, wrapped = {new_id(): PRIVATE}, 0.0, {}
+    while took < 1:  # until it takes longer than one answer may
+        private |= {new_id(): PRIVATE for _ in range(2 * len(private))}
+        began = time.monotonic()
+        wrapped = keks.wrap(1, private)
+        took = time.monotonic() - began
+    assert keks.unwrap(1, wrapped) == private
+    keks.close()
+
+
+_SHIM = r"""
+#include <dlfcn.h>
+#include <pthread.h>
+#include <string.h>
+#include <unistd.h>
+typedef unsigned long (*call)(void *);
+typedef unsigned long (*get)(void **);
+static struct { unsigned char version[2]; void *calls[68]; } list;
+static call finalize;
+static unsigned long slowly(void *reserved) {
+    while (access(WHILE, F_OK) == 0) usleep(1000);
+    return finalize(reserved);
+}
+unsigned long C_GetFunctionList(void **to) {
+    void *real;
+    get module = (get) dlsym(dlopen(REAL, RTLD_NOW), "C_GetFunctionList");
+    unsigned long answer = module(&real);
+    memcpy(&list, real, sizeof list);
+    finalize = (call) list.calls[1];
+    list.calls[1] = slowly;
+    *to = &list;
+    return answer;
+}
+"""
+"""SoftHSM, whose C_Finalize does not return while there is a certain file."""
+
+
+def test_a_module_that_does_not_come_to_its_end_holds_nobody_else_up(token: SoftToken, tmp_path: Path) -> None:
+    """In a process of its own: a module is loaded once."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("there is no C compiler")
+    hangs, shim = tmp_path / "hangs", tmp_path / "shim.so"
+    (tmp_path / "shim.c").write_text(_SHIM)
+    named = [f'-DREAL="{MODULE}"', f'-DWHILE="{hangs}"']
+    subprocess.run([compiler, "-shared", "-fPIC", *named, "-o", shim, tmp_path / "shim.c", "-ldl"], check=True)
+    script = f"""
+import sys, threading, time
+from pathlib import Path
+from assent_custodian.files import NotReady
+from assent_custodian.keys.token import KekToken
+hangs = Path({str(hangs)!r})
+keks = KekToken(Path({str(shim)!r}), {token.label!r}, Path({str(token.pin_file)!r}), 0.5)
+keks.create(1)
+absent = KekToken(Path({str(shim)!r}), "absent", Path({str(token.pin_file)!r}), 0.5)
+hangs.touch()
+began = time.monotonic()
+refused = []
+def ask():
+    try:
+        absent.has(1)
+    except NotReady as error:
+        refused.append(str(error))
+asking = threading.Thread(target=ask)
+asking.start()
+turns = 0
+while time.monotonic() - began < 1:
+    time.sleep(0.01)
+    turns += 1
+asking.join()
+hangs.unlink()
+while keks.silent():
+    time.sleep(0.01)
+print(turns, "does not answer" in refused[0], keks.has(1))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    turns, *answers = done.stdout.split()
+    assert answers == ["True", "True"], done.stderr
+    assert int(turns) > 20, "everybody else went on meanwhile"
+
+
+def _until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 # --- from folder to token ---

@@ -10,6 +10,9 @@ import os
 import secrets
 import shutil
 import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,16 @@ _PLACES = (
 )
 MODULE = next((place for place in _PLACES if place.exists()), _PLACES[0])
 MISSING = "SoftHSM 2 is not installed: `make system-packages` installs softhsm2"
+
+
+_HOLD = """
+import fcntl, pathlib, sys
+files = [path.open("r+b") for path in pathlib.Path(sys.argv[1]).rglob("*") if path.is_file()]
+for file in files:
+    fcntl.lockf(file, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
 
 
 def installed() -> bool:
@@ -52,6 +65,21 @@ class SoftToken:
 
     def bring_back(self) -> None:
         self._away.rename(self._folder)
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Every call that concerns the token hangs, as if the network before it were gone, and returns afterwards.
+
+        SoftHSM locks its files while it reads them; here another process holds all of those locks.
+        """
+        command = [sys.executable, "-c", _HOLD, str(self._folder)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == b"held\n"
+            try:
+                yield
+            finally:
+                holder.communicate()
 
     def files(self) -> bytes:
         """Everything that the token keeps on disk."""

@@ -89,13 +89,15 @@ def create_app(settings: Settings, clock: Clock = wall_clock) -> FastAPI:
 def app_for(custodian: Custodian) -> FastAPI:
     """The application around an opened custodian. Raises NotReady when a route has no guard."""
 
-    def ready() -> None:
+    def ready() -> str | None:
+        """Without its token the custodian still takes withdrawals: it must be asked."""
         try:
             _ = custodian.directory
             with custodian.database.reading() as session:
                 session.execute(text("SELECT 1"))
         except Exception as error:
             raise Problem(Code.CLOSED, "keys, directory or database cannot be read") from error
+        return "the token does not answer: no certificate, no release" if custodian.keks.silent() else None
 
     app = new_app(TITLE, ready, _limit_for)
     app.add_exception_handler(NotReady, _not_ready)

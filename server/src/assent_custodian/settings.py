@@ -35,6 +35,8 @@ class Settings(ServiceSettings):
     """Label of the token, which holds nothing but KEKs."""
     pkcs11_pin_file: Path | None = None
     """A file of mode 0600 with the token's user PIN."""
+    pkcs11_timeout_s: Annotated[float, Field(gt=0, le=25)] = 10
+    """For so long an answer of the token is waited for, in a transaction: less than others wait for that to end."""
     directory_file: Path | None = None
     policy_file: Path | None = None
     """What is offered to people: notice, application list, agreement."""

@@ -101,13 +101,14 @@ class NoStore:
 
 def new_app(
     title: str,
-    ready: Callable[[], None],
+    ready: Callable[[], str | None],
     limit_for: Callable[[str], int],
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
 ) -> FastAPI:
     """An application with problem documents, `/healthz`, `/readyz` and a body limit, and without a docs page.
 
-    `ready` raises Problem when the service cannot do its work. `lifespan` runs from the first request to the last.
+    `ready` raises Problem when the service cannot do its work, and returns what it cannot do for the time being, if it
+    does the rest. `lifespan` runs from the first request to the last.
     """
     app = FastAPI(title=title, version="1", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.add_middleware(BodyLimit, limit_for=limit_for)
@@ -121,8 +122,8 @@ def new_app(
 
     @app.get("/readyz", include_in_schema=False)
     def readyz() -> dict[str, str]:
-        ready()
-        return {"status": "ready"}
+        missing = ready()
+        return {"status": "ready"} if missing is None else {"status": "ready", "missing": missing}
 
     return app
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import socket
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ import pytest
 from sqlalchemy import select
 from tests.simulators import softhsm
 from tests.simulators.access import AccessWorld
-from tests.simulators.custodian import CustodianWorld, Member, custodian_world
+from tests.simulators.custodian import CustodianWorld, Member, custodian_world, problem
 from tests.simulators.softhsm import SoftToken
 
 from assent.contracts.ids import Modality
@@ -328,6 +331,50 @@ def test_without_the_token_certificates_are_refused_and_nothing_is_lost(kim: Mem
     lee = kim.world.add_person("Lee")
     lee.consent()
     lee.certify()
+
+
+def test_a_token_that_hangs_hangs_nobody(tmp_path: Path, token: SoftToken) -> None:
+    with custodian_world(tmp_path, **token.settings, pkcs11_timeout_s=1) as guarded:
+        access = AccessWorld(guarded)
+        job = access.job()
+        assert job.open(access.requester, request=access.grant()).status_code == 200
+        opened, _ = job.release(access.recorded)
+        kim = guarded.add_person("Kim")
+        kim.consent()
+        assert guarded.client.get("/readyz").json() == {"status": "ready"}
+        with token.hanging():
+            began = time.monotonic()
+            for _ in range(3):
+                refused = kim.post("/v1/certificates", kim.certificate_request()[0], key=kim.device)
+                assert (refused.status_code, problem(refused)) == (503, "closed")
+                assert int(refused.headers["Retry-After"]) > 0
+                response, _ = job.ask_release([one.segment for one in access.recorded])
+                assert (response.status_code, problem(response)) == (503, "closed")
+            assert kim.withdraw().status_code == 200
+            assert time.monotonic() - began < 5, "one of them has waited, and nobody after it"
+            ready = guarded.client.get("/readyz")
+            assert ready.status_code == 200, "it goes on taking withdrawals"
+            assert "token does not answer" in ready.json()["missing"]
+            assert "does not answer" in assess(guarded.custodian).faults[0]
+        while guarded.custodian.keks.silent():
+            time.sleep(0.01)
+        assert job.release(access.recorded)[0] == opened
+        assert guarded.client.get("/readyz").json() == {"status": "ready"}
+        assert assess(guarded.custodian).faults == ()
+
+
+def test_the_doctor_says_that_the_token_hangs_and_comes_to_its_end(tmp_path: Path, token: SoftToken) -> None:
+    with custodian_world(tmp_path, **token.settings):
+        config = tmp_path / "custodian.toml"
+        settings = {"data_dir": tmp_path / "custodian", **token.settings}
+        config.write_text(
+            "".join(f'{name} = "{value}"\n' for name, value in settings.items()) + "pkcs11_timeout_s = 1\n"
+        )
+        command = [sys.executable, "-m", "assent_server", "doctor", "--custodian-config", str(config)]
+        with token.hanging():
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 1
+        assert f"the token {token.label} does not answer" in done.stdout
 
 
 def test_without_the_token_the_door_refuses_and_opens_again_with_it(guarded: CustodianWorld, token: SoftToken) -> None:

@@ -56,6 +56,9 @@ class Keks(Protocol):
     def settled(self, generation: int) -> bool:
         """Whether it lies where new ones are made; rotation moves what does not."""
 
+    def silent(self) -> bool:
+        """Whether a token was asked something and has not answered in time, until now. Asks nothing."""
+
     def close(self) -> None:
         """End what was opened. It is opened again when it is needed."""
 
@@ -109,6 +112,9 @@ class KekFolder:
 
     def settled(self, generation: int) -> bool:
         return True
+
+    def silent(self) -> bool:
+        return False
 
     def close(self) -> None:
         """Nothing is open between two calls."""

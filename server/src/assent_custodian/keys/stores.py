@@ -51,6 +51,9 @@ class KeksMoving:
     def settled(self, generation: int) -> bool:
         return not self._old.has(generation)
 
+    def silent(self) -> bool:
+        return self._new.silent() or self._old.silent()
+
     def close(self) -> None:
         self._new.close()
         self._old.close()
@@ -69,4 +72,4 @@ def open_keks(settings: Settings) -> Keks:
         raise NotReady("pkcs11_module, pkcs11_token and pkcs11_pin_file belong together: give all three, or none")
     from assent_custodian.keys.token import KekToken  # noqa: PLC0415 - loads a C library that a folder does not need
 
-    return KeksMoving(KekToken(module, token, pin_file), folder)
+    return KeksMoving(KekToken(module, token, pin_file, settings.pkcs11_timeout_s), folder)

@@ -5,15 +5,17 @@ through this process is what always did: the private vault keys. Root on this ho
 while it may log in; what nobody can do any more is to take the KEK away and unwrap elsewhere, or later.
 
 A token that went away and came back is logged into again by the next call. A PIN that was refused is not sent twice:
-tokens lock themselves after a few wrong ones. The next attempt is made when the PIN file has changed.
+tokens lock themselves after a few wrong ones. The next attempt is made when the PIN file has changed. A token that does
+not answer is waited for as long as the settings say, by nobody but the first who asked, and used again when it answers.
 """
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import secrets
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
@@ -31,16 +33,18 @@ from pkcs11.exceptions import (
 )
 
 from assent_custodian.files import NotReady, read_secret
+from assent_custodian.keys.line import Line, Silence
 from assent_custodian.keys.wrapping import NONCE_BYTES, WrapInvalid, bound_to
 
 T = TypeVar("T")
 
 KEK_BITS = 256
+SILENCE_S = 10.0
 
 _CHECK = b"assent/kek-check"
 _BAD_PIN = (PinIncorrect, PinInvalid, PinLenRange, PinLocked, PinExpired)
 
-_ONE_AT_A_TIME = threading.RLock()
+_LINE = Line()
 """A PKCS#11 module is one per process, has one login per token, and is initialised here without locks of its own."""
 
 
@@ -59,8 +63,10 @@ class KekToken:
     The token should hold nothing else. Opens nothing before it is used, and shows nothing when printed.
     """
 
-    def __init__(self, module: Path, token: str, pin_file: Path) -> None:
+    def __init__(self, module: Path, token: str, pin_file: Path, silence_s: float = SILENCE_S) -> None:
+        """`silence_s`: for so long a single answer of the token is waited for."""
         self._module = module
+        self._silence_s = silence_s
         self._token = token
         self._pin_file = pin_file
         self._refused_pin: str | None = None
@@ -81,14 +87,14 @@ class KekToken:
     def wrap(self, generation: int, private: Mapping[str, bytes]) -> dict[str, bytes]:
         def work(session: pkcs11.Session) -> dict[str, bytes]:
             kek = self._key(session, generation)
-            return {stream: _encrypt(kek, key, bound_to(stream, generation)) for stream, key in private.items()}
+            return {stream: _encrypt(kek, key, bound_to(stream, generation)) for stream, key in _heard(private)}
 
         return self._ask(work)
 
     def unwrap(self, generation: int, wrapped: Mapping[str, bytes]) -> dict[str, bytes]:
         def work(session: pkcs11.Session) -> dict[str, bytes]:
             kek = self._key(session, generation)
-            return {stream: _decrypt(kek, data, bound_to(stream, generation)) for stream, data in wrapped.items()}
+            return {stream: _decrypt(kek, data, bound_to(stream, generation)) for stream, data in _heard(wrapped)}
 
         return self._ask(work)
 
@@ -114,15 +120,22 @@ class KekToken:
     def settled(self, generation: int) -> bool:
         return True
 
+    def silent(self) -> bool:
+        return _LINE.is_silent(self._silence_s)
+
     def close(self) -> None:
-        with _ONE_AT_A_TIME:
-            session, self._session = self._session, None
-            self._keys = {}
-            if session is not None:
-                try:
-                    session.close()
-                except PKCS11Error:
-                    return  # the token has ended it already
+        if self._session is not None:
+            with suppress(Silence):  # it is closed when the token answers again, or with the process
+                _LINE.ask(self._close, self._silence_s)
+
+    def _close(self) -> None:
+        session, self._session = self._session, None
+        self._keys = {}
+        if session is not None:
+            try:
+                session.close()
+            except PKCS11Error:
+                return  # the token has ended it already
 
     def __repr__(self) -> str:
         return "KekToken()"
@@ -181,21 +194,29 @@ class KekToken:
     def _ask(self, work: Callable[[pkcs11.Session], T]) -> T:
         """Do `work` in the session that is open; if the token refuses, once in a new one, and once after loading the
         module's view of its tokens anew. All that is asked here may be asked twice. Raises NotReady."""
-        with _ONE_AT_A_TIME:
-            for prepare in (None, self.close, self._begin_anew):
-                try:
-                    if prepare is not None:
-                        prepare()
-                    session = self._opened()
-                    session.generate_random(8)  # a search in a session that has ended leaves a traceback behind
-                    return work(session)
-                except PKCS11Error as error:
-                    last = error
-            self.close()
+        try:
+            return _LINE.ask(lambda: self._attempt(work), self._silence_s)
+        except Silence as silence:
             raise NotReady(
-                f"the token {self._token} cannot be used ({type(last).__name__}): see that it is there and that the "
-                "module is the right one"
-            ) from last
+                f"the token {self._token} does not answer (for {self._silence_s:g} s): see to it, or to the network "
+                "before it; it is used again when it answers"
+            ) from silence
+
+    def _attempt(self, work: Callable[[pkcs11.Session], T]) -> T:
+        for prepare in (None, self._close, self._begin_anew):
+            try:
+                if prepare is not None:
+                    prepare()
+                session = self._opened()
+                session.generate_random(8)  # a search in a session that has ended leaves a traceback behind
+                return work(session)
+            except PKCS11Error as error:
+                last = error
+        self._close()
+        raise NotReady(
+            f"the token {self._token} cannot be used ({type(last).__name__}): see that it is there and that the "
+            "module is the right one"
+        ) from last
 
     def _opened(self) -> pkcs11.Session:
         if self._session is None:
@@ -226,8 +247,36 @@ class KekToken:
 
     def _begin_anew(self) -> None:
         """Make the module look again at which tokens there are. It ends every session of this process."""
-        self.close()
-        pkcs11.lib(str(self._module)).reinitialize()
+        self._close()
+        module = pkcs11.lib(str(self._module))
+        _finalize(self._module)
+        with suppress(PKCS11Error):
+            module.finalize()  # says that it is so already
+        module.initialize()
+
+
+def _finalize(module: Path) -> None:
+    """C_Finalize, called in a way that lets the other threads run meanwhile: python-pkcs11 (0.10) holds them up, and a
+    token that hangs in it would hang withdrawals, too. PKCS#11 3.0, 5.4: the function list begins with a version and
+    the pointers of C_Initialize and C_Finalize."""
+    functions = ctypes.POINTER(_FunctionList)()
+    if ctypes.CDLL(str(module)).C_GetFunctionList(ctypes.byref(functions)) == 0:
+        functions.contents.finalize(None)
+
+
+class _FunctionList(ctypes.Structure):
+    _fields_ = (
+        ("version", ctypes.c_ubyte * 2),
+        ("initialize", ctypes.c_void_p),
+        ("finalize", ctypes.CFUNCTYPE(ctypes.c_ulong, ctypes.c_void_p)),
+    )
+
+
+def _heard(keys: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    """Each key; the token has answered about the one before."""
+    for pair in keys.items():
+        _LINE.heard()
+        yield pair
 
 
 def _label(generation: int) -> str:
