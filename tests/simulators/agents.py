@@ -7,6 +7,7 @@ end-to-end tests.
 
 from __future__ import annotations
 
+import base64
 import json
 import socket
 import threading
@@ -21,16 +22,17 @@ from random import Random
 from typing import Any
 
 import httpx2
-from tests.simulators.collector import Issuer
+from tests.simulators.collector import Issuer, World, client_of, serving_collector
 from tests.unit.agent.parts import MemorySecrets
 
 from assent.client.directory import TrustedDirectory
 from assent.client.receipts import receipt_of
+from assent.codec.content import decode_content
 from assent.contracts.envelope import Envelope, read, sign
-from assent.contracts.events import KeyboardMode
+from assent.contracts.events import KeyboardMode, SegmentContent
 from assent.contracts.ids import Modality, new_id
 from assent.contracts.keys import PublicKey, SigningKey, b64url_bytes
-from assent.contracts.segment import FIRST_PREVIOUS
+from assent.contracts.segment import FIRST_PREVIOUS, header_hash
 from assent.contracts.statements import (
     DPV_CONSENT,
     Ask,
@@ -71,6 +73,7 @@ from assent.contracts.wire import (
     WithdrawalAnswer,
 )
 from assent.sealing.hpke import HybridPrivateKey
+from assent.sealing.segments import body_size, open_body, open_sealed_key, parse_header
 from assent_agent.adapters.replay import replay_capture
 from assent_agent.ports import Capture
 from assent_agent.runtime.agent import Agent
@@ -364,6 +367,33 @@ def serving_desk(desk: Desk) -> Iterator[str]:
         server.server_close()
 
 
+def world_bodies(world: World, stream: str) -> Iterator[tuple[int, dict[str, bytes]]]:
+    """Segments of a stream as the collector hands them out to a job with a ticket."""
+    job = SigningKey.generate()
+    now = world.clock()
+    ticket = world.issuer.ticket(job, stream, day=day_of(now), until=moment(now + timedelta(hours=24)))
+    with serving_collector(world) as url, client_of(world, url) as client:
+        for found in client.fetch_streams(ticket, job).streams:
+            for item in found.items:
+                if item.kind != "segment":
+                    continue
+                header = base64.b64decode(item.header)
+                parsed = parse_header(header)
+                segment = header_hash(header).hex()
+                ((_, body),) = client.fetch_bodies(ticket, job, [(segment, body_size(parsed.length))])
+                assert body is not None
+                sealed_key = base64.b64decode(item.sealed_key)
+                yield parsed.sequence, {"header": header, "sealed_key": sealed_key, "body": body}
+
+
+def opened(desk: Desk, world: World) -> Iterator[SegmentContent]:
+    """The content of everything that the collector has, opened with the vault keys."""
+    for stream, vault in desk.certificates.items():
+        for _, segment in world_bodies(world, stream):
+            key = open_sealed_key(segment["sealed_key"], segment["header"], vault)
+            yield decode_content(open_body(segment["header"], segment["body"], key))
+
+
 def captive_portal() -> httpx2.BaseTransport:
     """A network that answers everything with 200 and a page to sign in."""
     return httpx2.MockTransport(
@@ -378,12 +408,14 @@ def json_portal() -> httpx2.BaseTransport:
     )
 
 
-def write_replay(path: Path, seconds: float, *, application: str = "editor", rate_hz: int = 50) -> Path:
-    """A pointer that moves, clicks and some keys, in one allowed window."""
+def write_replay(
+    path: Path, seconds: float, *, application: str = "editor", rate_hz: int = 50, display: str = ""
+) -> Path:
+    """A pointer that moves, clicks and some keys, in one allowed window. `display`: the name of what shows it."""
     rect = {"x": 0, "y": 0, "width": 800, "height": 600}
     lines: list[dict[str, Any]] = [
         {"t_ns": 0, "type": "window", "rect": rect, "application": application, "title": "Letter"},
-        {"t_ns": 0, "type": "displays", "displays": [{"id": 0, "rect": rect, "scale": 1.0}]},
+        {"t_ns": 0, "type": "displays", "displays": [{"id": 0, "rect": rect, "scale": 1.0, "name": display}]},
     ]
     for i in range(int(seconds * rate_hz)):
         t_ns = int(i * 1e9 / rate_hz) + 1

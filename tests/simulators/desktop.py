@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import pytest
 
@@ -141,6 +141,51 @@ class Desktop:
 
         return wait_until(find, f"a window named {name!r}")
 
+    def monitors(self, **places: tuple[int, int, int, int]) -> None:
+        """Let the screen consist of these monitors (RandR 1.5): name to x, y, width, height. An underscore stands for
+        the dash of a name. Without any: of the one that Xvfb makes. The first one stands for Xvfb's output.
+        """
+        from Xlib import display
+        from Xlib.ext import randr
+
+        connection = display.Display(self.display)
+        root = connection.screen().root
+        (output,) = randr.get_screen_resources(root).outputs
+        wanted = {name.replace("_", "-"): place for name, place in places.items()}
+        for monitor in randr.get_monitors(root).monitors:
+            if not monitor.automatic:
+                randr.delete_monitor(root, monitor.name)
+        for number, (name, (x, y, width, height)) in enumerate(wanted.items()):
+            _set_monitor_request()(
+                display=connection.display,
+                opcode=connection.display.get_extension_major(randr.extname),
+                window=root,
+                name=connection.intern_atom(name),
+                primary=False,
+                automatic=False,
+                x=x,
+                y=y,
+                width=width,
+                height=height,
+                width_mm=200,
+                height_mm=200,
+                outputs=[] if number else [output],
+            )
+        connection.sync()
+        connection.close()
+
+    def edid(self, told: bytes) -> None:
+        """Let the first monitor say this of itself."""
+        from Xlib import X, Xatom, display
+        from Xlib.ext import randr
+
+        connection = display.Display(self.display)
+        (output,) = randr.get_screen_resources(connection.screen().root).outputs
+        atom = connection.intern_atom("EDID")
+        randr.change_output_property(connection, output, atom, Xatom.INTEGER, X.PropModeReplace, (8, list(told)))
+        connection.sync()
+        connection.close()
+
     def xterm(
         self, title: str, *, at: tuple[int, int] = (40, 40), name: str = "XTerm", size: str = "60x16", run: str = "cat"
     ) -> int:
@@ -235,3 +280,29 @@ class Desktop:
             return connection.get_selection_owner(connection.intern_atom("_NET_SYSTEM_TRAY_S0")) != X.NONE
         finally:
             connection.close()
+
+
+def _set_monitor_request() -> type[Any]:
+    """RRSetMonitor; python-xlib's own cannot be sent, since it counts the outputs wrongly."""
+    from Xlib.protocol import rq
+
+    class SetMonitor(rq.Request):  # type: ignore[misc]
+        _request = rq.Struct(
+            rq.Card8("opcode"),
+            rq.Opcode(43),
+            rq.RequestLength(),
+            rq.Window("window"),
+            rq.Card32("name"),
+            rq.Bool("primary"),
+            rq.Bool("automatic"),
+            rq.LengthOf("outputs", 2),
+            rq.Int16("x"),
+            rq.Int16("y"),
+            rq.Card16("width"),
+            rq.Card16("height"),
+            rq.Card32("width_mm"),
+            rq.Card32("height_mm"),
+            rq.List("outputs", rq.Card32Obj),
+        )
+
+    return SetMonitor

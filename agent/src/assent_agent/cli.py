@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from assent.contracts.wire import Offer
     from assent_agent.app import Parts
+    from assent_agent.core.monitors import Monitor
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 consent_app = typer.Typer(no_args_is_help=True, help="What you agreed to: show, give, withdraw, save the receipt.")
@@ -159,6 +160,7 @@ def status(as_json: Json = False) -> None:
             f"What you agreed to has changed ({', '.join(answer['asks_anew'])}): you are asked anew, and nothing is "
             "recorded of it until you agree. See 'assent-agent consent give'."
         )
+    lines += [str(line) for line in answer.get("narrowed", ())]
     if answer.get("paused_until"):
         lines.append(f"Paused until {answer['paused_until']}.")
     for modality, seconds in sorted(answer.get("arrived_s", {}).items()):
@@ -184,9 +186,16 @@ def status(as_json: Json = False) -> None:
 def _at_rest() -> dict[str, Any]:
     """What can be said without keys and without an agent."""
     with _parts() as parts:
+        from assent_agent.runtime.home import HomeDamaged
+
+        try:
+            narrowed = list(parts.home.narrowing().words())
+        except HomeDamaged as error:
+            narrowed = [str(error)]
         folder = parts.home.spool
         sealed = [p for p in folder.glob("*/*") if p.suffix in (".segment", ".sending")] if folder.exists() else []
         return {
+            "narrowed": narrowed,
             "segments_waiting": len(sealed),
             "withdrawals": [
                 {
@@ -403,31 +412,62 @@ def consent_narrow(
         list[str] | None, typer.Option(help="Never record this application, whatever the list says; repeat it.")
     ] = None,
     hours: Annotated[str | None, typer.Option(help="Record only then, by the clock here: 9:00-17:30.")] = None,
-    clear: Annotated[bool, typer.Option("--clear", help="First forget what was taken away before.")] = False,
+    monitor: Annotated[
+        list[str] | None,
+        typer.Option(help="Never record this monitor, by the name of its output, like HDMI-1; repeat it."),
+    ] = None,
+    only_monitor: Annotated[
+        list[str] | None, typer.Option(help="Record no monitor but this one; repeat it for several.")
+    ] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="First give back all that was taken away before.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Take applications and hours away from what you agreed to. It needs nobody, and never leaves this computer."""
+    """Take applications, hours and monitors away from what you agreed to. It needs nobody, and never leaves this
+    computer. A monitor is known by its output, its size, and what it says of itself: one that you have not spoken
+    about stops recording until you do. Without options, show what was taken away.
+    """
+    from assent_agent.core.monitors import MonitorsInvalid, never, only
     from assent_agent.core.narrowing import Narrowing, NarrowingInvalid, hours_of, hours_text
 
+    if monitor and only_monitor:
+        raise typer.BadParameter("say --monitor or --only-monitor, not both")
     with _parts() as parts:
         parts.home.identity()
         try:
             asked = None if hours is None else hours_of(hours)
+            before = Narrowing() if clear else parts.home.narrowing()
+            monitors = before.monitors
+            if monitor or only_monitor:
+                connected = _monitors()
+                monitors = never(monitor, connected, monitors) if monitor else only(only_monitor or (), connected)
         except NarrowingInvalid as error:
             raise typer.BadParameter(str(error)) from error
-        before = Narrowing() if clear else parts.home.narrowing()
+        except MonitorsInvalid as error:
+            _fail(str(error))
         names = {name.strip() for name in application or ()} - {""}
-        narrowing = Narrowing(before.applications | names, asked or before.hours)
-        if clear or names or asked:
+        narrowing = Narrowing(before.applications | names, asked or before.hours, monitors)
+        if clear or names or asked or monitor or only_monitor:
             parts.home.save_narrowing(narrowing)
             _wish({"do": "narrowed"})
+        chosen = narrowing.monitors
         found = {
             "applications": sorted(narrowing.applications),
             "hours": None if narrowing.hours is None else hours_text(narrowing.hours),
+            "monitors": None
+            if chosen is None
+            else {
+                "recorded": [known.name for known in sorted(chosen.recorded)],
+                "never": None if chosen.never is None else sorted(chosen.never),
+            },
         }
-        text = "Never recorded here: " + (", ".join(found["applications"] or ()) or "nothing more than the lists say")
-        text += f"\nRecorded only: {found['hours'] or 'no hours taken away'}"
-        _print(as_json, found, text)
+        _print(as_json, found, "\n".join(narrowing.words()) or "You took nothing away from what you agreed to.")
+
+
+def _monitors() -> tuple[Monitor, ...]:
+    """Those of the desktop on which this command runs. Raises CaptureUnavailable."""
+    from assent_agent.adapters.platforms import desktop_monitors
+
+    return desktop_monitors(os.environ)
 
 
 def _ticked(choices: list[tuple[str, str]]) -> list[str]:

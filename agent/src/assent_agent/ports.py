@@ -24,7 +24,6 @@ from assent_agent.core.screens import Pixels, WindowView
 InputEvent = PointerMoved | PointerButton | PointerScrolled | KeyEvent
 InputSink = Callable[[InputEvent], None]
 ViewSink = Callable[[WindowView], object]
-DisplaySink = Callable[[tuple[Display, ...]], None]
 
 POINTER, KEYBOARD = "pointer", "keyboard"
 
@@ -115,7 +114,7 @@ class ScreenSource(Protocol):
 
 
 class WindowSource(Protocol):
-    """All visible windows, their order, and which has the keyboard."""
+    """All visible windows, their order, which has the keyboard, and the monitors that show them."""
 
     def start(self, on_view: ViewSink) -> None:
         """Begin; returns after the first view was handed over. Each noticed change hands over a new view, in order of
@@ -132,14 +131,6 @@ class WindowSource(Protocol):
         """End; returns when `on_view` will not be called any more. Repeating does nothing."""
 
 
-class DisplaySource(Protocol):
-    def displays(self) -> tuple[Display, ...]:
-        """The displays now, ordered by id, origin and size in physical pixels. Raises ScreenUnavailable."""
-
-    def watch(self, on_change: DisplaySink | None) -> None:
-        """Call `on_change` with all displays after every change, from the source's thread; None ends that."""
-
-
 @dataclass(slots=True)
 class Capture:
     """The sources of one desktop, chosen to fit together. `close` ends them all; repeating does nothing."""
@@ -147,7 +138,6 @@ class Capture:
     input: InputSource
     screen: ScreenSource
     windows: WindowSource
-    displays: DisplaySource
     clock: MonotonicClock
 
     def close(self) -> None:

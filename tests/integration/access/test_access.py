@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tests.integration.access.conftest import ON_BOTH
 from tests.simulators.access import AccessWorld, Job, Recorded
-from tests.simulators.custodian import problem
+from tests.simulators.custodian import Member, problem
 
 from assent.contracts.envelope import Envelope, sign
 from assent.contracts.ids import Modality, new_id, sha256_hex
@@ -34,11 +34,12 @@ from assent.contracts.wire import AccessesView, CatalogueView, LogEntries, Relea
 from assent.transparency.checkpoint import Checkpoint
 from assent.transparency.note import Note
 from assent.transparency.proof import LogProof
-from assent.transparency.tiles import entry_bundles, parse_bundle, verify_leaves
+from assent.transparency.tiles import EntryBundle, entry_bundles, parse_bundle, verify_leaves
 from assent_custodian.grants import service as grants
 from assent_custodian.keys import erasure
 from assent_custodian.leases import domain
 from assent_custodian.leases.models import LeaseRow
+from assent_custodian.log import service as log
 
 
 def leaves(access: AccessWorld) -> list[dict[str, Any]]:
@@ -604,6 +605,46 @@ def test_seeing_the_log_is_in_the_log(access: AccessWorld) -> None:
     after = leaves(access)
     assert len(after) == before + 1
     assert after[-1]["type"] == "audit.viewed"
+
+
+@ON_BOTH
+def test_a_look_at_nothing_but_ones_own_looks_leaves_none_and_every_other_one_does(access: AccessWorld) -> None:
+    """Also at what was seen before: whoever has an auditor's key today leaves a trace, whatever its owner has read."""
+    council = access.custodian.council
+
+    def size() -> int:
+        with access.custodian.custodian.database.reading() as session:
+            return log.size(session)
+
+    def look(by: Member, path: str) -> int:
+        """How many entries it leaves."""
+        before = size()
+        answer = by.get(path)
+        assert answer.status_code == 200, answer.text
+        return size() - before
+
+    def entries(start: int, count: int) -> str:
+        return f"/v1/log/entries?start={start}&count={count}"
+
+    def bundle(width: int) -> str:
+        return f"/v1/log/tile/{EntryBundle(0, width).path.removeprefix('tile/')}"
+
+    first = size()
+    assert look(access.auditor, entries(0, first)) == 1
+    assert look(access.auditor, entries(first, 10)) == 0, "nothing but the trace of the look before"
+    assert look(access.auditor, entries(first, 10)) == 0
+    assert look(access.auditor, entries(first + 1, 10)) == 0, "nothing at all"
+    assert look(access.auditor, entries(0, first + 1)) == 1, "the same again, and the trace"
+    assert look(access.auditor, entries(first - 1, 2)) == 1
+    assert look(access.auditor, bundle(first + 1)) == 1
+    assert look(access.auditor, entries(0, 1)) == 1
+    assert look(council, entries(first, 1)) == 1, "the look of somebody else"
+    own = size()
+    assert look(council, entries(own - 1, 1)) == 0
+    assert look(access.auditor, entries(own - 1, 1)) == 1
+    assert look(access.auditor, "/v1/log/proof?index=0") == 0, "hashes are no entries"
+    assert look(access.auditor, "/v1/log/tile/0/000.p/1") == 0
+    assert leaves(access)[first]["counts"] == {"start": 0, "entries": first}
 
 
 @ON_BOTH

@@ -14,8 +14,10 @@ from tests.simulators.agents import (
     Surroundings,
     captive_portal,
     json_portal,
+    opened,
     running,
     wait_until,
+    world_bodies,
     write_replay,
 )
 from tests.simulators.collector import World, serving_collector
@@ -23,7 +25,7 @@ from tests.simulators.disk import no_space
 
 from assent.codec.content import decode_content
 from assent.contracts.envelope import read, sign
-from assent.contracts.events import KeyEvent, PointerButton, PointerMoved
+from assent.contracts.events import DisplaysChanged, GapReason, KeyEvent, PointerButton, PointerMoved, WindowActivated
 from assent.contracts.ids import Modality, new_id
 from assent.contracts.keys import SigningKey
 from assent.contracts.statements import Erasure, Notification, Receipt, Withdrawal
@@ -31,7 +33,8 @@ from assent.contracts.times import moment
 from assent.sealing.segments import open_body, open_sealed_key
 from assent_agent.core.consent import Why
 from assent_agent.core.inviting import Declined
-from assent_agent.core.narrowing import Narrowing
+from assent_agent.core.monitors import Chosen, Known
+from assent_agent.core.narrowing import NARROWING_UNREADABLE, Narrowing
 from assent_agent.ports import IndicatorState, StatusFacts
 from assent_agent.runtime.agent import Agent
 from assent_agent.settings import AgentSettings
@@ -100,37 +103,6 @@ def test_what_is_recorded_reaches_the_collector_and_opens_only_with_the_vault_ke
     for content in contents:
         assert [event.seq for event in content.events] == list(range(len(content.events)))
         assert content.anchors
-
-
-def world_bodies(world: World, stream: str) -> Iterator[tuple[int, dict[str, bytes]]]:
-    """Segments as the collector hands them out to a job with a ticket."""
-    import base64
-
-    from assent.client.collector import CollectorClient
-    from assent.sealing.segments import body_size, parse_header
-
-    job = SigningKey.generate()
-    ticket = world.issuer.ticket(job, stream)
-    with serving_collector(world) as url:
-        client = CollectorClient(
-            url, world.issuer.collector_key.public, world.issuer.statement_key.public, clock=world.clock
-        )
-        with client:
-            for found in client.fetch_streams(ticket, job).streams:
-                for item in found.items:
-                    if item.kind != "segment":
-                        continue
-                    header = base64.b64decode(item.header)
-                    parsed = parse_header(header)
-                    from assent.contracts.segment import header_hash
-
-                    segment = header_hash(header).hex()
-                    ((_, body),) = client.fetch_bodies(ticket, job, [(segment, body_size(parsed.length))])
-                    assert body is not None
-                    yield (
-                        parsed.sequence,
-                        {"header": header, "sealed_key": base64.b64decode(item.sealed_key), "body": body},
-                    )
 
 
 def test_without_a_receipt_nothing_is_recorded(around: Surroundings, replay: Path) -> None:
@@ -239,7 +211,7 @@ def test_a_restored_custodian_hears_again_what_this_device_holds(around: Surroun
 def test_what_was_erased_is_kept_here_and_handed_in_again_after_a_restore(around: Surroundings, replay: Path) -> None:
     around.give(Modality.POINTER)
     around.settings = AgentSettings(news_interval_s=1, reserve_bytes=0)
-    opening, now = SigningKey.generate(), datetime.now(UTC)
+    opening, now = SigningKey.generate(), around.clock.now()
     recent, old = (
         sign(Erasure(person=around.desk.person, everything=True, at=moment(now - timedelta(days=days))), opening)
         for days in (0, 61)
@@ -621,10 +593,44 @@ def test_hours_that_the_person_took_away_are_off_and_a_change_counts_at_once(
         assert status(agent)["recording"] == [], "in doubt, nothing"
         time.sleep(2.5)
         assert status(agent)["recording"] == [], "and time does not dispel the doubt"
-        assert "is damaged" in status(agent)["custodian_trouble"]
+        told = status(agent)
+        assert (told["state"], told["why"], told["sentence"]) == ("trouble", Why.NARROWING, NARROWING_UNREADABLE)
+        assert "narrow --clear" in told["sentence"], "it says what to do"
+        assert told["custodian_trouble"] == "", "and blames nobody else"
         around.home.save_narrowing(Narrowing())
         wait_until(lambda: recording(agent), "recording again, since it can be read")
     assert not any(word in b"".join(around.desk.heard) for word in (b"hours", b"narrow"))
+
+
+@pytest.mark.parametrize(
+    ("display", "recorded"), [("eDP-1", True), ("HDMI-1", False), ("DP-2", False), ("", False)], ids=str
+)
+def test_a_replay_is_narrowed_by_the_names_of_its_displays(
+    around: Surroundings, world: World, tmp_path: Path, display: str, recorded: bool
+) -> None:
+    chosen = Chosen(frozenset({Known("eDP-1", 800, 600)}), frozenset({"HDMI-1"}))
+    around.home.save_narrowing(Narrowing(monitors=chosen))
+    assert around.home.narrowing().monitors == chosen
+    around.give(Modality.POINTER, Modality.KEYBOARD, Modality.CONTEXT)
+    agent = around.agent(write_replay(tmp_path / "named.jsonl", 3, display=display))
+    with running(agent):
+        wait_until(lambda: agent._capture is not None and agent._capture.screen.wait_finished(10), "played")  # type: ignore[attr-defined]
+        told = status(agent)
+        assert (told["state"] == "recording") is recorded and told["narrowed"]
+        assert ("have not said" in told["sentence"]) is (display == "DP-2")
+        assert ("cannot be told" in told["sentence"]) is (display == "")
+        say(agent, "pause")
+        say(agent, "send")
+        wait_until(lambda: status(agent)["segments_waiting"] == 0, "sent")
+    contents = list(opened(around.desk, world))
+    events = [event for content in contents for event in content.events]
+    observed = [event for event in events if not isinstance(event, WindowActivated | DisplaysChanged)]
+    assert (len(observed) > 50) is recorded and bool(observed) is recorded
+    assert any(event.displays for event in events if isinstance(event, DisplaysChanged)) is recorded
+    missing = sum(gap.count for content in contents for gap in content.gaps if gap.reason is GapReason.EXCLUDED)
+    assert (missing > 50) is not recorded
+    sent = b"".join(around.desk.heard) + repr(contents).encode()
+    assert not any(word in sent for word in (b"eDP", b"HDMI", b"DP-2", b"narrow"))
 
 
 class FailingDisk(RealDisk):
@@ -847,7 +853,7 @@ def test_pictures_are_bound_to_what_was_done_and_excluded_windows_are_painted_ov
 def test_at_midnight_new_streams_begin_and_the_old_ones_are_complete(
     around: Surroundings, world: World, replay: Path
 ) -> None:
-    from datetime import UTC, datetime
+    from datetime import datetime
 
     from tests.simulators.agents import MovableClock
 

@@ -96,9 +96,10 @@ def test_from_an_invitation_to_a_stored_recording_and_back_to_nothing(enrolled: 
     assert "9:00-17:30" in device.command("consent", "narrow", "--hours", "nine to five", code=2)
     device.command("consent", "narrow", "--application", "Ledger", "--application", "wiki", "--hours", "9:00-17:30")
     narrowed = json.loads(device.command("consent", "narrow", "--json"))
-    assert narrowed == {"applications": ["Ledger", "wiki"], "hours": "09:00-17:30"}
+    assert narrowed == {"applications": ["Ledger", "wiki"], "hours": "09:00-17:30", "monitors": None}
     device.command("consent", "narrow", "--clear")
-    assert json.loads(device.command("consent", "narrow", "--json")) == {"applications": [], "hours": None}
+    narrowed = json.loads(device.command("consent", "narrow", "--json"))
+    assert narrowed == {"applications": [], "hours": None, "monitors": None}
     process = device.start(replay)
     wait_until(device.recording, "recording")
     socket = device.folder / "agent" / "control.sock"

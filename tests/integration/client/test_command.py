@@ -374,6 +374,9 @@ def test_the_log_is_exported_and_verified_offline(terminal: Terminal, populated:
     (tmp_path / "other" / "file").touch()
     assert terminal.run(auditor, "audit", "export", str(tmp_path / "other")).code == 1, "nothing else is written over"
     terminal.ok(auditor, "audit", "export", str(copy))
+    for _ in range(2):
+        again = terminal.ok(auditor, "audit", "export", str(copy), "--json").json
+    assert again["added"] == 0, "it has the trace of its own last look, and looking at that leaves none"
 
     heard = len(terminal.installation.heard)
     root = populated.world.report.root_fingerprint

@@ -10,7 +10,7 @@ from tests.simulators.desktop import Desktop, wait_until
 from Xlib import Xatom
 from Xlib.display import Display as Connection
 
-from assent.contracts.events import KeyboardMode, PointerMoved, Rect
+from assent.contracts.events import Display, KeyboardMode, PointerMoved, Rect
 from assent_agent.adapters.platforms import desktop_capture
 from assent_agent.core.exclusion import policy
 from assent_agent.core.screens import LINGER_NS, Access, Picture, Views, examine
@@ -25,9 +25,10 @@ def test_a_session_is_seen_as_a_whole(desktop: Desktop) -> None:
     desktop.xterm("whole", at=(100, 100))
     views, events = Views(), list[InputEvent]()
     try:
-        display = capture.displays.displays()[0]
-        assert display.rect == Rect(0, 0, 1280, 800)
         capture.windows.start(views.add)
+        monitor = capture.windows.view().monitors[0]
+        assert monitor.name == "screen" and monitor.rect == Rect(0, 0, 1280, 800)
+        display = Display(0, monitor.rect)
         capture.input.start(events.append, {POINTER}, KeyboardMode.OFF)
         time.sleep(LINGER_NS / 1e9)
         desktop.xdotool("mousemove", 200, 200)

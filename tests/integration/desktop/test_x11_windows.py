@@ -17,8 +17,10 @@ from Xlib.display import Display as Connection
 
 from assent.contracts.events import Display, Rect
 from assent_agent.adapters.screen import MssScreen
+from assent_agent.adapters.x11_desktop import monitors
 from assent_agent.adapters.x11_windows import X11Windows
 from assent_agent.core.exclusion import Policy, Verdict, Window, decide, policy
+from assent_agent.core.monitors import Monitor
 from assent_agent.core.screens import (
     MASK_BGRA,
     Access,
@@ -32,7 +34,7 @@ from assent_agent.core.screens import (
     keyboard_access,
     pointer_access,
 )
-from assent_agent.ports import ScreenUnavailable
+from assent_agent.ports import CaptureUnavailable, ScreenUnavailable
 
 pytestmark = pytest.mark.x11
 
@@ -308,23 +310,39 @@ def test_an_event_is_judged_by_the_windows_of_its_own_time(desktop: Desktop, win
     assert views.access(key(time.monotonic_ns()), RULES) is Access.PENDING
 
 
-def test_displays_follow_the_server(desktop: Desktop, windows: X11Windows) -> None:
-    seen: list[tuple[Display, ...]] = []
-    windows.start(lambda view: None)
-    windows.watch(seen.append)
-    assert [d.rect for d in windows.displays()] == [Rect(0, 0, 1280, 800)]
-    assert windows.known_displays() == windows.displays()
+def test_monitors_follow_the_server_and_are_not_settled_at_once(desktop: Desktop, windows: X11Windows) -> None:
+    views: list[WindowView] = []
+    windows.start(views.append)
+    assert not views[0].settled, "who begins to look does not know what happened a moment ago"
+    wait_until(lambda: views[-1].settled, "the monitors to settle")
+    assert windows.view().monitors == (Monitor("screen", Rect(0, 0, 1280, 800)),)
+    assert windows.displays() == (Display(0, Rect(0, 0, 1280, 800)),)
     connection = Connection(desktop.display)
     resources = connection.screen().root.xrandr_get_screen_resources()
     crtc = resources.crtcs[0]
     was = connection.xrandr_get_crtc_info(crtc, resources.config_timestamp)
     try:
         connection.xrandr_set_crtc_config(crtc, resources.config_timestamp, 0, 0, 0, 1, [])
-        wait_until(lambda: seen, "the change to be told")
-        assert seen[-1] == windows.known_displays()
+        wait_until(lambda: views[-1].monitors[0].name == "", "the loss to be told, without asking")
+        assert views[-1].generation > views[0].generation and not views[-1].settled
     finally:
         connection.xrandr_set_crtc_config(crtc, resources.config_timestamp, 0, 0, was.mode, 1, was.outputs)
         connection.close()
+    try:
+        desktop.monitors(eDP_1=(0, 0, 640, 800), HDMI_1=(640, 0, 640, 800))
+        wait_until(lambda: [m.name for m in views[-1].monitors] == ["eDP-1", "HDMI-1"], "two monitors")
+        assert not views[-1].settled
+        wait_until(lambda: views[-1].settled, "them to settle")
+        assert [m.rect.x for m in windows.view().monitors] == [0, 640]
+        assert windows.view().monitors[0].edid == ""
+        desktop.edid(b"made by somebody")
+        desktop.monitors(eDP_1=(0, 0, 640, 800), HDMI_1=(640, 0, 640, 800))
+        wait_until(lambda: views[-1].monitors[0].edid, "what the monitor says of itself")
+        assert views[-1].monitors[1].edid == ""
+        assert monitors() == views[-1].monitors
+    finally:
+        desktop.monitors()
+        desktop.edid(b"")
 
 
 def test_a_picture_of_part_of_the_desktop_is_what_is_there(
@@ -382,8 +400,9 @@ def test_a_server_that_goes_away_leaves_nothing_certain(monkeypatch: pytest.Monk
         alone.close()
         wait_until(lambda: not views[-1].certain, "the loss to be told")
         assert not source.view().certain
-        with pytest.raises(ScreenUnavailable):
-            source.displays()
+        assert source.view().monitors == ()
+        with pytest.raises(CaptureUnavailable):
+            monitors()
         source.stop()
         assert not source.view().certain
 

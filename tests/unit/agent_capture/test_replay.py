@@ -157,7 +157,8 @@ def test_a_grab_gives_the_latest_picture_of_the_display(tmp_path: Path) -> None:
         {"t_ns": 400 * MS, "type": "move", "x": 1, "y": 1},
     )
     capture = replay_capture(path, speed=1.0, lead_in_s=0.0)
-    display = capture.displays.displays()[0]
+    (monitor,) = capture.windows.view().monitors
+    display = Display(monitor.id, monitor.rect)
     with pytest.raises(ScreenUnavailable):
         capture.screen.grab(display)
     capture.windows.start(lambda view: None)

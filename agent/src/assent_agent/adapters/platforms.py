@@ -10,6 +10,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 
+from assent_agent.core.monitors import Monitor
 from assent_agent.ports import Capture, CaptureUnavailable
 
 
@@ -47,3 +48,12 @@ def desktop_capture(environment: Mapping[str, str]) -> Capture:
     from assent_agent.adapters import x11_desktop  # noqa: PLC0415
 
     return x11_desktop.capture()
+
+
+def desktop_monitors(environment: Mapping[str, str]) -> tuple[Monitor, ...]:
+    """The monitors of the desktop that `environment` names. Otherwise as `desktop_capture`."""
+    if reason := refusal(environment, platform.system()):
+        raise CaptureUnavailable(reason)
+    from assent_agent.adapters import x11_desktop  # noqa: PLC0415 - as above
+
+    return x11_desktop.monitors()

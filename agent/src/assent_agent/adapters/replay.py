@@ -15,6 +15,7 @@ import json
 import threading
 import time
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,6 @@ from numpy.typing import NDArray
 
 from assent.contracts.events import (
     Display,
-    DisplaysChanged,
     KeyboardMode,
     KeyEvent,
     PointerButton,
@@ -35,13 +35,13 @@ from assent.contracts.events import (
 )
 from assent_agent.core.exclusion import Window
 from assent_agent.core.keys import SHORTCUT_MODIFIERS, shaped
+from assent_agent.core.monitors import Monitor
 from assent_agent.core.screens import WindowView
 from assent_agent.ports import (
     KEYBOARD,
     POINTER,
     Capture,
     CaptureUnavailable,
-    DisplaySink,
     Frame,
     InputEvent,
     InputHealth,
@@ -82,9 +82,20 @@ class _Windows(msgspec.Struct, frozen=True, tag="windows", kw_only=True):
     locked: bool = False
 
 
-_Line = (
-    PointerMoved | PointerButton | PointerScrolled | KeyEvent | WindowActivated | DisplaysChanged | _Picture | _Windows
-)
+class _Display(msgspec.Struct, frozen=True):
+    id: int
+    rect: Rect
+    scale: float = 1.0
+    name: str = ""
+
+
+class _Displays(msgspec.Struct, frozen=True, tag="displays", kw_only=True):
+    t_ns: int
+    seq: int
+    displays: tuple[_Display, ...]
+
+
+_Line = PointerMoved | PointerButton | PointerScrolled | KeyEvent | WindowActivated | _Displays | _Picture | _Windows
 
 
 def replay_capture(path: Path, *, speed: float | None = 1.0, lead_in_s: float = 0.5) -> Capture:
@@ -93,11 +104,11 @@ def replay_capture(path: Path, *, speed: float | None = 1.0, lead_in_s: float = 
     Raises ReplayInvalid, and FileNotFoundError for the file itself.
     """
     replay = Replay(path, speed=speed, lead_in_s=lead_in_s)
-    return Capture(input=ReplayInput(replay), screen=replay, windows=replay, displays=replay, clock=replay)
+    return Capture(input=ReplayInput(replay), screen=replay, windows=replay, clock=replay)
 
 
 class Replay:
-    """The file, the clock, and the screen, window and display sources. Input is `ReplayInput`."""
+    """The file, the clock, and the screen and window sources. Input is `ReplayInput`."""
 
     def __init__(self, path: Path, *, speed: float | None = 1.0, lead_in_s: float = 0.5) -> None:
         if speed is not None and speed <= 0:
@@ -113,11 +124,10 @@ class Replay:
         self._thread: threading.Thread | None = None
         self._at_ns = self._first_ns
         self._view = self._opening_view()
-        self._displays = next((e.displays for e in self._lines if isinstance(e, DisplaysChanged)), ())
+        self._displays = next((e.displays for e in self._lines if isinstance(e, _Displays)), ())
         self._pictures: dict[int, _Picture] = {}
         self._input: ReplayInput | None = None
         self._on_view: ViewSink | None = None
-        self._on_displays: DisplaySink | None = None
         self._closed = False
 
     # -- the clock --
@@ -149,6 +159,7 @@ class Replay:
                 self._view.generation,
                 self._view.certain and self._on_view is not None,
                 self._view.locked,
+                monitors=tuple(Monitor(d.name, d.rect, d.scale, id=d.id) for d in self._displays),
                 answered_ns=self._at_ns,
             )
             if self._on_view is not None:
@@ -159,23 +170,12 @@ class Replay:
         with self._lock:
             self._on_view = None
 
-    # -- displays --
-
-    def displays(self) -> tuple[Display, ...]:
-        with self._lock:
-            if not self._displays:
-                raise ScreenUnavailable("the replay names no displays")
-            return self._displays
-
-    def watch(self, on_change: DisplaySink | None) -> None:
-        with self._lock:
-            self._on_displays = on_change
-
     # -- screen --
 
     def grab(self, display: Display) -> Frame:
         with self._lock:
-            picture, at_ns = self._pictures.get(display.id), self._at_ns
+            id_ = next((d.id for d in self._displays if d.rect == display.rect), display.id)
+            picture, at_ns = self._pictures.get(id_), self._at_ns
             if self._closed:
                 raise ScreenUnavailable("the screen source is closed")
         if picture is None:
@@ -244,10 +244,11 @@ class Replay:
                 self.view()  # what was there held until now: a file knows
                 self._view = _view_of(line, self._view.generation + 1)
                 self.view()
-            case DisplaysChanged():
+            case _Displays():
+                self.view()
                 self._displays = line.displays
-                if self._on_displays is not None:
-                    self._on_displays(line.displays)
+                self._view = replace(self._view, generation=self._view.generation + 1)
+                self.view()
             case _:
                 if self._input is not None:
                     self._input.take(line)

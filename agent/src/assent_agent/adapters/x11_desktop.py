@@ -9,7 +9,8 @@ from Xlib.error import XError
 from assent_agent.adapters.clocks import SystemClock
 from assent_agent.adapters.screen import MssScreen
 from assent_agent.adapters.x11_input import X11Input
-from assent_agent.adapters.x11_windows import CONNECTION_LOST, X11Windows
+from assent_agent.adapters.x11_windows import CONNECTION_LOST, X11Windows, monitors_of
+from assent_agent.core.monitors import Monitor
 from assent_agent.ports import Capture, CaptureUnavailable
 
 NEEDED = ("RECORD", "RANDR")
@@ -44,14 +45,24 @@ def capture() -> Capture:
             "Choose another desktop session when you sign in."
         )
     windows = X11Windows()
-    windows.displays()
     return Capture(
-        input=X11Input(windows.known_displays),
+        input=X11Input(windows.displays),
         screen=MssScreen(windows.cursor),
         windows=windows,
-        displays=windows,
         clock=SystemClock(),
     )
+
+
+def monitors() -> tuple[Monitor, ...]:
+    """The monitors of the session that DISPLAY names, now. Raises CaptureUnavailable."""
+    try:
+        connection = Connection()
+        try:
+            return monitors_of(connection)
+        finally:
+            connection.close()
+    except (*CONNECTION_LOST, XError) as error:
+        raise CaptureUnavailable(f"The X server does not tell about monitors: {error}") from error
 
 
 def _manager(connection: Connection) -> str:

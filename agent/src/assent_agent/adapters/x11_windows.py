@@ -7,11 +7,15 @@ connection, if that is one application only. Whatever stays open makes a window 
 
 Windows may vanish between two questions; then the questions are asked again. When the desktop does not come to rest
 within `TRIES`, the view says that it is not certain.
+
+Monitors are those of RandR, by the names of their outputs. What a change of them leaves behind comes in several steps,
+so for `SETTLE_NS` after each the view says that they are not settled.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import select
 import threading
@@ -29,12 +33,15 @@ from Xlib.xobject.drawable import Window as XWindow
 
 from assent.contracts.events import Display, Rect
 from assent_agent.core.exclusion import Window
+from assent_agent.core.monitors import Monitor
 from assent_agent.core.screens import WindowView
-from assent_agent.ports import CaptureUnavailable, DisplaySink, ScreenUnavailable, ViewSink
+from assent_agent.ports import CaptureUnavailable, ViewSink
 
 TRIES = 5
 JOIN_S = 10.0
 UNSETTLED_S = 0.05
+SETTLE_NS = 1_000_000_000
+EDID_WORDS = 8192
 UNKNOWN_WINDOW = -1
 CONNECTION_LOST = (ConnectionClosedError, DisplayError, OSError)
 
@@ -74,7 +81,7 @@ class _Top:
 
 
 class X11Windows:
-    """The window source and the display source of an X11 session (`ports.WindowSource`, `ports.DisplaySource`).
+    """The window source of an X11 session (`ports.WindowSource`).
 
     Callbacks must only enqueue: they are called while the source is busy, and calling back into it would wait forever.
     """
@@ -88,8 +95,7 @@ class X11Windows:
         self._wake: tuple[int, int] | None = None
         self._asking_lock = threading.Lock()
         self._asking: Connection | None = None
-        self._displays: tuple[Display, ...] = ()
-        self._on_displays: DisplaySink | None = None
+        self._monitors: tuple[Monitor, ...] = ()
 
     # -- windows --
 
@@ -142,16 +148,11 @@ class X11Windows:
             return WindowView(now, certain=False, answered_ns=now)
         try:
             view = self._session.look()
-            changed_displays = self._session.take_display_change()
         except (*CONNECTION_LOST, XError):
-            view, changed_displays = WindowView(now, certain=False, answered_ns=time.monotonic_ns()), False
+            view = WindowView(now, certain=False, answered_ns=time.monotonic_ns())
+        self._monitors = view.monitors or self._monitors
         if self._on_view is not None:
             self._on_view(view)
-        if changed_displays:
-            with contextlib.suppress(ScreenUnavailable):
-                displays = self._ask_displays()
-                if self._on_displays is not None:
-                    self._on_displays(displays)
         return view
 
     def _follow(self) -> None:
@@ -172,36 +173,21 @@ class X11Windows:
                 return
             with self._lock:
                 view = self._refresh()
-            settled = view.certain and view.active != UNKNOWN_WINDOW
+            settled = view.certain and view.active != UNKNOWN_WINDOW and view.settled
             if session.lost():
                 return
 
-    # -- displays --
+    # -- monitors and pointer --
 
     def displays(self) -> tuple[Display, ...]:
-        return self._ask_displays()
-
-    def known_displays(self) -> tuple[Display, ...]:
-        """The displays as they were last asked for, without asking; empty when they never were."""
-        return self._displays
-
-    def watch(self, on_change: DisplaySink | None) -> None:
-        with self._lock:
-            self._on_displays = on_change
+        """All monitors as they were in the last view, without asking; empty when there was none."""
+        return tuple(Display(m.id, m.rect, m.scale) for m in self._monitors)
 
     def cursor(self) -> tuple[int, int]:
         """Where the pointer is. Raises OSError when it cannot be asked."""
         with self._asked() as connection:
             where = connection.screen().root.query_pointer()
             return where.root_x, where.root_y
-
-    def _ask_displays(self) -> tuple[Display, ...]:
-        try:
-            with self._asked() as connection:
-                self._displays = _displays(connection)
-        except OSError as error:
-            raise ScreenUnavailable(f"the X server does not tell about displays: {error}") from error
-        return self._displays
 
     @contextlib.contextmanager
     def _asked(self) -> Iterator[Connection]:
@@ -216,8 +202,11 @@ class X11Windows:
                 raise OSError(str(error)) from error
 
 
-def _displays(connection: Connection) -> tuple[Display, ...]:
-    """RandR monitors, or the whole screen where there are none; the scale is that of `Xft.dpi`."""
+def monitors_of(connection: Connection) -> tuple[Monitor, ...]:
+    """RandR monitors, or the whole screen, without a name, where there are none; the scale is that of `Xft.dpi`.
+
+    Raises what the connection raises, and XError.
+    """
     root = connection.screen().root
     scale = 1.0
     resources = root.get_full_property(Xatom.RESOURCE_MANAGER, Xatom.STRING)
@@ -226,14 +215,25 @@ def _displays(connection: Connection) -> tuple[Display, ...]:
         if name.strip() == "Xft.dpi":
             with contextlib.suppress(ValueError):
                 scale = round(float(value) / 96, 4)
-    rects = []
+    found = []
     if connection.has_extension("RANDR"):
-        monitors = randr.get_monitors(root).monitors
-        rects = [Rect(m.x, m.y, m.width_in_pixels, m.height_in_pixels) for m in monitors]
-    if not rects:
+        for id_, m in enumerate(randr.get_monitors(root).monitors):
+            rect = Rect(m.x, m.y, m.width_in_pixels, m.height_in_pixels)
+            name = _text(connection.get_atom_name(m.name))
+            found.append(Monitor(name, rect, scale, _edid(connection, m.crtcs), id_))
+    if not found:
         whole = root.get_geometry()
-        rects = [Rect(0, 0, whole.width, whole.height)]
-    return tuple(Display(id=i, rect=r, scale=scale) for i, r in enumerate(rects))
+        found = [Monitor("", Rect(0, 0, whole.width, whole.height), scale)]
+    return tuple(found)
+
+
+def _edid(connection: Connection, outputs: list[int]) -> str:
+    """A fingerprint of what the monitor on these outputs says of itself (EDID); empty when it says nothing."""
+    told = b""
+    for output in outputs:
+        atom = connection.intern_atom("EDID")
+        told += bytes(randr.get_output_property(connection, output, atom, X.AnyPropertyType, 0, EDID_WORDS).value)
+    return hashlib.sha256(told).hexdigest() if told else ""
 
 
 class _Session:
@@ -252,10 +252,11 @@ class _Session:
         self._named: dict[int, _Named] = {}
         self._top_of: dict[int, int] = {}
         self._windows: tuple[Window, ...] | None = None
-        self._display_change = False
+        self._monitors: tuple[Monitor, ...] | None = None
+        self._monitors_changed_ns = time.monotonic_ns()
         self._lost = False
         connection.set_error_handler(lambda *_: None)
-        self._root.change_attributes(event_mask=X.SubstructureNotifyMask | X.PropertyChangeMask)
+        self._root.change_attributes(event_mask=X.SubstructureNotifyMask | X.StructureNotifyMask | X.PropertyChangeMask)
         if connection.has_extension("RANDR"):
             randr.select_input(self._root, randr.RRScreenChangeNotifyMask)
         connection.sync()
@@ -267,10 +268,6 @@ class _Session:
     def lost(self) -> bool:
         return self._lost
 
-    def take_display_change(self) -> bool:
-        changed, self._display_change = self._display_change, False
-        return changed
-
     def look(self) -> WindowView:
         """The view now; asks again while the desktop changes under the questions. Raises what the connection raises."""
         try:
@@ -280,19 +277,30 @@ class _Session:
                 self._drain()
                 generation = self._generation
                 try:
+                    if self._monitors is None:
+                        self._monitors = monitors_of(self.connection)
                     if self._windows is None:
                         self._windows = self._ask_windows()
                     active, locked = self._active(focus), self._locked()
                 except XError:
-                    self._windows = None
+                    self._windows = self._monitors = None
                     self._tops.clear()
                     self._named.clear()
                     self._top_of.clear()
                     continue
-                windows = self._windows
+                windows, monitors = self._windows, self._monitors
                 self._drain()
                 if generation == self._generation and self._windows is not None:
-                    return WindowView(t_ns, windows, active, generation, locked=locked, answered_ns=time.monotonic_ns())
+                    return WindowView(
+                        t_ns,
+                        windows,
+                        active,
+                        generation,
+                        locked=locked,
+                        monitors=monitors,
+                        settled=t_ns - self._monitors_changed_ns >= SETTLE_NS,
+                        answered_ns=time.monotonic_ns(),
+                    )
             return WindowView(t_ns, generation=self._generation, certain=False, answered_ns=time.monotonic_ns())
         except CONNECTION_LOST:
             self._lost = True
@@ -306,7 +314,9 @@ class _Session:
 
     def _take(self, event: Any) -> None:
         kind = event.type
-        if kind in _STRUCTURE:
+        if kind == X.ConfigureNotify and event.window.id == self._root.id:
+            self._monitors_changed()  # the server says so, too, when monitors are set that are no outputs
+        elif kind in _STRUCTURE:
             changed = event.window.id
             self._tops.pop(changed, None)
             if kind in (X.ReparentNotify, X.DestroyNotify):
@@ -327,8 +337,12 @@ class _Session:
             self._generation += 1
             self._windows = None
         elif type(event).__name__ == "ScreenChangeNotify":
-            self._display_change = True
-            self._generation += 1
+            self._monitors_changed()
+
+    def _monitors_changed(self) -> None:
+        self._monitors = None
+        self._monitors_changed_ns = time.monotonic_ns()
+        self._generation += 1
 
     def _naming_atoms(self) -> frozenset[int]:
         named = {self._atoms[n] for n in ("_NET_WM_NAME", "_NET_WM_WINDOW_OPACITY", "_NET_WM_WINDOW_TYPE")}

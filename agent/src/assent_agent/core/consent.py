@@ -167,9 +167,9 @@ class Resumed:
 
 @dataclass(frozen=True)
 class HourTold:
-    """Whether the person allows being recorded at this hour of their day."""
+    """Whether the person allows being recorded at this hour of their day. None: what they took away cannot be read."""
 
-    allowed: bool
+    allowed: bool | None
 
 
 @dataclass(frozen=True)
@@ -245,6 +245,7 @@ class Why(StrEnum):
     NO_RECEIPT = "no-receipt"
     SWITCHED_OFF = "switched-off"
     PAUSED = "paused"
+    NARROWING = "narrowing"
     HOURS = "hours"
     LOCKED = "locked"
     NO_INDICATOR = "no-indicator"
@@ -332,6 +333,7 @@ class ConsentState:
     revoked: bool = False
     capturing: frozenset[Modality] = frozenset()
     out_of_hours: bool = False
+    narrowing_unread: bool = False
 
     @property
     def certified(self) -> frozenset[Modality]:
@@ -358,6 +360,7 @@ class ConsentState:
         reasons = (
             (not self.switched_on, Why.SWITCHED_OFF),
             (self.pause is not None, Why.PAUSED),
+            (self.narrowing_unread, Why.NARROWING),
             (self.out_of_hours, Why.HOURS),
             (self.locked, Why.LOCKED),
             (not self.indicator, Why.NO_INDICATOR),
@@ -444,7 +447,7 @@ def _learn(state: ConsentState, event: ConsentEvent) -> tuple[ConsentState, tupl
         case DeviceRevoked():
             return replace(state, revoked=True), ()
         case HourTold(allowed):
-            return replace(state, out_of_hours=not allowed), ()
+            return replace(state, out_of_hours=allowed is False, narrowing_unread=allowed is None), ()
         case Paused(until):
             return replace(state, pause=Pause(until)), ()
         case Resumed():

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from assent.contracts.events import Rect
+from assent_agent.core.monitors import Chosen
 
 _BROWSERS = """
     arc brave browser chrome chromium edge epiphany falkon firefox floorp iceweasel konqueror librewolf lynx midori
@@ -102,18 +103,27 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What may be recorded, in lower case. Make one with `policy`."""
+    """What may be recorded, names in lower case. Make one with `policy`. `monitors` None: on all of them."""
 
     allowed: frozenset[str]
     denied_applications: frozenset[str] = DENIED_APPLICATIONS
     denied_titles: frozenset[str] = DENIED_TITLES
+    monitors: Chosen | None = None
 
 
-def policy(employer: Iterable[str], *, taken_away: Iterable[str] = (), denied: Iterable[str] = ()) -> Policy:
-    """The employer's applications less those the person took away; `denied` adds to the deny list."""
+def policy(
+    employer: Iterable[str],
+    *,
+    taken_away: Iterable[str] = (),
+    denied: Iterable[str] = (),
+    monitors: Chosen | None = None,
+) -> Policy:
+    """The employer's applications less those the person took away; `denied` adds to the deny list; `monitors`: those
+    that the person left."""
     removed = {name.casefold().strip() for name in taken_away}
     allowed = frozenset(name.casefold().strip() for name in employer) - removed - {""}
-    return Policy(allowed, DENIED_APPLICATIONS | {name.casefold().strip() for name in denied} - {""})
+    denies = DENIED_APPLICATIONS | {name.casefold().strip() for name in denied} - {""}
+    return Policy(allowed, denies, monitors=monitors)
 
 
 def decide(window: Window, rules: Policy) -> Verdict:

@@ -1,7 +1,7 @@
-"""What the person takes away from what they agreed to: applications, and hours of the day.
+"""What the person takes away from what they agreed to: applications, monitors, and hours of the day.
 
 It can only make less be recorded, it needs nobody, and it stays on this computer: nothing that is sent says which
-application was taken away, nor that it was an hour, and not a pause, in which nothing was recorded.
+application or monitor was taken away, nor that it was an hour, and not a pause, in which nothing was recorded.
 
 Pure: moments come with the call, in the time of the person's own clock on the wall.
 """
@@ -12,6 +12,14 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, time
 
+from assent_agent.core import monitors as monitor_words
+from assent_agent.core.monitors import Chosen
+
+NARROWING_UNREADABLE = (
+    "Your own list of what you took away (narrowing.json) cannot be read, so nothing is recorded until it can. "
+    "'assent-agent consent narrow --clear' begins a new one: take away again there what you do not want recorded."
+)
+
 
 class NarrowingInvalid(ValueError):
     """These are no hours; says how they are written."""
@@ -20,11 +28,13 @@ class NarrowingInvalid(ValueError):
 @dataclass(frozen=True)
 class Narrowing:
     """`applications`: never recorded, whatever the employer's list says. `hours`: recorded only from the first to the
-    second time of the day (the second is no longer in it; they may go over midnight); None: at any hour.
+    second time of the day (the second is no longer in it; they may go over midnight); None: at any hour. `monitors`:
+    which may be recorded; None: all of them.
     """
 
     applications: frozenset[str] = frozenset()
     hours: tuple[time, time] | None = None
+    monitors: Chosen | None = None
 
     def within(self, local: datetime) -> bool:
         """Whether the person allows being recorded at this hour of their day."""
@@ -33,6 +43,17 @@ class Narrowing:
         begin, end = self.hours
         now = local.time()
         return begin <= now < end if begin < end else now >= begin or now < end
+
+    def words(self) -> tuple[str, ...]:
+        """What was taken away, for the person, one line each; empty when nothing was."""
+        lines = []
+        if self.applications:
+            lines.append(f"You took these applications away: {', '.join(sorted(self.applications))}.")
+        if self.hours is not None:
+            lines.append(f"You are recorded only at these hours: {hours_text(self.hours)}.")
+        if self.monitors is not None:
+            lines.append(f"You are recorded {monitor_words.words(self.monitors)}.")
+        return tuple(lines)
 
 
 def hours_of(text: str) -> tuple[time, time]:

@@ -8,6 +8,9 @@ A pointer or keyboard event is kept only when, over the whole time in which it m
 the window under the pointer were allowed. When that cannot be known yet, the answer is `PENDING`; who cannot wait
 treats it as excluded. A release is kept only when its press was.
 
+Of a monitor that the person took away nothing is kept, nor of a window any part of which lies on it. While it is not
+known which monitors there are, nothing is kept at all.
+
 Nothing here asks a clock or a device: views bring their own times (nanoseconds of the same monotonic clock that stamps
 events).
 """
@@ -24,6 +27,7 @@ from numpy.typing import NDArray
 
 from assent.contracts.events import KeyEvent, PointerButton, PointerMoved, PointerScrolled, Rect, WindowActivated
 from assent_agent.core.exclusion import Policy, Verdict, Window, decide
+from assent_agent.core.monitors import Layout, Monitor, layout_of
 
 Pixels = NDArray[np.uint8]
 InputEvent = PointerMoved | PointerButton | PointerScrolled | KeyEvent
@@ -39,7 +43,8 @@ class WindowView:
 
     `active`: the window that has the keyboard, or None when none has. `generation` rises with every change that was
     noticed, also with one that was undone at once. `certain` is False when a fact could not be established, `locked`
-    is True while a screen lock or screen saver is shown: then nothing may be recorded.
+    is True while a screen lock or screen saver is shown: then nothing may be recorded. `monitors`: in the order of the
+    system; empty when they are not known. `settled` is False while they have just changed.
     """
 
     t_ns: int
@@ -48,6 +53,8 @@ class WindowView:
     generation: int = 0
     certain: bool = True
     locked: bool = False
+    monitors: tuple[Monitor, ...] = ()
+    settled: bool = True
     answered_ns: int = field(default=0, compare=False)
 
     def active_window(self) -> Window | None:
@@ -56,6 +63,16 @@ class WindowView:
     def at(self, x: int, y: int) -> Window | None:
         """The topmost window at a point; None for the bare background."""
         return next((w for w in reversed(self.windows) if _contains(w.rect, x, y)), None)
+
+
+def layout(view: WindowView, rules: Policy) -> Layout | None:
+    """What may be recorded of the monitors; None: it is not known, and nothing may be."""
+    return layout_of(view.monitors, settled=view.settled, chosen=rules.monitors)
+
+
+def _allowed(window: Window, rules: Policy, monitors: Layout) -> bool:
+    """May be recorded what it shows, and what is done in it?"""
+    return decide(window, rules) is Verdict.ALLOWED and monitors.shows(window.rect)
 
 
 class Access(StrEnum):
@@ -74,10 +91,10 @@ def keyboard_access(view: WindowView, rules: Policy) -> Access:
     """May a key pressed under this view be kept? Not without an active window, nor while something may grab keys."""
     if view.locked:
         return Access.LOCKED
-    active = view.active_window()
-    if not view.certain or active is None or decide(active, rules) is not Verdict.ALLOWED:
+    active, monitors = view.active_window(), layout(view, rules)
+    if not view.certain or active is None or monitors is None or not _allowed(active, rules, monitors):
         return Access.EXCLUDED
-    grabbing = any(w.popup and not w.passive and decide(w, rules) is not Verdict.ALLOWED for w in view.windows)
+    grabbing = any(w.popup and not w.passive and not _allowed(w, rules, monitors) for w in view.windows)
     return Access.EXCLUDED if grabbing else Access.ALLOWED
 
 
@@ -85,13 +102,14 @@ def pointer_access(view: WindowView, rules: Policy, x: int, y: int) -> Access:
     """May a pointer event at a point be kept? Not over, nor while working in, an excluded window."""
     if view.locked:
         return Access.LOCKED
-    if not view.certain:
+    monitors = layout(view, rules)
+    if not view.certain or monitors is None or not monitors.shows_point(x, y):
         return Access.EXCLUDED
     active, under = view.active_window(), view.at(x, y)
     if view.active is not None and active is None:
         return Access.EXCLUDED
     shown = [w for w in (active, under) if w is not None]
-    return Access.ALLOWED if all(decide(w, rules) is Verdict.ALLOWED for w in shown) else Access.EXCLUDED
+    return Access.ALLOWED if all(_allowed(w, rules, monitors) for w in shown) else Access.EXCLUDED
 
 
 class Views:
@@ -233,16 +251,17 @@ class Dropped(StrEnum):
     """Why a grabbed picture may not be kept."""
 
     CHANGED = "windows changed during the grab"
-    UNKNOWN = "windows not known"
+    UNKNOWN = "windows or monitors not known"
     LOCKED = "screen locked"
     EXCLUDED = "nothing but excluded windows to be seen"
 
 
 def unchanged(before: WindowView, after: WindowView, rules: Policy) -> bool:
-    """Were windows, order, places and what may be recorded of them the same, without a change between?"""
+    """Were windows, order, places, monitors and what may be recorded of them the same, without a change between?"""
 
     def facts(view: WindowView) -> tuple[object, ...]:
-        return tuple((w.id, w.rect, w.opaque, decide(w, rules) is Verdict.ALLOWED) for w in view.windows)
+        windows = tuple((w.id, w.rect, w.opaque, decide(w, rules) is Verdict.ALLOWED) for w in view.windows)
+        return windows, view.monitors
 
     return before.generation == after.generation and facts(before) == facts(after)
 
@@ -251,8 +270,16 @@ def masks(views: Sequence[WindowView], rules: Policy, area: Rect) -> tuple[Rect,
     """The parts of `area` where something excluded is to be seen in any of these views. They do not overlap."""
     found: list[Rect] = []
     for view in views:
+        monitors = layout(view, rules)
+        for rect in (area,) if monitors is None else monitors.kept_out:
+            parts = _clip(rect, area)
+            for known in found:
+                parts = _without(parts, known)
+            found.extend(parts)
+        if monitors is None:
+            continue
         for i, window in enumerate(view.windows):
-            if decide(window, rules) is Verdict.ALLOWED:
+            if _allowed(window, rules, monitors):
                 continue
             parts = _clip(window.rect, area)
             for above in view.windows[i + 1 :]:
@@ -275,7 +302,7 @@ def examine(
     """
     if before.locked or after.locked:
         return Dropped.LOCKED
-    if not before.certain or not after.certain:
+    if not before.certain or not after.certain or any(layout(v, rules) is None for v in (before, after, *recent)):
         return Dropped.UNKNOWN
     if not unchanged(before, after, rules):
         return Dropped.CHANGED
@@ -294,9 +321,10 @@ def paint(pixels: Pixels, rects: Iterable[Rect], area: Rect) -> None:
 
 
 def activated(view: WindowView, rules: Policy, seq: int = 0) -> WindowActivated:
-    """What `context` may say about the active window: of an excluded one, and of none, only where it is."""
-    active = view.active_window()
-    if active is None:
+    """What `context` may say about the active window: of an excluded one, only where it is; of none, and of one that
+    lies on a monitor that was taken away, not even that."""
+    active, monitors = view.active_window(), layout(view, rules)
+    if active is None or monitors is None or not monitors.shows(active.rect):
         return WindowActivated(t_ns=view.t_ns, seq=seq, rect=Rect(0, 0, 0, 0), excluded=True)
     if view.locked or not view.certain or decide(active, rules) is not Verdict.ALLOWED:
         return WindowActivated(t_ns=view.t_ns, seq=seq, rect=active.rect, excluded=True)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from assent.contracts.ids import Modality
 from assent_agent.core.consent import ConsentState, Why
+from assent_agent.core.monitors import Refused
+from assent_agent.core.narrowing import NARROWING_UNREADABLE
 from assent_agent.core.recorder import SECOND_NS
 
 SILENT_NS = 15 * SECOND_NS
@@ -28,6 +30,7 @@ SENTENCES: Mapping[Why, str] = {
     Why.SWITCHED_OFF: "Recording is switched off on this device.",
     Why.HALTED: "The programme is halted. Nothing is recorded.",
     Why.PAUSED: "Paused. Nothing is recorded.",
+    Why.NARROWING: NARROWING_UNREADABLE,
     Why.HOURS: "You chose not to be recorded at this hour. Nothing is recorded.",
     Why.LOCKED: "The screen is locked. Nothing is recorded.",
     Why.NO_INDICATOR: "No indicator can be shown, so nothing is recorded.",
@@ -62,11 +65,13 @@ def tell(
     started_ns: int,
     now_ns: int,
     asked_anew: bool = False,
+    monitors: Refused | None = None,
 ) -> Told:
     """What to say.
 
     `arrived_ns`: when something of each modality last arrived, monotonic. `failure`: of the source. `asking`: the
     custodian is being asked, and nothing went wrong so far. `asked_anew`: what was agreed to has changed since.
+    `monitors`: why none of them may be recorded.
     """
     why = state.why
     if why is not None:
@@ -81,6 +86,8 @@ def tell(
         return Told("off" if why in QUIET else "trouble", SENTENCES[why])
     if failure:
         return Told("trouble", failure)
+    if monitors is not None:
+        return Told("trouble" if monitors.asks_the_person else "off", monitors.sentence)
     if Modality.SCREEN in state.capturing:
         last = max(arrived_ns.get(Modality.SCREEN, started_ns), started_ns)
         if now_ns - last > SILENT_NS:

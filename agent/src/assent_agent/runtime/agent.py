@@ -90,6 +90,7 @@ BUDGET_RESERVE: Final = 32 * 1024 * 1024
 GAP_REASONS: Final[Mapping[Why, GapReason]] = {
     Why.PAUSED: GapReason.PAUSED,
     Why.HOURS: GapReason.PAUSED,
+    Why.NARROWING: GapReason.PAUSED,
     Why.LOCKED: GapReason.LOCKED,
     Why.CLOCK: GapReason.CLOCK,
     Why.DISK: GapReason.DROPPED,
@@ -298,6 +299,8 @@ class Agent:
         if self._session is not None and self._run is not None:
             self._session.pump(self._run.recorder)
             self._seal(self._run.recorder.tick(now))
+            if self._session.refused is not None:
+                self._capture_began_ns = now.t_ns  # pictures are missed only from when there may be some
             self._watch_session(self._session)
         if self._state != self._shown:
             self._show(now)
@@ -474,7 +477,12 @@ class Agent:
         if stored is None or self._narrowing is None:
             return policy(())
         own = self._narrowing.applications
-        return policy(stored.application_list.allow, denied={*stored.application_list.deny, *own}, taken_away=own)
+        return policy(
+            stored.application_list.allow,
+            denied={*stored.application_list.deny, *own},
+            taken_away=own,
+            monitors=self._narrowing.monitors,
+        )
 
     def _record(self) -> str | None:
         return None if self._state.receipt is None else self._state.receipt.record
@@ -788,14 +796,13 @@ class Agent:
         self._step(consent.Paused(until))
         self._save_pause(paused=True, until=until)
 
-    def _hour_allowed(self, wall: datetime) -> bool:
-        """Not while it is unknown what the person took away: the file is looked at again until it can be read."""
+    def _hour_allowed(self, wall: datetime) -> bool | None:
+        """None while it is unknown what the person took away: the file is looked at again until it can be read."""
         if self._narrowing is None:
             try:
                 self._narrowing = self._home.narrowing()
-            except (OSError, HomeDamaged) as error:
-                self._custodian_trouble = str(error)
-                return False
+            except (OSError, HomeDamaged):
+                return None
         return self._narrowing.within(wall.astimezone())
 
     def _narrow(self) -> None:
@@ -881,6 +888,7 @@ class Agent:
             started_ns=self._capture_began_ns,
             now_ns=now.t_ns,
             asked_anew=bool(self._asks_anew),
+            monitors=None if session is None else session.refused,
         )
 
     def _arrived(self, now: Instant) -> dict[str, float]:
@@ -904,6 +912,7 @@ class Agent:
             "receipt": self._record(),
             "valid_until": None if self._state.receipt is None else moment(self._state.receipt.valid_until),
             "asks_anew": list(self._asks_anew),
+            "narrowed": [] if self._narrowing is None else list(self._narrowing.words()),
             "paused_until": self._paused_until(),
             "segments_waiting": len(segments),
             "segments_held": sum(n >= view.ready for view, n in segments),

@@ -5,7 +5,7 @@
     receipts/         every receipt given on this device, to keep
     erasures/         what the person signed to be erased, as long as a backup of the custodian may not know it
     withdrawals/      each withdrawal, signed, until it is confirmed, and the confirmation afterwards
-    narrowing.json    what the person took away from it: applications and hours; it never leaves this place
+    narrowing.json    what the person took away from it: applications, hours, monitors; it never leaves this place
     switch.json       the switch of this device, and a pause
     invitation.json   whether and when the person was asked for consent, and what they said; it never leaves this place
     spool/            sealed recordings that are not stored elsewhere yet (`assent_agent.spool`)
@@ -36,7 +36,8 @@ from assent.contracts.times import Moment, moment, parse_moment
 from assent.contracts.wire import ApplicationList
 from assent_agent.core.consent import HeldReceipt
 from assent_agent.core.inviting import Answer, Inviting, InvitingEvent, step
-from assent_agent.core.narrowing import Narrowing, NarrowingInvalid, hours_of, hours_text
+from assent_agent.core.monitors import Chosen, Known
+from assent_agent.core.narrowing import NARROWING_UNREADABLE, Narrowing, NarrowingInvalid, hours_of, hours_text
 from assent_agent.runtime.paths import CONTROL_SOCKET, base_folder
 
 S = TypeVar("S", bound=Signed)
@@ -82,9 +83,26 @@ class StoredWithdrawal(Signed):
     confirmation: WithdrawalConfirmed | None = None
 
 
+class StoredMonitor(Signed):
+    """`monitors.Known`, as it is kept."""
+
+    name: str
+    width: int
+    height: int
+    edid: str = ""
+
+
+class StoredMonitors(Signed):
+    """`monitors.Chosen`, as it is kept."""
+
+    recorded: tuple[StoredMonitor, ...]
+    never: tuple[str, ...] | None = None
+
+
 class StoredNarrowing(Signed):
     applications: tuple[str, ...] = ()
     hours: str | None = None
+    monitors: StoredMonitors | None = None
 
 
 class Switch(Signed):
@@ -268,17 +286,18 @@ class AgentHome:
         data = self._read(self.folder / "narrowing.json")
         if data is None:
             return Narrowing()
-        stored = self._parse(StoredNarrowing, data)
         try:
+            stored = StoredNarrowing.parse(data)
             hours = None if stored.hours is None else hours_of(stored.hours)
-        except NarrowingInvalid as error:
-            raise HomeDamaged("narrowing.json is damaged; take away again what is not to be recorded") from error
-        return Narrowing(frozenset(stored.applications), hours)
+        except (StatementInvalid, NarrowingInvalid) as error:
+            raise HomeDamaged(NARROWING_UNREADABLE) from error
+        return Narrowing(frozenset(stored.applications), hours, _chosen(stored.monitors))
 
     def save_narrowing(self, narrowing: Narrowing) -> None:
         stored = StoredNarrowing(
             applications=tuple(sorted(narrowing.applications)),
             hours=None if narrowing.hours is None else hours_text(narrowing.hours),
+            monitors=_stored(narrowing.monitors),
         )
         write_private(self.folder / "narrowing.json", stored.to_json())
 
@@ -321,6 +340,25 @@ class AgentHome:
             return kind.parse(data)
         except StatementInvalid as error:
             raise HomeDamaged(f"A file of the agent ({kind.__name__}) is damaged: {error}") from error
+
+
+def _chosen(stored: StoredMonitors | None) -> Chosen | None:
+    if stored is None:
+        return None
+    recorded = frozenset(Known(each.name, each.width, each.height, each.edid) for each in stored.recorded)
+    return Chosen(recorded, None if stored.never is None else frozenset(stored.never))
+
+
+def _stored(chosen: Chosen | None) -> StoredMonitors | None:
+    if chosen is None:
+        return None
+    return StoredMonitors(
+        recorded=tuple(
+            StoredMonitor(name=each.name, width=each.width, height=each.height, edid=each.edid)
+            for each in sorted(chosen.recorded)
+        ),
+        never=None if chosen.never is None else tuple(sorted(chosen.never)),
+    )
 
 
 class HomeLock:

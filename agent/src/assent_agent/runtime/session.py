@@ -11,6 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from assent.contracts.events import (
@@ -29,6 +30,7 @@ from assent.contracts.events import (
 from assent.contracts.ids import Modality
 from assent_agent.core.exclusion import Policy
 from assent_agent.core.framing import Framing, Taken
+from assent_agent.core.monitors import Refused, refused
 from assent_agent.core.recorder import Recorder
 from assent_agent.core.screens import (
     LINGER_NS,
@@ -40,6 +42,8 @@ from assent_agent.core.screens import (
     WindowView,
     activated,
     examine,
+    layout,
+    pointer_access,
 )
 from assent_agent.ports import Capture, CaptureUnavailable, Frame, InputEvent, ScreenUnavailable
 from assent_agent.settings import AgentSettings
@@ -53,6 +57,9 @@ UNDECIDED_NS: Final = 500_000_000
 
 ACTIVE_NS: Final = 2_000_000_000
 """So long after the last input the screen is looked at as while working."""
+
+KEPT_OUT_EVERY_NS: Final = 10_000_000_000
+"""How often coverage counts the pictures that were not taken of monitors that were taken away."""
 
 _REASONS: Final = {Access.EXCLUDED: GapReason.EXCLUDED, Access.LOCKED: GapReason.LOCKED}
 
@@ -83,6 +90,7 @@ class Session:
         self.locked = False
         self.excluded_now = False
         self.failure = ""
+        self.refused: Refused | None = None
         self._rules = rules
         self._settings = settings
         self._views = Views()
@@ -92,8 +100,9 @@ class Session:
         self._inputs: deque[InputEvent] = deque()
         self._pending: deque[InputEvent] = deque()
         self._grabs: deque[_Grab] = deque()
-        self._displays_in: deque[tuple[Display, ...]] = deque()
-        self._displays: tuple[Display, ...] = ()
+        self._kept_out: deque[int] = deque()
+        self._kept_out_told_ns = 0
+        self._displays: tuple[Display, ...] | None = None
         self._dropped: dict[Modality, int] = {}
         self._last_input_ns = 0
         self._last_context: WindowActivated | None = None
@@ -107,13 +116,12 @@ class Session:
     def start(self, modalities: frozenset[Modality], mode: KeyboardMode, recorder: Recorder) -> None:
         """Begin. Raises CaptureUnavailable; then nothing is observed."""
         self._modalities = modalities
-        now_ns = self.capture.clock.monotonic_ns()
         try:
             self.capture.windows.start(self._view_in.append)
             self._started = True
-            self.capture.displays.watch(self._displays_in.append)
-            self._displays = self._displays_now(modalities)
-            recorder.observe(DisplaysChanged(t_ns=now_ns, seq=0, displays=self._displays))
+            if Modality.SCREEN in modalities and not self.capture.windows.view().monitors:
+                raise ScreenUnavailable("It is not known which monitors there are.")
+            self._take_views(recorder)
             names = [m.value for m in (Modality.POINTER, Modality.KEYBOARD) if m in modalities]
             if names:
                 wanted = mode if Modality.KEYBOARD in modalities else KeyboardMode.OFF
@@ -132,18 +140,9 @@ class Session:
             self.pump(recorder, final=True)
         self._framing.clear()
         self._views.forget()
-        for waiting in (self._inputs, self._pending, self._grabs, self._view_in):
+        for waiting in (self._inputs, self._pending, self._grabs, self._view_in, self._kept_out):
             waiting.clear()
         self._pictures.clear()
-
-    def _displays_now(self, modalities: frozenset[Modality]) -> tuple[Display, ...]:
-        """Without pictures a desktop (or a replay) may do without displays."""
-        try:
-            return self.capture.displays.displays()
-        except ScreenUnavailable:
-            if Modality.SCREEN in modalities:
-                raise
-            return ()
 
     def _stop_sources(self) -> None:
         self._halt.set()
@@ -155,7 +154,6 @@ class Session:
             try:
                 self.capture.windows.view()
             finally:
-                self.capture.displays.watch(None)
                 self.capture.windows.stop()
                 self._started = False
 
@@ -180,12 +178,16 @@ class Session:
                 return
             if len(self._grabs) >= MAX_GRABS:
                 continue
-            for display in self._displays:
+            before = self.capture.windows.view()
+            monitors = layout(before, self._rules)
+            if monitors is None or monitors.kept_out:
+                self._kept_out.append(before.t_ns)
+            for display in () if monitors is None else monitors.displays:
                 try:
-                    before = self.capture.windows.view()
                     frame = self.capture.screen.grab(display)
-                    self._grabs.append(_Grab(before, frame, self.capture.windows.view()))
-                    self.failure = ""
+                    after = self.capture.windows.view()
+                    self._grabs.append(_Grab(before, frame, after))
+                    before, self.failure = after, ""
                 except ScreenUnavailable as error:
                     self.failure = str(error)
 
@@ -193,13 +195,13 @@ class Session:
 
     def pump(self, recorder: Recorder, *, final: bool = False) -> None:
         """Judge what has arrived and hand on what may be kept. `final`: nothing more will come."""
-        self._take_displays(recorder)
         self._pending.extend(self._take_inputs())
         if self._pending and not final:
             self.capture.windows.view()
         self._take_views(recorder)
         while self._grabs:
             self._judge_grab(self._grabs.popleft(), recorder)
+        self._account_kept_out(recorder, final)
         self._judge_inputs(recorder, final)
         for modality, count in list(self._dropped.items()):
             if count:
@@ -213,12 +215,6 @@ class Session:
             taken.append(self._inputs.popleft())
         return taken
 
-    def _take_displays(self, recorder: Recorder) -> None:
-        while self._displays_in:
-            self._displays = self._displays_in.popleft()
-            now_ns = self.capture.clock.monotonic_ns()
-            recorder.observe(DisplaysChanged(t_ns=now_ns, seq=0, displays=self._displays))
-
     def _take_views(self, recorder: Recorder) -> None:
         while self._view_in:
             view = self._view_in.popleft()
@@ -228,12 +224,33 @@ class Session:
             if not self._add_view(view):
                 continue
             self.locked = view.locked
+            self._take_monitors(view, recorder)
             told = activated(view, self._rules)
             self.excluded_now = told.excluded
             if self._last_context is None or _facts(told) != _facts(self._last_context):
                 self._last_context = told
                 if recorder.observe(told) is not None:
                     self.arrived_ns[Modality.CONTEXT] = view.t_ns
+
+    def _take_monitors(self, view: WindowView, recorder: Recorder) -> None:
+        """`context` tells of the monitors that may be recorded, and of no others."""
+        monitors = layout(view, self._rules)
+        self.refused = refused(view.monitors, settled=view.settled, chosen=self._rules.monitors)
+        if monitors is not None and monitors.displays != self._displays:
+            self._framing.clear()  # its pictures are of the displays of before
+            self._displays = monitors.displays
+            recorder.observe(DisplaysChanged(t_ns=view.t_ns, seq=0, displays=monitors.displays))
+
+    def _account_kept_out(self, recorder: Recorder, final: bool) -> None:
+        """Count the looks at the screen that saw less than all of it: by points in time, since meanwhile other
+        monitors were recorded."""
+        now_ns = self.capture.clock.monotonic_ns()
+        if self._kept_out and (final or now_ns - self._kept_out_told_ns >= KEPT_OUT_EVERY_NS):
+            count, last_ns = len(self._kept_out), self._kept_out[-1]
+            for _ in range(count):
+                self._kept_out.popleft()
+            self._kept_out_told_ns = now_ns
+            recorder.missed(Modality.SCREEN, GapReason.EXCLUDED, last_ns, last_ns, count)
 
     def _add_view(self, view: WindowView) -> bool:
         try:
@@ -265,12 +282,23 @@ class Session:
         reason = _REASONS.get(access)
         if reason is not None and recorder.running:
             recorder.missed(modality, reason, event.t_ns, event.t_ns, 1)
+        if access is Access.ALLOWED:
+            event = self._placed(event)
         for kept in self._gates[modality].step(event, access):
             written = recorder.observe(kept)
             if written is None:
                 continue
             self.arrived_ns[modality] = now_ns
             self._act(written, modality, recorder)
+
+    def _placed(self, event: InputEvent) -> InputEvent:
+        """With monitors taken away, those that are left count from 0."""
+        if isinstance(event, KeyEvent) or self._rules.monitors is None:
+            return event
+        views = self._views.between(event.t_ns, event.t_ns)
+        monitors = layout(views[-1], self._rules) if views else None
+        display = 0 if monitors is None else monitors.display_at(event.x, event.y)
+        return msgspec.structs.replace(event, display=display)
 
     def _act(self, event: object, modality: Modality, recorder: Recorder) -> None:
         """Bind pictures to what was just recorded, if pictures are recorded."""
@@ -308,7 +336,9 @@ class Session:
             recorder.missed(Modality.SCREEN, reason, frame.t_ns, frame.until_ns, 1)
             return
         number, pixels = self._fingerprint(frame.display.id, seen.pixels)
-        picture = _Picture(pixels, seen.masked, frame.display, (frame.cursor_x, frame.cursor_y))
+        at = (frame.cursor_x, frame.cursor_y)
+        told = all(pointer_access(view, self._rules, *at) is Access.ALLOWED for view in (grab.after, *recent))
+        picture = _Picture(pixels, seen.masked, frame.display, at if told else (0, 0))
         taken = Taken(frame.display.id, frame.t_ns, frame.until_ns, number.to_bytes(8, "big"), picture)
         for each in self._framing.taken(taken):
             self._keep(each.taken, each.binding, each.action, each.lag_ns, recorder)

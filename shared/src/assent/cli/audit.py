@@ -29,7 +29,7 @@ def list_(
     count: Annotated[int, typer.Option(min=1, max=1000)] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """Entries of the log. That you looked is in the log, too."""
+    """Entries of the log. That you looked is in the log, too, unless you see nothing but looks of your own."""
     shell = shell_of(context)
     with shell.custodian() as custodian:
         if start is None:
@@ -71,7 +71,7 @@ def export(
     """Save a copy of the log: tiles, entries, checkpoint, directory and policy. `verify` needs nothing else."""
     shell = shell_of(context)
     kept = CopyFolder(folder)
-    with _live(shell) as served:
+    with _live(shell, kept) as served:
         copy = take(served)
         shell.directory().policy.check(copy.checkpoint)
         try:
@@ -183,8 +183,8 @@ def _is_custodian(shell: Shell, address: str) -> bool:
 
 
 @contextmanager
-def _live(shell: Shell) -> Iterator[Live]:
-    """The log at the custodian, in one's own name."""
+def _live(shell: Shell, kept: CopyFolder | None = None) -> Iterator[Live]:
+    """The log at the custodian, in one's own name. `kept`: leaves that this copy has are not asked for."""
     directory = shell.directory()
     with shell.custodian() as custodian:
-        yield Live(custodian, directory.envelope, directory.current.policy)
+        yield Live(custodian, directory.envelope, directory.current.policy, kept)

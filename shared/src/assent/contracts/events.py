@@ -97,7 +97,8 @@ class ScreenFrame(Observation, frozen=True, tag="frame"):
 
     `binding` says why it was taken: `before` or `after` an action, or `periodic`. `action` names the modality and
     sequence number of that action and is None for periodic frames; `lag_ns` is the measured distance to it (never
-    negative). `cursor_x`, `cursor_y`: where the pointer was; it is not painted into the picture.
+    negative). `cursor_x`, `cursor_y`: where the pointer was; it is not painted into the picture. Both are 0 where that
+    is not known, or may not be told: over what is excluded.
     `masked`: rectangles painted over because something excluded was, or may have been, there.
     """
 
@@ -113,7 +114,8 @@ class ScreenFrame(Observation, frozen=True, tag="frame"):
 
 
 class WindowActivated(Observation, frozen=True, tag="window"):
-    """The active window, or a change of it. An excluded window has a rectangle and neither application nor title."""
+    """The active window, or a change of it. An excluded window has a rectangle and neither application nor title; an
+    empty rectangle when not even its place may be told."""
 
     rect: Rect
     application: str = ""
@@ -128,6 +130,8 @@ class Display(msgspec.Struct, frozen=True):
 
 
 class DisplaysChanged(Observation, frozen=True, tag="displays"):
+    """The displays of which something may be recorded, from now on."""
+
     displays: tuple[Display, ...]
 
 

@@ -16,7 +16,7 @@ from typing import Protocol
 
 import httpx2
 
-from assent.client.custodian import CustodianClient
+from assent.client.custodian import CustodianClient, from_base64
 from assent.client.files import sync, write_private
 from assent.client.transport import CHUNK_BYTES, AnswerInvalid, ClientError, Refused, Unreachable, is_loopback
 from assent.contracts.envelope import Envelope, StatementInvalid
@@ -247,12 +247,19 @@ class Address:
 
 
 class Live:
-    """The custodian itself, asked with the credential of somebody who may read the log. The look is in the log, too."""
+    """The custodian itself, asked with the credential of somebody who may read the log. The look is in the log, too.
 
-    def __init__(self, custodian: CustodianClient, directory: Envelope, policy: str) -> None:
+    `kept`: the copy that is brought up to date. Leaves that it has are not asked for again, so that a look at nothing
+    but the trace of the look before leaves none.
+    """
+
+    def __init__(
+        self, custodian: CustodianClient, directory: Envelope, policy: str, kept: CopyFolder | None = None
+    ) -> None:
         self._custodian = custodian
         self._directory = directory
         self._policy = policy
+        self._kept = kept
 
     def directory(self) -> Envelope:
         return self._directory
@@ -264,12 +271,23 @@ class Live:
         return self._custodian.checkpoint()
 
     def tile(self, path: str) -> bytes | None:
+        tile = parse_path(path)
+        held = self._kept.held(tile) if self._kept is not None and isinstance(tile, EntryBundle) else []
+        if held and isinstance(tile, EntryBundle):
+            return build_bundle([*held, *self._leaves(tile.leaves.start + len(held), tile.leaves.stop)])
         try:
             return self._custodian.tile(path)
         except Refused as refused:
             if refused.code is Code.NOT_FOUND:
                 return None
             raise
+
+    def _leaves(self, start: int, stop: int) -> list[bytes]:
+        """Raises CopyInvalid when the custodian does not hand out exactly these."""
+        found = self._custodian.log_entries(start, stop - start).entries if stop > start else ()
+        if [entry.index for entry in found] != list(range(start, stop)):
+            raise CopyInvalid(f"the leaves {start} to {stop - 1} were asked for, and others came")
+        return [from_base64(entry.leaf) for entry in found]
 
 
 # --- growing ----------------------------------------------------------------------------------------------------------
@@ -309,6 +327,14 @@ class CopyFolder:
     @property
     def size(self) -> int:
         return self.head.size if self.head else 0
+
+    def held(self, bundle: EntryBundle) -> list[bytes]:
+        """The leaves of this bundle that the copy has, from the first on."""
+        width = min(self.size, bundle.leaves.stop) - bundle.leaves.start
+        if width <= 0:
+            return []
+        part = EntryBundle(bundle.index, width)
+        return list(parse_bundle(part, self.copy().bytes_of(part)))
 
     def copy(self) -> LogCopy:
         """What is in the folder. Raises CopyInvalid."""
