@@ -19,7 +19,7 @@ from assent_server.drill.running import Described, Drill
 
 
 class Drilled:
-    """The drill of one installation. Its databases are closed to others, as services that run make them."""
+    """The drill of one installation."""
 
     def __init__(self, installation: Installation, folder: Path) -> None:
         self.installation = installation
@@ -30,9 +30,6 @@ class Drilled:
         with world.custodian.database.transaction() as session:
             codes = drills.invite(session, world.custodian)
         enrol(self.folder, codes, clock=world.clock, transport=self.transport)
-        for database in installation.folder.rglob("*.db*"):
-            database.chmod(0o600)
-        installation.collector_settings.blobs.chmod(0o700)
         self.surfaces = [
             *surfaces.of_custodian(world.settings),
             *surfaces.of_collector(installation.collector_settings),

@@ -85,7 +85,7 @@ class FolderBlobs:
         self._hook = hook
         self._days = root / "days"
         incoming = root / "incoming"
-        for folder in (self._days, incoming):
+        for folder in (root, self._days, incoming):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._incoming, self._lock = _own_folder(incoming)
         for other in incoming.iterdir():

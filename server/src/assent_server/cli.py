@@ -788,6 +788,7 @@ def roles_(as_json: Json = False) -> None:
             "who": sorted(str(who.value) for who in rule.who),
             "credentials": sorted(rule.credentials),
             "routes": list(rule.routes),
+            "drill": sorted(str(who.value) for who in roles.DRILL_MAY.get(rule.permission, frozenset())),
         }
         for rule in rules
     ]
@@ -798,6 +799,8 @@ def roles_(as_json: Json = False) -> None:
         who = ", ".join(sorted(str(entry.value) for entry in rule.who))
         signed = f" (signed by: {' or '.join(sorted(rule.credentials))})" if rule.credentials else ""
         print(f"{rule.permission.value:45} {who}{signed}")
+    drill = [rule.permission.value for rule in rules if rule.permission in roles.DRILL_MAY]
+    print(f"Identities of the canary drill, of what their role may, and of the drill only: {'; '.join(drill)}")
 
 
 # --- helpers --------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from assent_custodian.files import NotReady
 from assent_custodian.restoring import state as restoring
 from assent_custodian.settings import Settings as CustodianSettings
 from assent_server import witnessing
+from assent_server.drill import surfaces
+from assent_server.drill.results import Results
 from assent_service.database import Database
 
 CATALOGUE_DAYS, ROLE_DELAY_HOURS = 7, 24
@@ -88,6 +90,7 @@ def _custodian(findings: Findings, config: Path) -> None:
         if not _reach(findings, "custodian", opened.database):
             return
         _overdue(findings, opened)
+        _modes(findings, "custodian", surfaces.of_custodian(settings))
         found = custody.assess(opened)
         claimed = opened.directory.directory.custody_level
     finally:
@@ -137,6 +140,13 @@ def _overdue(findings: Findings, opened: Custodian) -> None:
         findings.faults.append(f"custodian: the door is shut: {shut}; `assent-server rotate` says what to do")
 
 
+def _modes(findings: Findings, name: str, looked_at: Sequence[surfaces.Surface]) -> None:
+    """What other accounts of this host could use: the drill looks where it runs, and the doctor on every host."""
+    results = Results()
+    surfaces.look(looked_at, results)
+    findings.faults += [f"{name}: {wrong.text}" for wrong in results.wrong]
+
+
 def _drill(findings: Findings, session: Session, opened: Custodian) -> None:
     """When the canary drill last passed, and whether that is all right."""
     if not opened.settings.drill_interval_hours:
@@ -163,6 +173,7 @@ _NEVER_PASSED = "custodian: no canary drill has passed yet"
 def _collector(findings: Findings, config: Path) -> None:
     settings = CollectorSettings.load(config)
     findings.configuration["collector"] = redacted(settings.model_dump())
+    _modes(findings, "collector", surfaces.of_collector(settings))
     key = read_key(settings.key)
     book = TrustedDirectory(settings.root_fingerprint, settings.directory)
     if not book.known:

@@ -6,8 +6,9 @@ The migrations live in `migrations/` at the top of the repository and are instal
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.resources import as_file, files
 from typing import Literal
 
@@ -15,7 +16,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from assent_service.database import open_engine
@@ -35,16 +36,27 @@ class DatabaseUnusable(Exception):
 
 
 def migrate(service: Service, url: str) -> None:
-    """Upgrade `url` to the newest revision of `service`. Running it again changes nothing.
+    """Upgrade `url` to the newest revision of `service`. Running it again changes nothing. A new SQLite file is its
+    owner's alone, whatever the umask; its write-ahead log takes after it.
 
     Replicas may do so at once: on PostgreSQL they queue on an advisory lock, on SQLite on the one writer. Raises
     DatabaseUnusable.
     """
+    _make_private(url)
     with _scripts(service) as config, _connected(url) as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def _make_private(url: str) -> None:
+    """Make the file of an SQLite database that is not there yet, empty and with mode 0600."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
+        return
+    with suppress(OSError):  # it is there, or cannot be made: the database itself says what is wrong
+        os.close(os.open(parsed.database, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def check_migrated(service: Service, url: str) -> None:

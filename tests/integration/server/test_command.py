@@ -384,7 +384,10 @@ def test_the_description_of_the_collector_knows_no_person() -> None:
 
 def test_the_roles_are_a_table() -> None:
     rows = json.loads(_run("roles", "--json").stdout)
-    assert {"permission", "who", "credentials", "routes"} == set(rows[0])
+    assert {"permission", "who", "credentials", "routes", "drill"} == set(rows[0])
+    drill = {row["permission"]: row["drill"] for row in rows if row["drill"]}
+    assert drill["approve, refuse or revoke requests"] == ["steward"]
+    assert "halt the programme" not in drill
     text = _run("roles").stdout
     assert all(row["permission"] in text for row in rows)
 

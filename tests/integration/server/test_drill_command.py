@@ -65,7 +65,7 @@ def test_a_drill_sets_itself_up_passes_and_is_shown_everywhere(running: Running)
     assert running.figures["assent_drill_overdue"] == 0
     passed = running.figures["assent_drill_passed_timestamp_seconds"]
     doctor = _run("doctor", "--data", data)
-    assert doctor.returncode == 0
+    assert doctor.returncode == 0, doctor.stdout
     assert "the canary drill last passed at 2" in doctor.stdout
 
     database = running.data / "collector" / "collector.db"
@@ -99,6 +99,20 @@ def test_a_drill_runs_from_another_host_with_codes_that_were_brought(running: Ru
     assert again.returncode == 1, "codes work once"
     done = _process("drill", "--data", str(tmp_path / "none"), "--folder", str(tmp_path / "empty"))
     assert (done.returncode, "bring codes" in done.stderr) == (1, True)
+
+
+def test_the_doctor_looks_at_modes_where_no_drill_runs(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    assert _run("init", "--data", str(data), "--port-base", str(_free_base())).returncode == 0
+    looks = {"custodian": "--custodian-config", "collector": "--collector-config"}
+    for name, option in looks.items():
+        config, database = data / f"{name}.toml", data / name / f"{name}.db"
+        assert _run("doctor", option, str(config)).returncode == 0
+        database.chmod(0o604)
+        done = _run("doctor", option, str(config))
+        assert done.returncode == 1
+        assert f"FAULT {name}: other accounts of this host could use {name}.db (mode 0604)" in done.stdout
+        database.chmod(0o600)
 
 
 def test_before_the_founders_have_joined_the_drill_waits(tmp_path: Path) -> None:

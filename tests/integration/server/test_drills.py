@@ -87,7 +87,9 @@ def test_positive_control_a_drill_passes_where_nothing_is_wrong(of_either_kind: 
     rules = LogRules()
     found = [finding.text for leaf in leaves(of_either_kind) for finding in rules.read(leaf.to_bytes()).wrong]
     assert found == [], "and auditors find nothing wrong with its trail"
+    before = len(leaves(of_either_kind))
     assert drilled.run().passed, "and so does the next one"
+    assert 20 <= len(leaves(of_either_kind)) - before <= 40, "about thirty entries, as the documents say"
 
 
 def test_a_drill_changes_nothing_of_anybody(drilled: Drilled) -> None:
@@ -301,6 +303,19 @@ SABOTAGE: dict[str, tuple[Callable[[Drilled, Patch], None], str, str, tuple[str,
 }  # fmt: skip
 
 
+DOCUMENT = (Path(__file__).parents[3] / "docs" / "operations" / "drill.md").read_text()
+DOCUMENTED = {
+    "stewards may read the log": (
+        "steward, with the opening key: GET /v1/log/entries: promised 'refused by the role', "
+        "got 'refused to the drill alone' (403 forbidden)"
+    ),
+    "the collector's database is readable": (
+        "other accounts of this host could use collector.db (mode 0644): the collector's database"
+    ),
+}
+"""What the operators' page shows as examples."""
+
+
 @pytest.mark.parametrize("case", SABOTAGE)
 def test_what_was_broken_on_purpose_is_found_in_one_drill(
     case: str, drilled: Drilled, monkeypatch: pytest.MonkeyPatch
@@ -310,6 +325,10 @@ def test_what_was_broken_on_purpose_is_found_in_one_drill(
     results = drilled.run() if case.startswith("a route") else found_by(drilled, *routes)
     assert rule in results.failed, results.as_text()
     assert any(reason in wrong.text for wrong in results.wrong if wrong.rule == rule), results.as_text()
+    shown = DOCUMENTED.get(case)
+    if shown is not None:
+        assert f"WRONG {rule}: {shown}" in results.as_text()
+        assert f"WRONG {rule}: {shown}" in DOCUMENT
     monkeypatch.undo()
     (failed,) = leaves(drilled.installation, LeafType.DRILL_FAILED)
     assert rule in failed.detail["failed"].split()

@@ -70,6 +70,17 @@ def test_erasures_of_before_keep_their_owner_and_their_tombstones(url: str) -> N
     ]
 
 
+def test_a_new_sqlite_file_is_its_owners_alone_whatever_the_umask(tmp_path: Path) -> None:
+    umask = os.umask(0o022)
+    try:
+        migrate("collector", f"sqlite:///{tmp_path / 'one.db'}")
+    finally:
+        os.umask(umask)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes.pop("one.db") == 0o600
+    assert set(modes.values()) <= {0o600}
+
+
 def test_an_installed_wheel_migrates_from_anywhere(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path)]
     subprocess.run([*build, str(ROOT / "server")], check=True, capture_output=True)
