@@ -811,9 +811,18 @@ def _custodian_config(config: Path | None, data: Path) -> Path | None:
 
 
 def _config_of(service: ServiceName, config: Path | None, data: Path) -> Path | None:
-    """The file that was named, else that of the installation in `data`; None leaves it to the environment."""
+    """The file that was named, else that of the installation in `data`; None leaves it to the environment.
+
+    Raises NotReady when nothing says where the service is.
+    """
     layout = Layout(data)
-    return layout.config(service.value) if config is None and layout.exists else config
+    if config is not None:
+        return config
+    if layout.exists:
+        return layout.config(service.value)
+    if f"ASSENT_{service.value.upper()}_DATA_DIR" not in os.environ:
+        raise NotReady(f"there is no installation in {data}; name it with --data, or its configuration with --config")
+    return None
 
 
 @contextmanager

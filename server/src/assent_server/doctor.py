@@ -20,6 +20,7 @@ from assent_custodian import alarms, custody, night
 from assent_custodian.context import Custodian, open_custodian
 from assent_custodian.drills import service as drills
 from assent_custodian.files import NotReady
+from assent_custodian.halting import service as halting
 from assent_custodian.restoring import state as restoring
 from assent_custodian.settings import Settings as CustodianSettings
 from assent_server import witnessing
@@ -75,7 +76,9 @@ def examine(custodian: Path | None, collector: Path | None, witness: Path | None
 
 def redacted(values: dict[str, Any]) -> dict[str, Any]:
     """Settings as they may be shown: without passwords in addresses of databases."""
-    shown = {name: value if isinstance(value, int | float) else str(value) for name, value in values.items()}
+    shown = {
+        name: value if value is None or isinstance(value, int | float) else str(value) for name, value in values.items()
+    }
     if shown.get("database_url"):
         shown["database_url"] = make_url(str(shown["database_url"])).render_as_string(hide_password=True)
     return shown
@@ -131,11 +134,15 @@ def _overdue(findings: Findings, opened: Custodian) -> None:
             shut = restoring.why_shut(session, opened.head_memory)
             late = alarms.overdue(session, opened, night.last_done(session))
             _drill(findings, session, opened)
+            halts = halting.standing(session, opened).halts
     except SQLAlchemyError as error:
         kind = type(error).__name__
         findings.faults.append(f"custodian: what is overdue cannot be read ({kind}); run `assent-server migrate`")
         return
     findings.faults += [f"custodian: {one.sentence}" for one in late]
+    findings.notes += [
+        f"custodian: the programme is halted since {one.at} by {one.halted_by}: {one.reason}" for one in halts
+    ]
     if shut is not None:
         findings.faults.append(f"custodian: the door is shut: {shut}; `assent-server rotate` says what to do")
 

@@ -15,7 +15,7 @@ from assent.contracts.problems import Problem
 @contextmanager
 def failures(*refusals: type[Exception]) -> Iterator[None]:
     """`refusals` are those whose message is meant for operators, besides problems, wrong values and the system's."""
-    expected: tuple[type[Exception], ...] = (*refusals, OSError, ValueError)
+    expected: tuple[type[Exception], ...] = (*refusals, ValueError)
     try:
         yield
     except ValidationError as error:
@@ -23,6 +23,8 @@ def failures(*refusals: type[Exception]) -> Iterator[None]:
         _end(f"missing or wrong in the configuration: {places}")
     except Problem as error:
         _end(error.detail)
+    except OSError as error:
+        _end(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
     except expected as error:
         _end(str(error))
 

@@ -566,3 +566,20 @@ def test_a_recovery_by_command(terminal: Terminal, populated: Populated) -> None
     assert terminal.ok(kim, "me", "recover", "--stop", "--json").json["stopped"]
     assert terminal.run("new", "whoami").code == 1
     assert "Nobody is recovering" in terminal.ok(kim, "me", "recover").out
+
+
+def test_words_that_cannot_stand_in_a_statement_are_named_and_not_repeated(
+    terminal: Terminal, populated: Populated
+) -> None:
+    world = populated.world
+    admin, council = terminal.is_("admin", world.admin), terminal.is_("council", world.council)
+    for who, words, name in (
+        (admin, ("purposes", "draft", "--iri", "agents", "--sentence", "Zebra.", "--recipient", "r"), "iri"),
+        (admin, ("purposes", "draft", "--iri", "urn:x", "--sentence", "zebra" * 101, "--recipient", "r"), "sentence"),
+        (admin, ("people", "invite", " "), "name"),
+        (council, ("people", "halt", "--yes", "--reason", "zebra" * 101), "reason"),
+    ):
+        ran = terminal.run(who, *words)
+        assert (ran.code, ran.out) == (2, ""), ran.err
+        assert name in ran.err
+        assert "zebra" not in ran.err.lower() and "agents" not in ran.err and "pydantic" not in ran.err

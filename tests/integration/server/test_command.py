@@ -263,6 +263,18 @@ def test_an_operator_halts_with_a_reason_and_cannot_resume(founded: Path, tmp_pa
     assert json.loads(_run("resume", *data, "--json").stdout)["halts"][0]["halted_by"] == "the operator"
 
 
+def test_a_halt_is_seen_by_the_doctor_and_a_folder_that_is_none_is_named(founded: Path, tmp_path: Path) -> None:
+    founded = _copy(founded, tmp_path)
+    assert "halted" not in _run("doctor", "--data", str(founded)).stdout
+    assert _run("halt", "--data", str(founded), "--reason", "a fault").returncode == 0
+    told = _run("doctor", "--data", str(founded))
+    assert (told.returncode, "by the operator: a fault" in told.stdout) == (0, True)
+    for command in (("halt", "--reason", "x"), ("resume",), ("rotate",), ("directory", "key", "log")):
+        done = _run(*command, "--data", str(tmp_path / "nowhere"))
+        assert done.returncode == 1
+        assert "no installation in" in done.stderr and "--config" in done.stderr
+
+
 def test_the_night_reports_what_it_did(founded: Path) -> None:
     done = _process("rotate", "--data", str(founded), "--json")
     assert done.returncode == 0, done.stderr

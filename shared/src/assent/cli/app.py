@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import typer
+from pydantic import ValidationError
 
 from assent.cli import audit, data, me, people, purposes
-from assent.cli.output import Output, plain
+from assent.cli.output import Output, plain, wrong_words
 from assent.cli.shell import AsJson, Failed, Shell, shell_of
 from assent.client.credentials import Credential, CredentialInvalid, CredentialMissing, lock
 from assent.client.directory import directory_facts
@@ -147,4 +148,7 @@ def main(arguments: Sequence[str] | None = None, shell: Shell | None = None) -> 
         app(arguments, obj=shell)
     except KNOWN_ERRORS as error:
         (shell.output if shell is not None else Output()).error(error)
+    except ValidationError as error:  # what was typed is no part of a statement
+        (shell.output if shell is not None else Output()).note(f"Not done. {wrong_words(error)}", "red")
+        sys.exit(2)
     sys.exit(1)

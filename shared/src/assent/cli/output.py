@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -19,7 +20,7 @@ ADVICE: dict[Code, str] = {
     Code.SIGNATURE_INVALID: "Log in again with a new code; this computer's key is not known any more.",
     Code.STALE: "Set this computer's clock, then try again.",
     Code.FORBIDDEN: "'assent whoami' shows your roles; an admin can propose another one.",
-    Code.REFUSED: "'assent data view HASH' shows what is permitted, and until when.",
+    Code.REFUSED: "Nothing was changed.",
     Code.REVOKED: "Nothing more can be done with it.",
     Code.TICKET_INVALID: "Open a new lease: run the command again.",
     Code.CODE_INVALID: "Ask whoever invited you for a new code; each works once.",
@@ -46,6 +47,23 @@ def plain(text: object) -> str:
 def counted(number: int, noun: str) -> str:
     """As people say it: 1 stream, 2 streams."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}{'es' if noun.endswith('s') else 's'}"
+
+
+WRONG = {
+    "string_too_short": "it is empty",
+    "string_too_long": "it is too long",
+    "string_pattern_mismatch": "it does not have the form that is needed",
+}
+"""What is wrong with a word that was typed, by Pydantic's name for it."""
+
+
+def wrong_words(error: ValidationError) -> str:
+    """Which words cannot stand in a statement, and why; never the words themselves."""
+    found = []
+    for one in error.errors(include_input=False, include_url=False, include_context=False):
+        name = next((str(part) for part in one["loc"]), "it")
+        found.append(f"'{name}' cannot be that: {WRONG.get(one['type'], one['msg'])}")
+    return f"{'; '.join(found)}. --help has an example."
 
 
 class Output:

@@ -64,12 +64,20 @@ def directory_facts(directory: Directory) -> list[tuple[str, str]]:
         ("log key", directory.log_vkey),
     ]
     facts += [("witness", f"{witness.url}  {witness.vkey}") for witness in directory.witnesses]
-    rules = [line for line in directory.policy.splitlines() if line.startswith(("group", "quorum"))]
-    facts.append(("witnesses needed", "; ".join(rules)))
+    facts.append(("witnesses needed", _needed(directory)))
     facts += [("former key", f"{fingerprint(one.key)} until {one.ended}") for one in directory.former_keys]
     facts += [("former log key", f"{one.log_vkey} until {one.ended}") for one in directory.former_policies]
     level = directory.custody_level
     return [*facts, ("custody level claimed", f"{level}{' (all on one host: a demo)' if level == 0 else ''}")]
+
+
+def _needed(directory: Directory) -> str:
+    """How many of the witnesses, in words; or the rules themselves, when they are not that simple."""
+    policy = Policy.from_bytes(directory.policy.encode())
+    match policy.groups:
+        case (group,) if group.name == policy.quorum and set(group.members) == {one.name for one in policy.witnesses}:
+            return f"{group.threshold} of {len(group.members)}"
+    return "; ".join(line for line in directory.policy.splitlines() if line.startswith(("group", "quorum", "witness")))
 
 
 def policy_of(directory: Directory) -> Policy:
