@@ -29,7 +29,8 @@ class Drilled:
         world = installation.world
         with world.custodian.database.transaction() as session:
             codes = drills.invite(session, world.custodian)
-        enrol(self.folder, codes, clock=world.clock, transport=self.transport)
+        with self.folder.alone():
+            enrol(self.folder, codes, clock=world.clock, transport=self.transport)
         self.surfaces = [
             *surfaces.of_custodian(world.settings),
             *surfaces.of_collector(installation.collector_settings),

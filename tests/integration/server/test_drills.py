@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import pytest
 from fastapi import APIRouter, FastAPI
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from tests.exposure.world import Installation, installed
 from tests.simulators.drilling import Drilled
 
@@ -26,6 +26,7 @@ from assent_collector.fetches import Fetches
 from assent_custodian import auth, roles
 from assent_custodian.audit import endpoints as audit
 from assent_custodian.consent.service import ConsentNow
+from assent_custodian.drills import service as drills
 from assent_custodian.grants import domain as grants
 from assent_custodian.keys import certifying
 from assent_custodian.keys.models import Stream, VaultKey
@@ -33,6 +34,9 @@ from assent_custodian.leases import service as leases
 from assent_custodian.log import service as log
 from assent_custodian.night import run_night
 from assent_custodian.notifications import service as notifications
+from assent_custodian.people.models import Credential, Person
+from assent_custodian.restoring import state as restoring
+from assent_custodian.restoring.catching_up import catch_up
 from assent_custodian.roles import Party, Permission, Rule
 from assent_server.drill.identities import DrillNotReady, Folder
 from assent_server.drill.recording import observed
@@ -401,6 +405,44 @@ def test_a_damaged_folder_is_said_to_be_one(tmp_path: Path) -> None:
     (tmp_path / "identities.json").chmod(0o600)
     with pytest.raises(DrillNotReady, match="damaged"):
         Folder(tmp_path).load()
+
+
+def test_identities_that_ended_say_so(drilled: Drilled) -> None:
+    world = drilled.installation.world
+    with world.custodian.database.transaction() as session:
+        drills.invite(session, world.custodian)
+    with pytest.raises(DrillNotReady, match="ended when others were invited"):
+        drilled.run()
+
+
+def test_identities_of_before_the_custodians_backup_say_so(drilled: Drilled, installation: Installation) -> None:
+    with installation.world.custodian.database.transaction() as session:
+        session.execute(delete(Credential).where(Credential.person.in_(select(Person.id).where(Person.drill))))
+    with pytest.raises(DrillNotReady, match="does not know these identities"):
+        drilled.run()
+
+
+def test_after_a_restore_the_drill_says_again_that_nothing_of_it_stands(drilled: Drilled) -> None:
+    custodian = drilled.installation.world.custodian
+    assert found_by(drilled).passed
+    with custodian.database.transaction() as session:
+        size = log.size(session)
+        restoring.begin(session, size, custodian.today())
+    catch_up(custodian)
+    drilled.installation.collector.orders.pull_orders_once()
+    assert catch_up(custodian) is None
+    assert found_by(drilled).wrong == []
+
+
+def test_two_drills_of_the_same_identities_do_not_run_at_once(drilled: Drilled) -> None:
+    with (
+        drilled.folder.alone(),
+        pytest.raises(DrillNotReady, match="running already"),
+        Folder(drilled.folder.path).alone(),
+    ):
+        pytest.fail("both run")
+    with drilled.folder.alone():
+        pass
 
 
 def test_a_drill_may_not_be_done_before_anybody_may_record(drilled: Drilled, monkeypatch: pytest.MonkeyPatch) -> None:

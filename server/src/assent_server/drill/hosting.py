@@ -88,6 +88,23 @@ def run_once(
 
     Raises what `FAILURES` names.
     """
+    with folder.alone():
+        return _run_once(
+            settings, collector, folder, codes=codes, clock=clock, transport=transport, wait=wait, progress=progress
+        )
+
+
+def _run_once(
+    settings: CustodianSettings | None,
+    collector: CollectorSettings | None,
+    folder: Folder,
+    *,
+    codes: Mapping[str, str] | None,
+    clock: Clock,
+    transport: httpx2.BaseTransport | None,
+    wait: Callable[[float], None],
+    progress: Progress,
+) -> Results:
     if codes is not None or not folder.exists:
         enrol(folder, codes or _own_codes(settings, clock), clock=clock, transport=transport, progress=progress)
     looked_at = []

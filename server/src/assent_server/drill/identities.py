@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -82,6 +85,21 @@ class Folder:
     def _file(self) -> Path:
         return self.path / "identities.json"
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """One drill at a time: each withdraws what it gave, and what was given before. Raises DrillNotReady."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path.chmod(0o700)
+        handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise DrillNotReady("a drill is running already with these identities; wait until it ends") from error
+            yield
+        finally:
+            os.close(handle)
+
     @property
     def exists(self) -> bool:
         return self._file.exists()
@@ -145,8 +163,6 @@ def enrol(
         first = InvitationCode.from_text(next(iter(codes.values())))
     except (CodeInvalid, StopIteration) as error:
         raise DrillNotReady("the codes of the drill cannot be read; make new ones with `drill --invite`") from error
-    folder.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder.path.chmod(0o700)
     (folder.path / "directory.json").unlink(missing_ok=True)
     directory = TrustedDirectory(first.root_fingerprint, folder.path / "directory.json")
     members = {}

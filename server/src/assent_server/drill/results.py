@@ -68,7 +68,7 @@ class Results:
 
     def as_text(self) -> str:
         """A table of the parts, and a line for everything that is wrong."""
-        lines = [f"{part:58} {count:6}" for part, count in self.parts.items()]
+        lines = [f"{part:58} {count or '':>6}".rstrip() for part, count in self.parts.items()]
         lines += [f"not looked at: {reason}" for reason in self.skipped]
         lines += [f"WRONG {wrong.rule}: {wrong.text}" for wrong in self.wrong]
         verdict = "everything is as promised" if self.passed else f"{len(self.wrong)} outcome(s) are not as promised"

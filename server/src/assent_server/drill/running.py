@@ -18,6 +18,7 @@ from assent.contracts.envelope import Envelope, read_unverified, sign
 from assent.contracts.events import KeyEvent
 from assent.contracts.ids import Modality, new_id
 from assent.contracts.keys import SigningKey, b64url
+from assent.contracts.problems import Code
 from assent.contracts.segment import EndRecord
 from assent.contracts.statements import (
     DRILL_PURPOSE,
@@ -65,6 +66,9 @@ ATTENDED = frozenset({"/v1/leases"})
 """Routes that are not asked by everybody, since each refusal is an entry of the log; `_lease_of_others` asks them."""
 
 
+_ANEW = "remove identities.json from the folder of the drill, and run it again"
+
+
 @dataclass(frozen=True)
 class Described:
     """The OpenAPI descriptions of both services."""
@@ -107,8 +111,7 @@ class Drill:
         refresh(self._directory, self._directory.current.custodian_url, self._transport)
         with ExitStack() as stack:
             self._open_clients(stack)
-            self._restate()
-            halted = self._recorders[CANARY].custodian.news().halted
+            halted = self._news()
             try:
                 if halted is None:
                     self._whole()
@@ -149,13 +152,26 @@ class Drill:
         for client in self._clients.values():
             stack.callback(client.close)
 
-    def _restate(self) -> None:
-        """After a restore each device says again what its person wants: of drills that are over, nothing."""
+    def _news(self) -> str | None:
+        """For what reason the programme is halted. After a restore each device says again what its person wants: of
+        drills that are over, nothing. Raises DrillNotReady when these identities are none any more.
+        """
+        halted = None
         for recorder in self._recorders.values():
-            if recorder.custodian.news().restate:
+            try:
+                news = recorder.custodian.news()
+            except Refused as refused:
+                if refused.code is Code.NOT_SIGNED_IN:
+                    raise DrillNotReady(f"the custodian does not know these identities: {_ANEW}") from refused
+                raise
+            if news.revoked:
+                raise DrillNotReady(f"these identities ended when others were invited: {_ANEW}")
+            if news.restate:
                 recorder.custodian.restate(
                     Standing(person=recorder.member.person, in_force=False, nonce=new_id(), at=moment(self._clock()))
                 )
+            halted = news.halted
+        return halted
 
     # --- the whole drill ----------------------------------------------------------------------------------------------
 
