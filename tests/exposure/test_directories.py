@@ -188,3 +188,29 @@ def test_two_processes_with_one_memory_do_not_take_each_other_back(world: Custod
     with pytest.raises(DirectoryRefused, match="older"):
         slow.accept(versions[1])
     assert TrustedDirectory(root, path).current.version == slow.current.version == 3
+
+
+def test_row_26_a_fork_that_is_put_into_the_folder_is_not_served_and_the_doctor_names_an_older_one(
+    world: CustodianWorld, tmp_path: Path
+) -> None:
+    """Two directories of one version, or the one of before: whoever can write the file must gain nothing by it."""
+    custodian = world.custodian
+    old = custodian.directory.envelope
+    one, other = (signed(world, ceremony.next_directory(custodian, {"organisation": name})) for name in "AB")
+    ceremony.publish(custodian, one)
+    config = tmp_path / "custodian.toml"
+    config.write_text(f"data_dir = {json.dumps(str(world.settings.data_dir))}\n")
+
+    def faults() -> str:
+        done = CliRunner().invoke(app, ["doctor", "--custodian-config", str(config), "--json"])
+        return " ".join(json.loads(done.stdout)["faults"])
+
+    def served() -> str:
+        return Envelope.from_json(world.client.get("/v1/directory").content).hash
+
+    assert "directory" not in faults(), "the positive control"
+    assert served() == one.hash
+    for bad in (other, old):
+        world.settings.directory.write_bytes(bad.to_json())
+        assert served() == one.hash
+        assert "import the newest one again" in faults()

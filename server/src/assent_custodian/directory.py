@@ -34,7 +34,7 @@ class Current:
 
 
 class DirectoryBook:
-    """Looks at the file again when it has changed. A version never falls, and an unsigned one is never served."""
+    """Looks at the file again when it has changed. A version only rises, and an unsigned one is never served."""
 
     def __init__(self, path: Path, root_key: PublicKey) -> None:
         self._path = path
@@ -51,7 +51,7 @@ class DirectoryBook:
                 seen = (info.st_mtime_ns, info.st_ino)
                 if seen != self._seen:
                     found = read_directory(self._path.read_bytes(), self._root_key)
-                    if self._current is None or found.directory.version >= self._current.directory.version:
+                    if self._current is None or found.directory.version > self._current.directory.version:
                         self._current = found
                     self._seen = seen
             except (OSError, NotReady):

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from assent.client.directory import DirectoryRefused, TrustedDirectory
+from assent.contracts.leaves import Leaf, LeafType
 from assent_collector.app import NotReady as CollectorNotReady
 from assent_collector.app import read_key
 from assent_collector.settings import CollectorSettings
@@ -21,6 +22,7 @@ from assent_custodian.context import Custodian, open_custodian
 from assent_custodian.drills import service as drills
 from assent_custodian.files import NotReady
 from assent_custodian.halting import service as halting
+from assent_custodian.log import service as log
 from assent_custodian.restoring import state as restoring
 from assent_custodian.settings import Settings as CustodianSettings
 from assent_server import witnessing
@@ -135,6 +137,7 @@ def _overdue(findings: Findings, opened: Custodian) -> None:
             late = alarms.overdue(session, opened, night.last_done(session))
             _drill(findings, session, opened)
             halts = halting.standing(session, opened).halts
+            _directory(findings, session, opened)
     except SQLAlchemyError as error:
         kind = type(error).__name__
         findings.faults.append(f"custodian: what is overdue cannot be read ({kind}); run `assent-server migrate`")
@@ -152,6 +155,21 @@ def _modes(findings: Findings, name: str, looked_at: Sequence[surfaces.Surface])
     results = Results()
     surfaces.look(looked_at, results)
     findings.faults += [f"{name}: {wrong.text}" for wrong in results.wrong]
+
+
+def _directory(findings: Findings, session: Session, opened: Custodian) -> None:
+    """Whether the directory in the file is the newest that was ever in force, as the log says."""
+    current = opened.directory
+    for _, data in log.newest_of_type(session, LeafType.DIRECTORY_CHANGED, 1):
+        last = Leaf.model_validate_json(data)
+        version = last.counts["version"]
+        if version > current.directory.version or (
+            version == current.directory.version and last.subject != current.hash
+        ):
+            findings.faults.append(
+                f"custodian: directory {current.directory.version} lies in the file, and another directory {version} "
+                "was in force: everybody refuses this one; import the newest one again (`directory import`)"
+            )
 
 
 def _drill(findings: Findings, session: Session, opened: Custodian) -> None:

@@ -40,6 +40,7 @@ from assent_custodian.keys import erasure
 from assent_custodian.leases import domain
 from assent_custodian.leases.models import LeaseRow
 from assent_custodian.log import service as log
+from assent_custodian.log import witnesses
 
 
 def leaves(access: AccessWorld) -> list[dict[str, Any]]:
@@ -695,3 +696,28 @@ def test_an_expired_grant_opens_nothing_and_the_night_writes_it_down(access: Acc
 def test_a_decision_about_nothing_is_not_found(access: AccessWorld) -> None:
     statement = Decision(request="0" * 64, decision="approve", at=access.custodian.now)
     assert problem(access.stewards[0].post("/v1/decisions", statement)) == "not-found"
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_halt_while_the_witnesses_sign_leaves_the_lease_shut(
+    access: AccessWorld, monkeypatch: pytest.MonkeyPatch, own: bool
+) -> None:
+    """No lease, no ticket, nobody told that something was opened; and one more refusal in the log."""
+    require, world, kim = witnesses.require_quorum, access.custodian, access.people[0]
+
+    def slowly(*arguments: Any) -> Any:
+        world.halt("an incident")
+        return require(*arguments)
+
+    day = world.now[:10]
+    who = kim if own else access.requester
+    wish: dict[str, Any] = (
+        {"own": {"from_day": day, "to_day": day, "modalities": tuple(Modality)}} if own else {"request": access.grant()}
+    )
+    with monkeypatch.context() as patched:
+        patched.setattr(witnesses, "require_quorum", slowly)
+        assert problem(access.job().open(who, **wish)) == "closed"
+    assert kim.get("/v1/me/accesses").json()["accesses"] == []
+    world.resume()
+    world.clock.forward(seconds=1)
+    assert access.job().open(who, **wish).status_code == 200, "the positive control"

@@ -99,6 +99,8 @@ def open_lease(custodian: Custodian, wanted: LeaseRequest, envelope: Envelope, a
         with custodian.database.transaction() as session:
             prepared = _write_down(session, custodian, wanted, envelope, asker)
         checkpoint = witnesses.require_quorum(custodian, prepared.leaf_index)
+        with custodian.database.reading() as session:
+            _not_halted(session)  # since it was written down, while the witnesses signed
     except Problem as problem:
         _refused(custodian, asker.person, problem, wanted.request)
         raise
