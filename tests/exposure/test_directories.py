@@ -213,4 +213,4 @@ def test_row_26_a_fork_that_is_put_into_the_folder_is_not_served_and_the_doctor_
     for bad in (other, old):
         world.settings.directory.write_bytes(bad.to_json())
         assert served() == one.hash
-        assert "import the newest one again" in faults()
+        assert "put the newest one back" in faults()

@@ -168,7 +168,7 @@ def _directory(findings: Findings, session: Session, opened: Custodian) -> None:
         ):
             findings.faults.append(
                 f"custodian: directory {current.directory.version} lies in the file, and another directory {version} "
-                "was in force: everybody refuses this one; import the newest one again (`directory import`)"
+                "was in force: everybody refuses this one; put the newest one back as directory.json, and start again"
             )
 
 
