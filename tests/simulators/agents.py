@@ -63,6 +63,7 @@ from assent.contracts.wire import (
     CertificatesAnswer,
     EnrolmentAnswer,
     ErasureAnswer,
+    ErasuresView,
     Offer,
     PurposeView,
     ReceiptAnswer,
@@ -147,6 +148,7 @@ class Desk:
     withdrawals: list[Withdrawal] = field(default_factory=list)
     erasures: tuple[Envelope, ...] = ()
     erasures_again: list[str] = field(default_factory=list)
+    erasures_view: ErasuresView = field(default_factory=lambda: ErasuresView(erasures=(), fallen=()))
     certificates: dict[str, HybridPrivateKey] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     heard: list[bytes] = field(default_factory=list, repr=False)
@@ -258,6 +260,9 @@ class Desk:
                     streams=0, days=0, hours=0, erased_from=day_of(self.now()), backup_days=0,
                 )  # fmt: skip
                 return 200, ErasureAnswer(receipt=sign(receipt, key)).to_json()
+            case "GET", "/v1/me/erasures":
+                self._asker(authorization)
+                return 200, self.erasures_view.to_json()
             case "POST", "/v1/me/standing":
                 envelope = Envelope.from_json(body)
                 self.standings.append(read(envelope, Standing, *self.devices_of(envelope)))

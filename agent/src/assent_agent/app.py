@@ -602,4 +602,6 @@ def explain(error: Exception) -> str:
         )
     if isinstance(error, Refused):
         return str(error.problem.detail or error)
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.strerror}: {error.filename}"
     return str(error)

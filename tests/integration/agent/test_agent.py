@@ -23,13 +23,15 @@ from tests.simulators.agents import (
 from tests.simulators.collector import World, serving_collector
 from tests.simulators.disk import no_space
 
+from assent.client.receipts import check_erasure
 from assent.codec.content import decode_content
 from assent.contracts.envelope import read, sign
 from assent.contracts.events import DisplaysChanged, GapReason, KeyEvent, PointerButton, PointerMoved, WindowActivated
 from assent.contracts.ids import Modality, new_id
 from assent.contracts.keys import SigningKey
-from assent.contracts.statements import Erasure, Notification, Receipt, Withdrawal
+from assent.contracts.statements import Erasure, ErasureReceipt, Notification, Receipt, Withdrawal
 from assent.contracts.times import moment
+from assent.contracts.wire import ErasuresView, ErasureView
 from assent.sealing.segments import open_body, open_sealed_key
 from assent_agent.core.consent import Why
 from assent_agent.core.inviting import Declined
@@ -206,6 +208,47 @@ def test_a_restored_custodian_hears_again_what_this_device_holds(around: Surroun
     assert standing.salt == kept.salt
     (held,) = standing.withdrawals
     assert read(held.statement, Withdrawal, around.device.public).modalities == (Modality.KEYBOARD,)
+
+
+def erasure_receipt(around: Surroundings) -> ErasureReceipt:
+    return ErasureReceipt(
+        person=around.desk.person, of="ab" * 32, kind="ending", state="requested", day="2026-11-23", streams=1, days=1,
+        hours=0, erased_from="2026-11-30", backup_days=0,
+    )  # fmt: skip
+
+
+def test_receipts_of_what_is_erased_are_kept_here_without_anybodys_doing(around: Surroundings, replay: Path) -> None:
+    """At the start, and when consent is ended by somebody else."""
+    given = around.give(Modality.POINTER)
+    around.settings = AgentSettings(news_interval_s=1, reserve_bytes=0)
+    key, folder = around.desk.issuer.statement_key, around.home.folder / "erasure-receipts"
+    requested = erasure_receipt(around)
+    final = requested.model_copy(update={"state": "final"})
+    before = ErasureView(of=requested.of, requested=sign(requested, key))
+    around.desk.erasures_view = ErasuresView(erasures=(before,), fallen=())
+    agent = around.agent(replay)
+    with running(agent):
+        wait_until(lambda: recording(agent), "recording")
+        wait_until((folder / "abababababababab.requested.json").exists, "kept")
+        after = before.model_copy(update={"final": sign(final, key), "salt": "aaaa"})
+        around.desk.erasures_view = ErasuresView(erasures=(after,), fallen=())
+        around.desk.live.discard(given.record)
+        around.desk.ended.add(given.record)
+        wait_until((folder / "abababababababab.final.json").exists, "kept when consent was ended")
+    kept, _ = check_erasure((folder / "abababababababab.final.json").read_bytes(), key.public, around.desk.person)
+    assert kept == final
+
+
+def test_a_forged_erasure_receipt_is_not_kept_and_recording_goes_on(around: Surroundings, replay: Path) -> None:
+    around.give(Modality.POINTER)
+    forged = erasure_receipt(around)
+    view = ErasureView(of=forged.of, requested=sign(forged, SigningKey.generate()))
+    around.desk.erasures_view = ErasuresView(erasures=(view,), fallen=())
+    agent = around.agent(replay)
+    with running(agent):
+        wait_until(lambda: "/v1/me/erasures" in around.desk.asked, "asked")
+        wait_until(lambda: recording(agent), "recording all the same")
+    assert not (around.home.folder / "erasure-receipts").exists()
 
 
 def test_what_was_erased_is_kept_here_and_handed_in_again_after_a_restore(around: Surroundings, replay: Path) -> None:

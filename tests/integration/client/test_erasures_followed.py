@@ -177,7 +177,7 @@ def test_a_day_and_everything(one: Followed, what: str) -> None:
 
 
 def test_a_withdrawal_after_seven_days(one: Followed) -> None:
-    one.says("withdraw", "--yes")
+    assert "opens for nobody but you" in one.says("withdraw", "--yes")
     day = one.today
     row = one.only()
     assert (row["kind"], row["state"], row["streams"], row["erased_from"]) == (
@@ -197,7 +197,7 @@ def test_what_a_second_device_recorded_after_the_withdrawal_is_in_the_same_recei
     inst, world = one.in_use.installation, one.in_use.world
     second = second_device(one.in_use, one.kim)
     ((certificate, key, envelope),) = second.certify((Modality.POINTER,))
-    one.says("withdraw", "--yes", "--now")
+    assert "opens for nobody any more, you included" in one.says("withdraw", "--yes", "--now")
     world.clock.forward(minutes=20)
     late = Recording(second, certificate, envelope, key)
     late.seal(inst.content(certificate, one.in_use.marker), hour_of(world.clock()))

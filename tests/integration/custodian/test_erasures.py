@@ -17,7 +17,7 @@ from assent.contracts.envelope import Envelope, sign
 from assent.contracts.ids import Modality, new_id
 from assent.contracts.keys import SigningKey
 from assent.contracts.lists import person_leaf
-from assent.contracts.statements import ConsentEnding, Erasure, ErasureReceipt, RecoveryStopped, Tombstone
+from assent.contracts.statements import ConsentEnding, Erasure, ErasureReceipt, News, RecoveryStopped, Tombstone
 from assent.contracts.wire import ErasureAnswer, ErasuresView, ErasureView
 from assent_custodian.erasures import service as erasures
 from assent_custodian.erasures.models import ErasureRow, ErasureTombstone
@@ -365,6 +365,12 @@ def test_what_fell_with_a_receipt_that_was_ended_has_receipts_and_the_collector_
         assert (receipt.day, receipt.erased_from, row.final) == (day, "2026-11-30", None)
         assert view.fallen == ()
     assert followed(nobody) == ()
+    told = [len(one.get("/v1/me").json()["messages"]) for one in (*few, nobody)]
+    assert told == [1, 1, 0], "and they are told"
+    news = lite.read(Envelope.from_json(few[0].get("/v1/me/news", key=few[0].device).content), News)
+    (message,) = (one.text for one in news.notifications if one.kind == "account")
+    assert "ended for you, by the data-protection officer" in message and "erased from 2026-11-30 on" in message
+    assert "the programme ends" not in message, "the reason is for those who keep it"
     acknowledge_all(lite)
     lite.clock.forward(days=35)
     assert run_night(lite.custodian)["erasures_final"] == 2

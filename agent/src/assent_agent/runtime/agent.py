@@ -83,6 +83,7 @@ INVITE_LOOK_NS: Final = 60 * SECOND_NS
 RETRY_SOURCE_NS: Final = 10 * SECOND_NS
 RETRY_DISK_NS: Final = 60 * SECOND_NS
 RETRY_CUSTODIAN_NS: Final = 30 * SECOND_NS
+KEEP_ERASURES_NS: Final = 6 * 3600 * SECOND_NS
 RENEW_BEFORE: Final = timedelta(hours=12)
 TOMORROW_BEFORE: Final = timedelta(hours=6)
 BUDGET_RESERVE: Final = 32 * 1024 * 1024
@@ -315,6 +316,8 @@ class Agent:
         self._renew(now)
         if self._due("news", self._settings.news_interval_s * SECOND_NS):
             self._ask_news()
+        if self._due("erasures", KEEP_ERASURES_NS):
+            self._custodian.keep_erasures(self._home.keep_erasure_receipts)
         if not self._sending and now.wall >= self._schedule.due:
             self._sending = True
             self._uploader.send()
@@ -654,6 +657,7 @@ class Agent:
             self._adopt_receipt()
             return
         self._step(consent.ReceiptEnded(held))
+        self._hurry("erasures", 0)
 
     def _compare_clock(self, custodian: datetime) -> None:
         self._step(consent.ClockCompared((custodian - self._wall()).total_seconds()))
@@ -662,6 +666,7 @@ class Agent:
         self._asking.discard("withdrawal")
         try:
             self._home.confirm_withdrawal(message.queued, message.confirmation)
+            self._hurry("erasures", 0)
         except OSError:
             self._hurry("withdrawal", RETRY_CUSTODIAN_NS)
 

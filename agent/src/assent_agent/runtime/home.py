@@ -4,6 +4,7 @@
     receipt.json      the receipt in force on this device, counter-signed, with its salt and the application list shown
     receipts/         every receipt given on this device, to keep
     erasures/         what the person signed to be erased, as long as a backup of the custodian may not know it
+    erasure-receipts/ the custodian's receipts of what was or will be erased, to keep
     withdrawals/      each withdrawal, signed, until it is confirmed, and the confirmation afterwards
     narrowing.json    what the person took away from it: applications, hours, monitors; it never leaves this place
     switch.json       the switch of this device, and a pause
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from assent.client.files import sync, write_private
-from assent.client.receipts import ReceiptFile
+from assent.client.receipts import ReceiptFile, keep_erasures
 from assent.contracts import limits
 from assent.contracts.envelope import Envelope, Signed, StatementInvalid, read_unverified, sign
 from assent.contracts.ids import Hash, Modality, RandomId, new_id
@@ -33,7 +34,7 @@ from assent.contracts.keys import KeyId, KeyText, SigningKey
 from assent.contracts.lists import person_leaf
 from assent.contracts.statements import Erasure, HeldWithdrawal, Receipt, Standing, Url, Withdrawal, WithdrawalConfirmed
 from assent.contracts.times import Moment, moment, parse_moment
-from assent.contracts.wire import ApplicationList
+from assent.contracts.wire import ApplicationList, ErasuresView
 from assent_agent.core.consent import HeldReceipt
 from assent_agent.core.inviting import Answer, Inviting, InvitingEvent, step
 from assent_agent.core.monitors import Chosen, Known
@@ -256,6 +257,10 @@ class AgentHome:
             at=moment(at.astimezone(UTC)),
         )
         return standing, withdrawals[: len(withdrawals) - len(told)]
+
+    def keep_erasure_receipts(self, view: ErasuresView) -> None:
+        """Keep the custodian's receipts of what was or will be erased. Raises OSError."""
+        keep_erasures(view, self.folder / "erasure-receipts")
 
     def keep_erasures(self, signed: Sequence[Envelope]) -> None:
         """Keep erasures that the person signed, for a custodian that forgets them."""

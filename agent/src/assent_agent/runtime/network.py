@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from random import Random
 from secrets import token_bytes
+from typing import TypeVar
 
 import httpx2
 
@@ -25,6 +26,7 @@ from assent.client.transport import AnswerInvalid, ClientError, OutOfOrder, Refu
 from assent.contracts.envelope import Envelope, StatementInvalid
 from assent.contracts.keys import SigningKey
 from assent.contracts.statements import News, Standing, StreamWanted, WithdrawalConfirmed
+from assent.contracts.wire import ErasuresView
 from assent.sealing.errors import SealingError
 from assent.sealing.segments import SealedSegment
 from assent_agent.core.uploads import Outcome, overdue, shuffled
@@ -82,6 +84,7 @@ class Restated:
 
 Message = NewsCame | CertificatesCame | WithdrawalAnswered | Restated | CustodianFailed | BatchDone
 Tell = Callable[[Message], None]
+T = TypeVar("T")
 
 
 class Links:
@@ -225,6 +228,19 @@ class CustodianWorker(_Worker):
 
         self._do(lambda: self._ask("restate", restate))
 
+    def keep_erasures(self, keep: Callable[[ErasuresView], None]) -> None:
+        """Fetch the signed receipts of what was or will be erased, and have them kept. Nothing depends on it: what
+        fails is fetched the next time.
+        """
+
+        def fetch() -> None:
+            try:
+                keep(self._asked(CustodianClient.erasures))
+            except Exception:  # as in `_ask`: this thread must not end
+                self._forget_client()
+
+        self._do(fetch)
+
     def _ask(self, what: str, question: Callable[[CustodianClient], Message]) -> None:
         try:
             self._tell(self._asked(question))
@@ -248,7 +264,7 @@ class CustodianWorker(_Worker):
             text = str(error) if isinstance(error, ClientError) else type(error).__name__
             self._tell(CustodianFailed(what, text))
 
-    def _asked(self, question: Callable[[CustodianClient], Message]) -> Message:
+    def _asked(self, question: Callable[[CustodianClient], T]) -> T:
         if self._client is None:
             self._client = self._links.custodian()
         return question(self._client)

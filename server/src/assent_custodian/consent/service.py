@@ -54,6 +54,7 @@ from assent_custodian.keys import erasure
 from assent_custodian.keys.models import Stream
 from assent_custodian.log import service as log
 from assent_custodian.orders import service as orders
+from assent_custodian.people import notices
 from assent_custodian.people.models import Credential, Person
 from assent_custodian.people.service import one_at_a_time
 from assent_custodian.plain import check_text
@@ -333,6 +334,7 @@ def end(session: Session, custodian: Custodian, statement: ConsentEnding, envelo
         erasures.follow(
             session, custodian, person=person, of=envelope.hash, kind="ending", streams=streams, erased_from=erase_on
         )
+        notices.tell(session, person, custodian.today(), _told_ended(statement, erase_on))
     session.add(
         EndingRow(
             hash=envelope.hash,
@@ -353,6 +355,15 @@ def end(session: Session, custodian: Custodian, statement: ConsentEnding, envelo
             subject=envelope.hash,
             detail={"state": statement.state},
         ),
+    )
+
+
+def _told_ended(statement: ConsentEnding, erase_on: str) -> str:
+    by_authority = statement.state == "invalidated"
+    why = "since an authority declared it invalid" if by_authority else "by the data-protection officer"
+    return (
+        f"Your consent was ended for you, {why}. What it covered opens for you alone, and is erased from {erase_on} "
+        "on; 'assent me erasures' follows it."
     )
 
 

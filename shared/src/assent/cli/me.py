@@ -19,7 +19,15 @@ from assent.cli.output import counted, plain
 from assent.cli.shell import SHORT, AsJson, Failed, Shell, day_option, shell_of
 from assent.client.custodian import CustodianClient, from_base64, to_base64
 from assent.client.files import write_private
-from assent.client.receipts import ErasureFile, ReceiptFile, ReceiptInvalid, check_erasure, check_receipt
+from assent.client.receipts import (
+    ErasureFile,
+    ReceiptFile,
+    ReceiptInvalid,
+    check_erasure,
+    check_receipt,
+    erasure_files,
+    keep_erasures,
+)
 from assent.client.transport import AnswerInvalid, Refused
 from assent.contracts.codes import InvitationCode
 from assent.contracts.envelope import Envelope, StatementInvalid, read_unverified, sign
@@ -286,8 +294,11 @@ def withdraw(
     if as_json:
         shell.output.json(confirmed.model_dump(mode="json"))
         return
-    shell.output.say("Confirmed by the custodian: from this moment it opens for nobody but you.", "green")
-    shell.output.say(f"Closed: {counted(confirmed.streams, 'stream')}; erased from {confirmed.erased_from} on.")
+    at_once = now and confirmed.erased_from <= day_of(shell.now)
+    who = "nobody any more, you included" if at_once else "nobody but you"
+    shell.output.say(f"Confirmed by the custodian: from this moment it opens for {who}.", "green")
+    closed = counted(confirmed.streams, "stream")
+    shell.output.say(f"Closed by this: {closed}; what it covers is erased from {confirmed.erased_from} on.")
     shell.output.say(f"The signed statement is kept in {kept}; 'assent me erasures' says when it is final.")
 
 
@@ -391,9 +402,9 @@ def erasures(
         view = custodian.erasures()
         if _delivered_again(shell, custodian, view):
             view = custodian.erasures()
-    for name, file in erasure_files(view):
-        _keep(shell.store.folder / "erasures" / name, file.to_json())
-        if save is not None:
+    keep_erasures(view, shell.store.folder / "erasures")
+    if save is not None:
+        for name, file in erasure_files(view):
             write_private(save / name, file.to_json())
     found = [read_unverified(row.final or row.called_off or row.requested, ErasureReceipt) for row in view.erasures]
     if as_json:
@@ -448,16 +459,6 @@ def _delivered_again(shell: Shell, custodian: CustodianClient, view: ErasuresVie
     return count
 
 
-def erasure_files(view: ErasuresView) -> Iterator[tuple[str, ErasureFile]]:
-    """File name and content of every erasure receipt."""
-    for row in view.erasures:
-        yield f"{row.of[:16]}.requested.json", ErasureFile(receipt=row.requested)
-        if row.final is not None:
-            yield f"{row.of[:16]}.final.json", ErasureFile(receipt=row.final, salt=row.salt)
-        if row.called_off is not None:
-            yield f"{row.of[:16]}.called-off.json", ErasureFile(receipt=row.called_off, salt=row.salt)
-
-
 def _extent(receipt: ErasureReceipt) -> str:
     if receipt.first_day is None:
         return "nothing that is stored"
@@ -474,12 +475,6 @@ def _together(receipts: list[ErasureReceipt]) -> str:
     """What these receipts cover, in one line."""
     days = [day for receipt in receipts for day in (receipt.first_day, receipt.last_day) if day is not None]
     return f"{counted(sum(receipt.streams for receipt in receipts), 'stream')} of {_range(min(days), max(days))}"
-
-
-def _keep(path: Path, data: bytes) -> None:
-    """Write what is not there yet: a receipt that is kept is never replaced by another one."""
-    if not path.exists():
-        write_private(path, data)
 
 
 def _verify_erasure(shell: Shell, path: Path, as_json: bool) -> None:
@@ -751,7 +746,7 @@ def _show_missing(shell: Shell, data: Data) -> None:
         reason = plain(dropped.reason)
         shell.output.say(f"Not shown: a stream of {dropped.stream.modality}: {reason}.", "yellow")
     if data.missing:
-        shell.output.say(f"{len(data.missing)} of your streams are not at the collector (not sent yet, or erased).")
+        shell.output.say(f"Not at the collector, since not sent yet or erased: {counted(len(data.missing), 'stream')}.")
 
 
 @app.command()

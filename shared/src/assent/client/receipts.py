@@ -8,14 +8,16 @@ shown; and the entry of the log with its proof, once there is one.
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Self
 
 from pydantic import ConfigDict
 
 from assent.client.custodian import CustodianClient
+from assent.client.files import write_private
 from assent.contracts.envelope import Envelope, Signed, StatementInvalid, read_unverified
 from assent.contracts.events import KeyboardMode
 from assent.contracts.ids import Modality, Salt, new_id, sha256_hex
@@ -25,7 +27,7 @@ from assent.contracts.lists import person_leaf
 from assent.contracts.rotation import StatementKey, read_lasting
 from assent.contracts.statements import AgreedPurpose, Choice, ErasureReceipt, Mode, Notice, Receipt
 from assent.contracts.times import moment
-from assent.contracts.wire import ApplicationList, Base64, Offer, PurposeView
+from assent.contracts.wire import ApplicationList, Base64, ErasuresView, Offer, PurposeView
 from assent.transparency.errors import TransparencyError
 from assent.transparency.policy import Policy
 from assent.transparency.proof import LogProof
@@ -186,6 +188,23 @@ class ErasureFile(Signed):
 
     receipt: Envelope
     salt: str | None = None
+
+
+def erasure_files(view: ErasuresView) -> Iterator[tuple[str, ErasureFile]]:
+    """File name and content of every erasure receipt."""
+    for row in view.erasures:
+        yield f"{row.of[:16]}.requested.json", ErasureFile(receipt=row.requested)
+        if row.final is not None:
+            yield f"{row.of[:16]}.final.json", ErasureFile(receipt=row.final, salt=row.salt)
+        if row.called_off is not None:
+            yield f"{row.of[:16]}.called-off.json", ErasureFile(receipt=row.called_off, salt=row.salt)
+
+
+def keep_erasures(view: ErasuresView, folder: Path) -> None:
+    """Write those that are not there yet: a receipt that is kept is never replaced by another one. Raises OSError."""
+    for name, file in erasure_files(view):
+        if not (folder / name).exists():
+            write_private(folder / name, file.to_json())
 
 
 def check_erasure(data: bytes, statement_key: PublicKey, person: str) -> tuple[ErasureReceipt, str]:
