@@ -21,7 +21,10 @@ def read_secret(path: Path) -> bytes:
     try:
         info = path.stat()
     except FileNotFoundError as error:
-        raise NotReady(f"key file {path.name} is missing in {path.parent.name}/; run `assent-server init`") from error
+        raise NotReady(
+            f"key file {path.name} is missing in {path.parent.name}/: bring it back from where you keep a copy "
+            "(`assent-server init` makes the keys of a new installation, and of no other)"
+        ) from error
     if not stat.S_ISREG(info.st_mode):
         raise NotReady(f"{path.name} is not a regular file")
     if stat.S_IMODE(info.st_mode) & 0o077:

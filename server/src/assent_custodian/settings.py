@@ -103,7 +103,7 @@ class Settings(ServiceSettings):
 
     @property
     def restore_unfinished(self) -> Path:
-        """There while a restore is under way: a database that was replaced, and whose door was not shut yet."""
+        """There while a restore is under way in PostgreSQL: the database may be replaced, and its door not shut yet."""
         return self.data_dir / "restore-unfinished"
 
     @property

@@ -29,6 +29,7 @@ from assent_server import witnessing
 from assent_server.drill import surfaces
 from assent_server.drill.results import Results
 from assent_service.database import Database
+from assent_service.migrating import DatabaseUnusable
 
 CATALOGUE_DAYS, ROLE_DELAY_HOURS = 7, 24
 """What the documents promise."""
@@ -224,7 +225,7 @@ def _reach(findings: Findings, name: str, database: Database) -> bool:
         with database.reading() as session:
             session.execute(text("SELECT 1 FROM alembic_version"))
     except Exception as error:
-        reason = type(error).__name__
-        findings.faults.append(f"{name}: the database cannot be used ({reason}); run `assent-server migrate {name}`")
+        why = DatabaseUnusable.because(error)
+        findings.faults.append(f"{name}: {why}; one that is new or of an older version: `assent-server migrate {name}`")
         return False
     return True

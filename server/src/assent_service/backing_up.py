@@ -87,10 +87,13 @@ def copy_database(url: str, into: Path) -> Path:
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         copied = into / SQLITE_FILE
-        with closing(sqlite3.connect(sqlite_file(url))) as live, closing(sqlite3.connect(copied)) as target:
-            live.backup(target)
-            target.execute("PRAGMA journal_mode=DELETE")
-        copied.chmod(0o600)
+        copied.touch(mode=0o600)
+        try:
+            with closing(sqlite3.connect(sqlite_file(url))) as live, closing(sqlite3.connect(copied)) as target:
+                live.backup(target)
+                target.execute("PRAGMA journal_mode=DELETE")
+        except sqlite3.Error as error:
+            raise BackupFailed(f"no backup was made: {error}") from error
         return copied
     copied = into / DUMP_FILE
     _client("pg_dump", parsed, "--format=custom", "--no-owner", f"--file={copied}")
@@ -98,12 +101,12 @@ def copy_database(url: str, into: Path) -> Path:
     return copied
 
 
-def restore_database(backup: Backup, url: str, prepare: Callable[[str], None]) -> None:
-    """Put the copy in place of the database at `url`, which nobody uses. Raises BackupFailed.
+def restore_database(backup: Backup, url: str, prepare: Callable[[str], None], unfinished: Path | None = None) -> None:
+    """Put the copy in place of the database at `url`, which nobody uses. Raises BackupFailed; then it is as it was.
 
     SQLite: `prepare` gets the address of the copy before it takes the database's name. PostgreSQL: what the database
     holds is replaced in one transaction, tables that a newer version added are dropped, and then `prepare` gets its
-    address; what stops between the two must not count, which is for the caller to see to.
+    address. Meanwhile the file `unfinished` is there: a database that is replaced and not prepared must not be used.
     """
     parsed = make_url(url)
     is_file = parsed.get_backend_name() == "sqlite"
@@ -111,22 +114,38 @@ def restore_database(backup: Backup, url: str, prepare: Callable[[str], None]) -
         raise BackupFailed("this backup is of another kind of database (SQLite or PostgreSQL) than is configured")
     if not is_file:
         before = set(_tables(url))
-        _client("pg_restore", parsed, "--clean", "--if-exists", "--no-owner", "--single-transaction", backup.database)
+        if unfinished is not None:
+            write_private(unfinished, b"")
+        try:
+            _client(
+                "pg_restore", parsed, "--clean", "--if-exists", "--no-owner", "--single-transaction", backup.database
+            )
+        except BackupFailed:
+            if unfinished is not None:
+                unfinished.unlink()
+            raise
         _drop(url, before - _dumped_tables(backup.database))
         prepare(url)
+        if unfinished is not None:
+            unfinished.unlink()
         return
     place = sqlite_file(url)
     place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     aside = place.with_name(f".{place.name}.restoring")
     for leftover in (aside, *_beside(aside)):
         leftover.unlink(missing_ok=True)
-    shutil.copyfile(backup.database, aside)
-    aside.chmod(0o600)
-    prepare(f"sqlite:///{aside}")
-    with closing(sqlite3.connect(aside)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        connection.execute("PRAGMA journal_mode=DELETE")
-    sync(aside)
+    try:
+        aside.touch(mode=0o600)
+        shutil.copyfile(backup.database, aside)
+        prepare(f"sqlite:///{aside}")
+        with closing(sqlite3.connect(aside)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            connection.execute("PRAGMA journal_mode=DELETE")
+        sync(aside)
+    except Exception as error:
+        for leftover in (aside, *_beside(aside)):
+            leftover.unlink(missing_ok=True)
+        raise BackupFailed(f"nothing was restored, and the database is as it was: {error}") from error
     for old in _beside(place):
         old.unlink(missing_ok=True)
     aside.replace(place)
@@ -257,7 +276,7 @@ def check(folder: Path, key: PublicKey, service: Service) -> Backup:
     try:
         manifest = read(Envelope.from_json((folder / MANIFEST).read_bytes()), BackupManifest, key)
     except OSError as error:
-        raise BackupFailed(f"{folder.name} is no backup: its manifest cannot be read") from error
+        raise BackupFailed(_no_backup(folder)) from error
     except StatementInvalid as error:
         raise BackupFailed(f"{folder.name} is not a backup of this {service}: {error}") from error
     if manifest.service != service:
@@ -277,7 +296,13 @@ def service_of(folder: Path) -> Service:
         envelope = Envelope.from_json((folder / MANIFEST).read_bytes())
         return BackupManifest.model_validate_json(envelope.payload_bytes).service
     except (OSError, StatementInvalid, ValueError) as error:
-        raise BackupFailed(f"{folder.name} is no backup: its manifest cannot be read") from error
+        raise BackupFailed(_no_backup(folder)) from error
+
+
+def _no_backup(folder: Path) -> str:
+    inside = sorted(path.parent.name for path in folder.glob(f"*/{MANIFEST}"))
+    hint = f"; it holds backups, so name one of them, as {inside[-1]}" if inside else ""
+    return f"{folder} is no backup: its manifest cannot be read{hint}"
 
 
 def days_of(folder: Path, service: Service) -> list[tuple[str, Path]]:

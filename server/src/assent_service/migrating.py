@@ -31,8 +31,16 @@ class DatabaseUnusable(Exception):
     """The database cannot be reached, or not be written. Says of what kind the failure is, never what was in it."""
 
     @classmethod
-    def because(cls, error: SQLAlchemyError) -> DatabaseUnusable:
-        return cls(f"the database cannot be used ({type(error).__name__})")
+    def because(cls, error: Exception) -> DatabaseUnusable:
+        """SQLite's own name of the failure says whether its disk is full, or its file cannot be opened."""
+        told = getattr(getattr(error, "orig", None), "sqlite_errorname", None)
+        why = {
+            "SQLITE_FULL": "its disk is full",
+            "SQLITE_CANTOPEN": "its file cannot be opened: see where it should be, and whose it is",
+            "SQLITE_READONLY": "its file, or the folder, is not writable by this account",
+        }.get("_".join(str(told).split("_")[:2]))
+        kind = type(error).__name__ if told is None else f"{type(error).__name__}, {told}"
+        return cls(f"the database cannot be used ({kind})" + (f": {why}" if why else ""))
 
 
 def migrate(service: Service, url: str) -> None:

@@ -230,8 +230,14 @@ def test_a_restore_that_was_interrupted_counts_for_nothing_and_can_be_done_again
         patched.setattr(state, "begin", killed)
         with pytest.raises(KeyboardInterrupt):
             databases.restore(world.settings, folder, over=True, clock=world.clock)
-    with pytest.raises(NotReady, match="did not come to its end"):
+    if world.custodian.database.is_sqlite:  # there the copy gets the database's name last of all
         world.restart()
+        with world.custodian.database.reading() as session:
+            assert state.why_shut(session, world.custodian.head_memory) is None
+        world.custodian.close()
+    else:
+        with pytest.raises(NotReady, match="did not come to its end"):
+            world.restart()
     databases.restore(world.settings, folder, over=True, clock=world.clock)
     world.restart()
     with world.custodian.database.reading() as session:
@@ -251,6 +257,30 @@ def test_a_table_that_a_newer_version_added_goes_with_what_is_replaced(world: Cu
     with world.custodian.database.reading() as session:
         assert len(session.scalars(select(Person)).all()) == 5
         assert state.why_shut(session, world.custodian.head_memory) is not None
+
+
+def test_a_restore_that_fails_leaves_the_database_as_it_was(
+    world: CustodianWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = backups.back_up(world.custodian)
+    world.custodian.close()
+    program = tmp_path / "bin" / "pg_restore"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho no space left >&2; exit 1\n")
+    program.chmod(0o755)
+    with monkeypatch.context() as patched:
+        patched.setenv("PATH", str(program.parent), prepend=":")
+        patched.setattr(shutil, "copyfile", _full)
+        with pytest.raises(BackupFailed, match="no space left"):
+            databases.restore(world.settings, folder, over=True, clock=world.clock)
+    world.restart()
+    with world.custodian.database.reading() as session:
+        assert state.why_shut(session, world.custodian.head_memory) is None
+        assert len(session.scalars(select(VaultKey)).all()) == 4
+
+
+def _full(*_: object) -> None:
+    raise OSError(28, "no space left")
 
 
 def test_a_service_that_runs_is_not_restored(lite: CustodianWorld) -> None:

@@ -248,6 +248,87 @@ def test_the_doctor_finds_faults_and_ends_with_one(founded: Path) -> None:
     assert _run("doctor", "--data", str(founded)).returncode == 0
 
 
+# --- what goes wrong around backups -----------------------------------------------------------------------------------
+
+
+def _on_a_full_disk(*arguments: str) -> Done:
+    """The command, where no file can grow beyond 100 KiB."""
+    command = ["bash", "-c", 'ulimit -f 100; exec "$@"', "bash", *COMMAND, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def copied(founded: Path, tmp_path: Path) -> Path:
+    return _copy(founded, tmp_path)
+
+
+def test_a_backup_on_a_full_disk_is_none_and_says_so(copied: Path, tmp_path: Path) -> None:
+    to = tmp_path / "backups"
+    done = _on_a_full_disk("backup", "custodian", "--data", str(copied), "--to", str(to))
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: no backup was made: ")
+    assert list(to.iterdir()) == []
+    assert _run("backup", "custodian", "--data", str(copied), "--to", str(to)).returncode == 0, "the positive control"
+
+
+def test_a_restore_on_a_full_disk_leaves_everything_as_it_was(copied: Path, tmp_path: Path) -> None:
+    data, to = ("--data", str(copied)), tmp_path / "backups"
+    folder = json.loads(_run("backup", "custodian", *data, "--to", str(to), "--json").stdout)["custodian"]
+    database = copied / "custodian" / "custodian.db"
+    before = database.read_bytes()
+    done = _on_a_full_disk("restore", folder, *data, "--over")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: nothing was restored, and the database is as it was: ")
+    assert database.read_bytes() == before
+    assert not list(database.parent.glob(".*")), "and nothing is left lying about"
+    assert _run("doctor", *data).returncode == 0
+
+
+def test_a_restore_that_is_killed_is_done_again(copied: Path, tmp_path: Path) -> None:
+    data, to = ("--data", str(copied)), tmp_path / "backups"
+    folder = json.loads(_run("backup", "custodian", *data, "--to", str(to), "--json").stdout)["custodian"]
+    aside = copied / "custodian" / ".custodian.db.restoring"
+    with subprocess.Popen([*COMMAND, "restore", folder, *data, "--over"], stderr=subprocess.DEVNULL) as restoring:
+        while not aside.exists() and restoring.poll() is None:
+            time.sleep(0.001)
+        restoring.kill()
+    assert aside.exists(), "killed before the copy got its name"
+    assert aside.stat().st_mode & 0o777 == 0o600
+    assert _run("doctor", *data).returncode == 0, "until then the database is as it was"
+    assert _run("restore", folder, *data, "--over").returncode == 0
+    assert not list(aside.parent.glob(".*"))
+    assert "the door is shut" in _run("doctor", *data).stdout
+
+
+def test_a_wrong_folder_is_named_and_the_right_one_hinted_at(copied: Path, tmp_path: Path) -> None:
+    data, to = ("--data", str(copied)), tmp_path / "backups"
+    made = json.loads(_run("backup", "custodian", *data, "--to", str(to), "--json").stdout)["custodian"]
+    wrong = _run("restore", str(to), *data, "--over")
+    assert wrong.returncode == 1
+    assert f"name one of them, as {Path(made).name}" in wrong.stderr
+    assert "name one" not in _run("restore", str(tmp_path), *data, "--over").stderr
+
+
+@pytest.mark.parametrize("name", ["keys/statement.pem", "keys/log.pem", "kek/000001.kek"])
+def test_a_key_that_is_missing_is_to_be_brought_back_and_not_made_anew(copied: Path, name: str) -> None:
+    (copied / "custodian" / name).unlink()
+    done = _run("doctor", "--data", str(copied))
+    assert done.returncode == 1
+    assert f"{Path(name).name} is missing" in done.stdout
+    assert "bring it back from where you keep a copy" in done.stdout
+
+
+def test_a_database_that_cannot_be_opened_is_no_question_of_migrations_alone(copied: Path) -> None:
+    database = copied / "custodian" / "custodian.db"
+    database.unlink()
+    database.mkdir()
+    done = _run("doctor", "--data", str(copied))
+    assert done.returncode == 1
+    assert "SQLITE_CANTOPEN" in done.stdout
+    assert "its file cannot be opened" in done.stdout
+
+
 def test_an_operator_halts_with_a_reason_and_cannot_resume(founded: Path, tmp_path: Path) -> None:
     data = ("--data", str(_copy(founded, tmp_path)))
     assert json.loads(_run("resume", *data, "--json").stdout) == {"halted": False, "halts": []}

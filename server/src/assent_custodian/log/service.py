@@ -30,6 +30,10 @@ from assent_custodian.people.models import PersonSalt
 from assent_custodian.restoring.models import Restoration
 
 HEAD = 1
+NOT_WHOLE = (
+    "this custodian was restored from a backup, and leaves may be missing from its log until witnesses have "
+    "countersigned it"
+)
 LOOK_BACK = 50
 """Signed heads that are looked through for one that was witnessed."""
 
@@ -95,7 +99,7 @@ def append(session: Session, *leaves: Leaf) -> int:
 def check_whole(session: Session) -> None:
     """Raises Problem `closed` while leaves are known to be missing after a restore."""
     if not is_whole(session):
-        raise Problem(Code.CLOSED, "this custodian was restored from a backup, and leaves are missing from its log")
+        raise Problem(Code.CLOSED, NOT_WHOLE)
 
 
 def is_whole(session: Session) -> bool:

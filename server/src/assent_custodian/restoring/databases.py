@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from assent_custodian.context import HEAD_FILE, Clock, wall_clock
-from assent_custodian.files import NotReady, write_file
+from assent_custodian.files import NotReady
 from assent_custodian.log import service as log
 from assent_custodian.log.service import HeadMemory
 from assent_custodian.restoring import state
@@ -46,13 +46,7 @@ def restore(settings: Settings, folder: Path, *, over: bool = False, clock: Cloc
     for name, place in (("directory.json", settings.directory), ("policy.json", settings.policy)):
         if not place.exists():
             shutil.copyfile(folder / name, place)
-    write_file(settings.restore_unfinished, f"{backup.manifest.day}\n".encode())
-    try:
-        backing_up.restore_database(backup, settings.database, shut)
-    except BackupFailed:  # the database is as it was
-        settings.restore_unfinished.unlink()
-        raise
-    settings.restore_unfinished.unlink()
+    backing_up.restore_database(backup, settings.database, shut, settings.restore_unfinished)
     return backup
 
 

@@ -59,7 +59,7 @@ def why_shut(session: Session, memory: HeadMemory) -> str | None:
     """Why nothing may be opened or certified here, or None. Asked at the door, each time."""
     row = session.get(Restoration, 1)
     if row is not None and row.log_whole is None:
-        return "this custodian was restored from a backup, and leaves are missing from its log"
+        return log.NOT_WHOLE
     if row is not None and row.orders_whole is None:
         return "this custodian was restored from a backup, and orders that it signed since have not come back"
     last = memory.last()
