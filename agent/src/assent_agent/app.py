@@ -35,6 +35,7 @@ from assent.contracts.wire import Offer
 from assent_agent.adapters.agent_clock import SystemAgentClock
 from assent_agent.adapters.keyring_store import KeyringStore, system_keyring
 from assent_agent.adapters.secret_file import SecretFile
+from assent_agent.core.consent import HeldReceipt
 from assent_agent.core.inviting import Declined, Gave, Invited, PutOff, TookBack
 from assent_agent.ports import (
     Agreed,
@@ -47,7 +48,7 @@ from assent_agent.ports import (
     SecretsUnavailable,
     Standing,
 )
-from assent_agent.runtime.agent import Agent
+from assent_agent.runtime.agent import END_OF_TIME_NS, Agent
 from assent_agent.runtime.control import Answer, ControlServer, Question
 from assent_agent.runtime.home import (
     DEVICE_KEY,
@@ -60,6 +61,7 @@ from assent_agent.runtime.home import (
     NotEnrolled,
     StoredReceipt,
     Switch,
+    nothing_withdrawn,
     withdrawal_of,
 )
 from assent_agent.runtime.hygiene import forbid_core_dumps
@@ -291,11 +293,13 @@ def _previous_receipt(custodian: CustodianClient, device: SigningKey) -> str:
 
 @dataclass(frozen=True)
 class WithdrawnHere:
-    """`confirmed`: the custodian has signed for it; otherwise it is written down and will be delivered."""
+    """`confirmed`: the custodian has signed for it; otherwise it is written down and will be delivered. `left`: what is
+    still agreed to."""
 
     confirmed: bool
     erased_from: str | None
     why_not: str
+    left: tuple[str, ...] = ()
 
 
 def withdraw(parts: Parts, modalities: frozenset[Modality], purposes: frozenset[str]) -> WithdrawnHere:
@@ -304,35 +308,52 @@ def withdraw(parts: Parts, modalities: frozenset[Modality], purposes: frozenset[
     Works offline. Raises NotPossible when nothing was given here, SecretsUnavailable when the device key cannot be
     read, OSError.
     """
-    before = parts.home.held_receipt()
+    try:
+        before = parts.home.held_receipt()
+    except HomeDamaged:
+        # In doubt about what stands, all of it goes.
+        return _withdraw(parts, parts.home.record(), None, frozenset(), frozenset())
     if before is None:
         raise NotPossible("There is no consent on this device, and nothing is recorded.")
+    if not before.covers_any(modalities, purposes):
+        raise NotPossible(nothing_withdrawn(modalities, purposes))
+    return _withdraw(parts, before.record, before, modalities, purposes)
+
+
+def _withdraw(
+    parts: Parts,
+    record: str | None,
+    before: HeldReceipt | None,
+    modalities: frozenset[Modality],
+    purposes: frozenset[str],
+) -> WithdrawnHere:
     secrets = parts.secrets()
     device = parts.device(secrets)
     queued = parts.home.queue_withdrawal(
         withdrawal_of(
             parts.home.identity().person,
-            before.record,
+            record,
             modalities,
             purposes,
             datetime.now(UTC),
         ),
         device,
     )
-    rest = parts.home.held_receipt()
-    gone = None if rest is None else before.modalities - rest.modalities
+    rest = None if before is None else before.without(modalities, purposes)
+    gone = None if rest is None or before is None else before.modalities - rest.modalities
     parts.spool(secrets).destroy(gone)
     if rest is None:
         parts.home.note(TookBack(datetime.now(UTC)))
         parts.home.drop_receipt()
         parts.home.save_switch(Switch())
+    left = tuple(sorted(f"{m.value} for {p}" for m, p in rest.choices)) if rest else ()
     try:
         with parts.links(device).custodian() as custodian:
             confirmation = custodian.deliver_withdrawal(queued.stored.withdrawal, bytes.fromhex(queued.stored.salt))
     except ClientError as error:
-        return WithdrawnHere(False, None, str(error))
+        return WithdrawnHere(False, None, str(error), left)
     parts.home.confirm_withdrawal(queued, confirmation)
-    return WithdrawnHere(True, confirmation.erased_from, "")
+    return WithdrawnHere(True, confirmation.erased_from, "", left)
 
 
 def decline(parts: Parts, *, never: bool) -> None:
@@ -449,7 +470,7 @@ def resume(parts: Parts) -> None:
 def forget(parts: Parts, last: timedelta) -> Forgotten:
     now = datetime.now(UTC)
     spool = parts.spool(parts.secrets())
-    return spool.forget(int((now - last).timestamp() * 1e9), int(now.timestamp() * 1e9), now)
+    return spool.forget(int((now - last).timestamp() * 1e9), END_OF_TIME_NS, now)
 
 
 def send(parts: Parts) -> BatchDone:

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -22,7 +23,7 @@ from assent_agent.runtime.control import AgentNotRunning, ask
 from assent_agent.runtime.paths import base_folder, control_socket
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from assent.contracts.wire import Offer
     from assent_agent.app import Parts
@@ -34,6 +35,7 @@ app.add_typer(consent_app, name="consent")
 
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.")]
 _DURATION = re.compile(r"(\d+)\s*([smhd]?)", re.IGNORECASE)
+BUSY_S = 15
 _UNITS = {"": 60, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -56,6 +58,26 @@ def _seconds(text: str) -> int:
     if match is None:
         raise typer.BadParameter("say for instance 30s, 10m, 2h")
     return int(match[1]) * _UNITS[match[2].lower()]
+
+
+def _spoken(seconds: int) -> str:
+    """For instance "10 minutes"."""
+    for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds and seconds % size == 0:
+            return _counted(seconds // size, unit)
+    return _counted(seconds, "second")
+
+
+def _counted(number: int, unit: str) -> str:
+    return f"{number} {unit}" + ("" if number == 1 else "s")
+
+
+def _here(at: str) -> str:
+    """A moment by the clock here, for instance "26 November 2026, 14:05"."""
+    from datetime import datetime
+
+    here = datetime.fromisoformat(at).astimezone()
+    return f"{here.day} {here:%B %Y, %H:%M}"
 
 
 def _prompt(text: str) -> str:
@@ -82,6 +104,8 @@ def _wish(question: dict[str, Any]) -> dict[str, Any] | None:
     try:
         answer = ask(control_socket(os.environ), question)
     except AgentNotRunning:
+        return None
+    if answer.get("ended"):
         return None
     if not answer.get("ok"):
         _fail(str(answer.get("error", "The agent refused.")))
@@ -162,49 +186,47 @@ def status(as_json: Json = False) -> None:
         )
     lines += [str(line) for line in answer.get("narrowed", ())]
     if answer.get("paused_until"):
-        lines.append(f"Paused until {answer['paused_until']}.")
+        until = str(answer["paused_until"])
+        lines.append(f"Paused until {until if until == 'you resume' else _here(until)}.")
     for modality, seconds in sorted(answer.get("arrived_s", {}).items()):
         lines.append(f"  {modality}: last observed {seconds:.0f} s ago")
     lines.append(
-        f"Waiting here, sealed: {answer['segments_waiting']} segments"
+        f"Waiting here, sealed: {_counted(answer['segments_waiting'], 'segment')}"
         + (f", {answer['segments_held']} of them held for you." if answer.get("segments_held") else ".")
     )
     if answer.get("valid_until"):
-        lines.append(f"Your consent ends {answer['valid_until']}.")
+        lines.append(f"Your consent ends {_here(answer['valid_until'])}.")
     for withdrawal in answer["withdrawals"]:
+        what = f"Withdrawn {_here(withdrawal['at'])} ({', '.join(withdrawal['of']) or 'everything'})"
         if withdrawal["confirmed"]:
-            lines.append(f"Withdrawn {withdrawal['at']}: confirmed; erased from {withdrawal['erased_from']}.")
+            lines.append(f"{what}: confirmed; erased from {withdrawal['erased_from']}.")
         else:
-            lines.append(f"Withdrawn {withdrawal['at']}: not confirmed yet; it will be delivered.")
+            lines.append(f"{what}: not confirmed yet; it will be delivered.")
     lines += [str(message) for message in answer.get("messages", ())]
     if answer.get("accesses"):
         lines.append(f"{answer['accesses']} accesses to tell you of: see 'assent me accesses'.")
-    lines += [str(answer[key]) for key in ("custodian_trouble", "upload_trouble") if answer.get(key)]
+    troubles = ("damaged", "own_trouble", "custodian_trouble", "upload_trouble")
+    lines += [str(answer[key]) for key in troubles if answer.get(key)]
     _print(as_json, answer, "\n".join(lines))
 
 
 def _at_rest() -> dict[str, Any]:
     """What can be said without keys and without an agent."""
     with _parts() as parts:
-        from assent_agent.runtime.home import HomeDamaged
+        from assent_agent.runtime.home import HomeDamaged, told_withdrawals
 
         try:
             narrowed = list(parts.home.narrowing().words())
         except HomeDamaged as error:
             narrowed = [str(error)]
+        switch = parts.home.switch()
         folder = parts.home.spool
         sealed = [p for p in folder.glob("*/*") if p.suffix in (".segment", ".sending")] if folder.exists() else []
         return {
             "narrowed": narrowed,
             "segments_waiting": len(sealed),
-            "withdrawals": [
-                {
-                    "at": queued.statement.at,
-                    "confirmed": queued.stored.confirmation is not None,
-                    "erased_from": queued.stored.confirmation and queued.stored.confirmation.erased_from,
-                }
-                for queued in parts.home.withdrawals()
-            ],
+            "paused_until": None if not switch.paused else switch.paused_until or "you resume",
+            **told_withdrawals(parts.home),
         }
 
 
@@ -215,41 +237,58 @@ def pause(
 ) -> None:
     """Stop recording for a while, or until you resume."""
     seconds = _seconds(duration) if duration else None
-    answer = _wish({"do": "pause", "seconds": seconds})
-    if answer is None:
-        answer = {"state": "paused"}
-        with _locked() as parts:
-            from assent_agent import app as agent_app
 
-            agent_app.pause(parts, seconds)
-    _print(as_json, answer, "Paused." if seconds is None else f"Paused for {duration}.")
+    def at_rest(parts: Parts) -> dict[str, Any]:
+        from assent_agent import app as agent_app
+
+        agent_app.pause(parts, seconds)
+        return {"state": "paused"}
+
+    answer = _done({"do": "pause", "seconds": seconds}, at_rest)
+    text = "Paused." if seconds is None else f"Paused for {_spoken(seconds)}."
+    _print(as_json, answer, _with_trouble(text, answer))
 
 
 @app.command()
 def resume(as_json: Json = False) -> None:
     """Go on after a pause."""
-    answer = _wish({"do": "resume"})
-    if answer is None:
-        answer = {"state": "off", "sentence": "No pause any more. The agent does not run."}
-        with _locked() as parts:
-            from assent_agent import app as agent_app
 
-            agent_app.resume(parts)
-    _print(as_json, answer, str(answer["sentence"]))
+    def at_rest(parts: Parts) -> dict[str, Any]:
+        from assent_agent import app as agent_app
+
+        agent_app.resume(parts)
+        return {"state": "off", "sentence": "No pause any more. The agent does not run."}
+
+    answer = _done({"do": "resume"}, at_rest)
+    _print(as_json, answer, _with_trouble(str(answer["sentence"]), answer))
 
 
-@contextmanager
-def _locked() -> Iterator[Parts]:
-    """As `_parts`, while no agent can start."""
+def _with_trouble(text: str, answer: dict[str, Any]) -> str:
+    return f"{text}\n{answer['own_trouble']}" if answer.get("own_trouble") else text
+
+
+def _done(question: dict[str, Any], at_rest: Callable[[Parts], dict[str, Any]]) -> dict[str, Any]:
+    """Have it done by the running agent; where none runs, here. One that is starting or ending is waited for."""
+    from assent_agent.runtime.home import HomeBusy, HomeLock
+
     with _parts() as parts:
-        from assent_agent.runtime.home import HomeLock
-
-        parts.home.identity()
-        lock = HomeLock(parts.home)
-        try:
-            yield parts
-        finally:
-            lock.release()
+        until = time.monotonic() + BUSY_S
+        while True:
+            answer = _wish(question)
+            if answer is not None:
+                return answer
+            parts.home.identity()
+            try:
+                lock = HomeLock(parts.home)
+            except HomeBusy:
+                if time.monotonic() > until:
+                    _fail("The agent is starting or ending, and does not answer. Nothing was done; try again.")
+                time.sleep(0.2)
+                continue
+            try:
+                return at_rest(parts)
+            finally:
+                lock.release()
 
 
 @app.command()
@@ -259,35 +298,40 @@ def forget(
 ) -> None:
     """Destroy what was recorded in the last while and is still here. Works offline."""
     seconds = _seconds(last)
-    answer = _wish({"do": "forget", "seconds": seconds})
-    if answer is None:
-        with _locked() as parts:
-            from datetime import timedelta
 
-            from assent_agent import app as agent_app
+    def at_rest(parts: Parts) -> dict[str, Any]:
+        from datetime import timedelta
 
-            done = agent_app.forget(parts, timedelta(seconds=seconds))
-            answer = {"forgotten": done.segments, "out_of_reach": done.out_of_reach}
-    text = f"Forgotten: the last {last} ({answer['forgotten']} sealed segments)."
+        from assent_agent import app as agent_app
+
+        done = agent_app.forget(parts, timedelta(seconds=seconds))
+        return {"forgotten": done.segments, "out_of_reach": done.out_of_reach}
+
+    answer = _done({"do": "forget", "seconds": seconds}, at_rest)
+    text = (
+        f"Forgotten: what was still here of the last {_spoken(seconds)}, in whole segments of five minutes or less: "
+        f"what was not sealed yet, and {_counted(answer['forgotten'], 'sealed segment')}."
+    )
     if answer["out_of_reach"]:
-        text += f" {answer['out_of_reach']} were sent already; erase those with 'assent me erase'."
+        text += f"\nBeing sent already: {answer['out_of_reach']}. Erase those with 'assent me erase'."
     _print(as_json, answer, text)
 
 
 @app.command()
 def send(as_json: Json = False) -> None:
     """Send what waits here now, also what is still held for you to look at."""
-    answer = _wish({"do": "send"})
-    if answer is not None:
-        _print(as_json, answer, "Sending. See 'assent-agent status'.")
-        return
-    with _locked() as parts:
+
+    def at_rest(parts: Parts) -> dict[str, Any]:
         from assent_agent import app as agent_app
 
         done = agent_app.send(parts)
         if not done.succeeded:
             _fail(f"Sent {done.sent}; the rest waits here: {done.sentence}")
-        _print(as_json, {"sent": done.sent}, f"Sent {done.sent}.")
+        return {"sent": done.sent}
+
+    answer = _done({"do": "send"}, at_rest)
+    sent = answer.get("sent")
+    _print(as_json, answer, "Sending. See 'assent-agent status'." if sent is None else f"Sent {sent}.")
 
 
 @app.command()
@@ -296,14 +340,21 @@ def uninstall(
     anyway: Annotated[bool, typer.Option(help="Even though a withdrawal is not delivered yet.")] = False,
 ) -> None:
     """Remove the agent's keys and what was not sent from this computer. Your receipts are kept."""
-    with _locked() as parts:
+    with _parts() as parts:
         from assent_agent import app as agent_app
+        from assent_agent.runtime.home import HomeBusy, HomeLock
 
+        parts.home.identity()
+        try:
+            lock = HomeLock(parts.home)
+        except HomeBusy:
+            _fail("The agent runs. Quit it first, from the tray or where you started it. Nothing was removed.")
         if not yes and not (sys.stdin.isatty() and typer.confirm("Destroy what is not sent, and this device's key?")):
             _fail("Nothing was removed. Say --yes to remove it.")
         if agent_app.deliver_withdrawals(parts) and not anyway:
             _fail("A withdrawal is not delivered yet, and only this device's key can do it. Try again when online.")
         agent_app.uninstall(parts)
+        lock.release()
         typer.echo(f"Removed. Your receipts are still in {parts.home.folder / 'receipts'}.")
 
 
@@ -496,26 +547,35 @@ def consent_withdraw(
     as_json: Json = False,
 ) -> None:
     """Withdraw: recording stops, what is not sent is destroyed. Works offline, at once, and needs no reason."""
-    question = {"do": "withdraw", "modalities": modality or [], "purposes": purpose or []}
-    answer = _wish(question)
-    if answer is None:
-        with _locked() as parts:
-            from assent.contracts.ids import Modality
-            from assent_agent import app as agent_app
+    from assent.contracts.ids import Modality
 
-            try:
-                modalities = frozenset(Modality(each) for each in modality or ())
-            except ValueError as error:
-                raise typer.BadParameter(str(error)) from error
-            done = agent_app.withdraw(parts, modalities, frozenset(purpose or ()))
-            answer = {"confirmed": done.confirmed, "erased_from": done.erased_from}
-    confirmed = answer.get("confirmed") or False
-    text = "Withdrawn. Recording has stopped here, and what was not sent is destroyed."
-    text += (
-        f"\nConfirmed by the custodian; erased from {answer['erased_from']}."
-        if confirmed
-        else "\nIt is written down and will be delivered; 'assent-agent status' says when it is confirmed."
-    )
+    try:
+        modalities = frozenset(Modality(each) for each in modality or ())
+    except ValueError as error:
+        known = ", ".join(m.value for m in Modality)
+        raise typer.BadParameter(f"{error}; there are {known}") from error
+
+    def at_rest(parts: Parts) -> dict[str, Any]:
+        from assent_agent import app as agent_app
+
+        done = agent_app.withdraw(parts, modalities, frozenset(purpose or ()))
+        return {"confirmed": done.confirmed, "erased_from": done.erased_from, "left": list(done.left)}
+
+    question = {"do": "withdraw", "modalities": modality or [], "purposes": purpose or []}
+    answer = _done(question, at_rest)
+    if not answer.get("withdrawn", True):
+        text = "There was no consent on this device. Nothing is recorded, and nothing waits here to be sent."
+    elif answer["left"]:
+        text = "Withdrawn. What was not sent of it, and is covered by nothing else, is destroyed. You still agree to:"
+        text += "".join(f"\n  {choice}" for choice in answer["left"])
+    else:
+        text = "Withdrawn. Recording has stopped here, and what was not sent is destroyed."
+    if answer.get("confirmed"):
+        text += f"\nConfirmed by the custodian; erased from {answer['erased_from']}."
+    elif not answer.get("written_down", True):
+        text += "\nIt cannot be written down yet (is the disk full?). It is tried again as long as the agent runs."
+    elif answer.get("withdrawn", True):
+        text += "\nIt is written down and will be delivered; 'assent-agent status' says when it is confirmed."
     _print(as_json, answer, text)
 
 

@@ -164,6 +164,7 @@ class StatusFacts:
     seconds since something of it last arrived; absent when nothing has. `paused_until`: local time of day, empty for
     "until I resume". `because`: why nothing is recorded, in plain sentences; empty while something is. `switched_off`:
     consent is given, but this device's own switch is off. `locked`: it is the lock that pauses.
+    `notice`: what could not be done as the person wished.
     """
 
     state: IndicatorState
@@ -176,6 +177,7 @@ class StatusFacts:
     because: str = ""
     held_minutes: int = 0
     locked: bool = False
+    notice: str = ""
 
 
 @dataclass(frozen=True, slots=True)

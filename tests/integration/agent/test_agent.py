@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.simulators.agents import (
+    PURPOSE,
     Desk,
     Surroundings,
     captive_portal,
@@ -30,14 +31,14 @@ from assent.contracts.events import DisplaysChanged, GapReason, KeyEvent, Pointe
 from assent.contracts.ids import Modality, new_id
 from assent.contracts.keys import SigningKey
 from assent.contracts.statements import Erasure, ErasureReceipt, Notification, Receipt, Withdrawal
-from assent.contracts.times import moment
+from assent.contracts.times import moment, parse_moment
 from assent.contracts.wire import ErasuresView, ErasureView
 from assent.sealing.segments import open_body, open_sealed_key
 from assent_agent.core.consent import Why
 from assent_agent.core.inviting import Declined
 from assent_agent.core.monitors import Chosen, Known
 from assent_agent.core.narrowing import NARROWING_UNREADABLE, Narrowing
-from assent_agent.ports import IndicatorState, StatusFacts
+from assent_agent.ports import ConsentSwitched, ForgetAsked, IndicatorState, PauseAsked, StatusFacts
 from assent_agent.runtime.agent import Agent
 from assent_agent.settings import AgentSettings
 from assent_agent.spool.disk import RealDisk
@@ -676,6 +677,99 @@ def test_a_replay_is_narrowed_by_the_names_of_its_displays(
     assert not any(word in sent for word in (b"eDP", b"HDMI", b"DP-2", b"narrow"))
 
 
+def test_withdrawing_what_was_never_agreed_to_is_no_withdrawal_and_says_so(around: Surroundings, replay: Path) -> None:
+    around.give(Modality.POINTER, Modality.KEYBOARD)
+    agent = around.agent(replay)
+    with running(agent):
+        wait_until(lambda: recording(agent), "recording")
+        told = agent.ask({"do": "withdraw", "modalities": [], "purposes": ["urn:slip"]})
+        assert not told["ok"] and "Nothing was withdrawn" in told["error"] and "urn:slip" in told["error"]
+        assert recording(agent)
+        assert around.home.withdrawals() == () and around.desk.withdrawals == []
+        part = say(agent, "withdraw", modalities=["keyboard"], purposes=[])
+        assert part["withdrawn"] and part["left"] == [f"pointer for {PURPOSE}"] and part["written_down"]
+        rest = say(agent, "withdraw", modalities=[], purposes=[])
+        assert rest["withdrawn"] and rest["left"] == []
+        assert say(agent, "withdraw", modalities=[], purposes=[])["withdrawn"] is False, "there was nothing any more"
+        assert sorted(told["of"] for told in status(agent)["withdrawals"]) == [[], ["keyboard"]]
+
+
+def test_a_withdrawal_that_cannot_be_read_stops_recording_and_ends_nothing_else(
+    around: Surroundings, replay: Path
+) -> None:
+    around.give(Modality.POINTER, Modality.KEYBOARD)
+    around.settings = AgentSettings(hold_s=900, reserve_bytes=0)
+    with running(around.agent(replay)) as agent:
+        wait_until(lambda: recording(agent), "recording")
+        say(agent, "withdraw", modalities=["keyboard"], purposes=[])
+        wait_until(lambda: status(agent)["withdrawals"][0]["confirmed"], "confirmed")
+    (path,) = (around.home.folder / "withdrawals").iterdir()
+    path.write_text("{")
+    with running(around.agent(replay)) as agent:
+        wait_until(lambda: "/v1/me/news" in around.desk.asked, "the custodian was asked")
+        told = status(agent)
+        assert told["recording"] == [] and str(path) in told["damaged"] and str(path) in told["own_trouble"]
+        assert status(agent)["ok"], "and asking again is answered, too"
+        say(agent, "withdraw", modalities=[], purposes=[])
+        wait_until(lambda: len(around.desk.withdrawals) == 2, "all of it withdrawn")
+        assert around.desk.withdrawals[-1].modalities == ()
+        assert list(around.home.spool.iterdir()) == []
+    assert around.home.receipt() is None
+
+
+def test_a_pause_that_cannot_be_written_down_still_pauses_and_is_written_down_later(
+    around: Surroundings, replay: Path
+) -> None:
+    around.give(Modality.POINTER)
+    agent = around.agent(replay)
+    switch = around.home.folder / "switch.json"
+    with running(agent):
+        wait_until(lambda: recording(agent), "recording")
+        switch.unlink()
+        switch.mkdir()
+        agent.intend(PauseAsked(None))
+        wait_until(lambda: status(agent)["why"] == Why.PAUSED, "paused, and alive")
+        assert "restart" in status(agent)["own_trouble"]
+        agent.intend(ForgetAsked(10))
+        agent.intend(ConsentSwitched(True))
+        time.sleep(0.5)
+        assert "could not be done" in status(agent)["own_trouble"]
+        switch.rmdir()
+        wait_until(switch.is_file, "written down after all")
+        assert status(agent)["own_trouble"] == ""
+    assert around.home.switch().paused
+
+
+@pytest.mark.parametrize("hours", [-2, 2], ids=["back", "forward"])
+def test_when_the_clock_on_the_wall_is_put_right_a_pause_and_forgetting_mean_the_time_that_passed(
+    around: Surroundings, replay: Path, hours: int
+) -> None:
+    around.give(Modality.POINTER)
+    around.settings = AgentSettings(hold_s=90_000, reserve_bytes=0, news_interval_s=1)
+    agent = around.agent(replay)
+    with running(agent):
+        wait_until(lambda: recording(agent), "recording")
+        say(agent, "pause", seconds=3600)
+        say(agent, "send")
+        wait_until(lambda: status(agent)["segments_waiting"] == 0, "sent")
+        until = around.home.switch().paused_until
+        around.clock.step(hours=hours)
+        asked_again(around, "/v1/me/news")
+        assert status(agent)["why"] == Why.PAUSED
+        moved = around.home.switch().paused_until
+        assert until is not None and moved is not None
+        assert abs(parse_moment(moved) - parse_moment(until) - timedelta(hours=hours)) < timedelta(seconds=5)
+        around.clock.skip(minutes=61)
+        wait_until(lambda: recording(agent), "recording again")
+        say(agent, "pause")
+        say(agent, "resume")
+        wait_until(lambda: status(agent)["segments_waiting"] >= 1 and recording(agent), "one held")
+        around.clock.step(hours=-hours)
+        wait_until(lambda: recording(agent), "recording again by the other clock")
+        assert say(agent, "forget", seconds=600)["forgotten"] >= 1
+        assert status(agent)["segments_waiting"] == 0
+
+
 class FailingDisk(RealDisk):
     full = False
 
@@ -960,4 +1054,5 @@ def test_what_was_asked_to_be_forgotten_is_forgotten_even_while_the_agent_is_bei
         agent.intend(ForgetAsked(minutes=60))
     left = sorted(path.suffix for path in around.home.spool.glob("*/*"))
     assert ".segment" not in left and ".skip" in left and ".end" in left
-    assert agent.ask({"do": "forget", "seconds": 60}) == {"ok": False, "error": "The agent has ended."}
+    ended = {"ok": False, "error": "The agent has ended.", "ended": True}
+    assert agent.ask({"do": "forget", "seconds": 60}) == ended

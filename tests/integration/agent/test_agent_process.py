@@ -7,6 +7,7 @@ import os
 import signal
 import stat
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -105,16 +106,24 @@ def test_from_an_invitation_to_a_stored_recording_and_back_to_nothing(enrolled: 
     socket = device.folder / "agent" / "control.sock"
     assert stat.S_IMODE(socket.stat().st_mode) == 0o600
     assert "already runs" in device.command("run", "--source", f"replay:{replay}", code=1)
-    assert "Paused" in device.command("pause", "5m")
+    assert "Paused for 5 minutes." in device.command("pause", "5")
+    assert f"Paused until {datetime.now().astimezone().day} " in device.command("status"), "by the clock here"
     assert device.status()["why"] == "paused"
     device.command("resume")
     wait_until(device.recording, "recording again")
     device.command("send")
     wait_until(lambda: device.asks({"do": "status"})["segments_waiting"] == 0, "sent")
     assert len(device.world.kept()) == 2
-    withdrawn = device.command("consent", "withdraw")
-    assert "Withdrawn" in withdrawn
-    wait_until(lambda: device.asks({"do": "status"})["withdrawals"][0]["confirmed"], "confirmed")
+    assert "the last 10 minutes" in device.command("forget", "--last", "10")
+    assert "there are pointer" in device.command("consent", "withdraw", "--modality", "mouse", code=2)
+    assert "Nothing was withdrawn" in device.command("consent", "withdraw", "--modality", "screen", code=1)
+    partly = device.command("consent", "withdraw", "--modality", "keyboard")
+    assert f"You still agree to:\n  pointer for {PURPOSE}" in partly and "has stopped" not in partly
+    assert "Quit it first" in device.command("uninstall", "--yes", code=1)
+    assert "Recording has stopped" in device.command("consent", "withdraw")
+    assert "There was no consent" in device.command("consent", "withdraw")
+    wait_until(lambda: all(w["confirmed"] for w in device.asks({"do": "status"})["withdrawals"]), "confirmed")
+    assert "(keyboard): confirmed" in device.command("status")
     assert "confirmed; erased" in device.command("status")
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 0
@@ -201,6 +210,32 @@ def test_withdrawing_offline_without_a_running_agent(consenting: Device, replay:
     wait_until(lambda: device.asks({"do": "status"}).get("withdrawals", [{}])[0].get("confirmed"), "confirmed")
     assert device.asks({"do": "status"})["why"] == "no-receipt"
     assert len(device.desk.withdrawals) == 1
+
+
+def test_what_is_said_while_the_agent_starts_or_ends_is_done(consenting: Device, replay: Path) -> None:
+    device = consenting
+    process = device.start(replay)
+    wait_until((device.folder / "agent" / "lock").exists, "the agent to begin")
+    assert "Paused." in device.command("pause")
+    wait_until(lambda: device.asks({"do": "status"})["why"] == "paused", "the agent")
+    process.send_signal(signal.SIGTERM)
+    assert "Withdrawn" in device.command("consent", "withdraw")
+    assert process.wait(20) == 0
+    assert device.streams == []
+    assert AgentHome(device.folder).receipt() is None
+
+
+def test_a_pause_is_told_while_no_agent_runs_and_what_was_withdrawn_cannot_be_read(consenting: Device) -> None:
+    device = consenting
+    device.command("pause")
+    assert "Paused until you resume." in device.command("status")
+    folder = device.folder / "agent" / "withdrawals"
+    folder.mkdir()
+    (folder / "0.json").write_text("{")
+    assert "0.json" in device.command("status"), "and the rest is told all the same"
+    assert "Recording has stopped" in device.command("consent", "withdraw"), "in doubt, all of it goes"
+    (withdrawal,) = device.desk.withdrawals
+    assert withdrawal.record is not None and withdrawal.modalities == ()
 
 
 def test_a_replay_can_end_by_itself_and_send_what_may_be_sent(consenting: Device, tmp_path: Path) -> None:

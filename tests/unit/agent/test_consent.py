@@ -303,6 +303,39 @@ def test_the_end_of_an_older_receipt_leaves_what_the_newer_one_covers() -> None:
     )
 
 
+def test_a_pause_lasts_as_long_as_was_asked_whatever_the_clock_on_the_wall_does() -> None:
+    timed, _ = step(RECORDING, Paused(NOON + HOUR))
+    for hours in (-2, 2):
+        moved, _ = step(timed, ClockStepped(hours * 3600.0))
+        after, _ = step(moved, ClockCompared(0.0))
+        early, _ = step(after, Ticked(NOON + hours * HOUR + 0.9 * HOUR))
+        assert early.why is Why.PAUSED
+        over, effects = step(early, Ticked(NOON + hours * HOUR + HOUR))
+        assert over.pause is None and (effects or over.receipt is None)
+
+
+@pytest.mark.parametrize("doubt", [None, False])
+def test_a_clock_in_doubt_ends_no_pause(doubt: bool | None) -> None:
+    paused, _ = step(replace(RECORDING, clock_sane=doubt), Paused(NOON + HOUR))
+    late, _ = step(paused, Ticked(NOON + 2 * HOUR))
+    assert late.pause is not None
+    sure, _ = step(late, ClockCompared(0.0))
+    over, _ = step(sure, Ticked(NOON + 2 * HOUR))
+    assert over.pause is None
+
+
+def test_withdrawing_what_was_not_agreed_to_covers_nothing() -> None:
+    both, pointer = frozenset({Modality.POINTER, Modality.KEYBOARD}), frozenset({Modality.POINTER})
+    choices = frozenset({(Modality.POINTER, "urn:a"), (Modality.KEYBOARD, "urn:b")})
+    held = replace(RECEIPT, choices=choices)
+    assert held.covers_any(frozenset(), frozenset()), "everything"
+    assert held.covers_any(pointer, frozenset()) and held.covers_any(frozenset(), frozenset({"urn:a", "urn:typo"}))
+    assert held.covers_any(both | {Modality.SCREEN}, frozenset())
+    assert not held.covers_any(frozenset({Modality.SCREEN}), frozenset())
+    assert not held.covers_any(frozenset(), frozenset({"urn:typo"}))
+    assert not held.covers_any(pointer, frozenset({"urn:b"})), "each is agreed to, but not together"
+
+
 def test_a_timed_pause_ends_and_an_unlimited_one_does_not() -> None:
     timed, _ = step(RECORDING, Paused(NOON + HOUR))
     assert step(timed, Ticked(NOON + HOUR))[0].capturing

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from assent_agent.core.status import SENTENCES
@@ -68,6 +70,12 @@ def test_whoever_is_not_recorded_is_told_the_whole_reason_in_lines_that_a_menu_c
 
 def test_a_locked_screen_is_not_called_a_pause_that_the_person_must_end() -> None:
     assert "locked" in headline(StatusFacts(IndicatorState.PAUSED, consented=True, locked=True))
+
+
+def test_what_could_not_be_done_is_told_also_while_something_is_recorded() -> None:
+    told = details(replace(RECORDING, notice="It could not be done: the disk is full, nothing was forgotten."))
+    assert told[:3] == details(RECORDING)
+    assert " ".join(told[3:]).startswith("It could not be done: the disk is full")
 
 
 def test_an_ampersand_in_a_label_stays_one() -> None:

@@ -8,7 +8,8 @@ new state permits nothing.
 
 Withdrawal wins from every state: capture stops, the withdrawal is queued and the spool is destroyed, in this order.
 (It is queued before the spool goes, so that a crash in between cannot make a withdrawal unsaid.) Time can end a
-permission, never grant one; the end of a timed pause is not consent, it only takes away the pause.
+permission, never grant one; the end of a timed pause is not consent, it only takes away the pause, and only by a
+clock that agrees with the custodian's.
 
 Doubt about a permission stops recording; it does not destroy what is sealed. That a receipt is not live any more may
 only mean that it was renewed or has expired: only the custodian's signed word that it ended takes the spool with it.
@@ -48,6 +49,10 @@ class HeldReceipt:
         if self.keyboard_mode is KeyboardMode.OFF:
             agreed.discard(Modality.KEYBOARD)
         return frozenset(agreed)
+
+    def covers_any(self, modalities: frozenset[Modality], purposes: frozenset[str]) -> bool:
+        """Would withdrawing this withdraw anything?"""
+        return self.without(modalities, purposes) != self
 
     def without(self, modalities: frozenset[Modality], purposes: frozenset[str]) -> HeldReceipt | None:
         """The receipt less what was withdrawn; None when nothing remains. Two empty sets withdraw all of it."""
@@ -131,7 +136,7 @@ class ClockCompared:
 
 @dataclass(frozen=True)
 class ClockStepped:
-    """The wall clock moved by this many seconds more than the monotonic clock did."""
+    """The wall clock moved by this many seconds more than the monotonic clock did. A timed pause moves with it."""
 
     step_s: float
 
@@ -279,9 +284,10 @@ class StopCapture:
 
 @dataclass(frozen=True)
 class QueueWithdrawal:
-    """Write the withdrawal down, so that it is delivered when it can be. Two empty sets: all of the receipt."""
+    """Write the withdrawal down, so that it is delivered when it can be. Two empty sets: all of the receipt. `record`
+    None: of every receipt."""
 
-    record: str
+    record: str | None
     modalities: frozenset[Modality] = frozenset()
     purposes: frozenset[str] = frozenset()
 
@@ -439,7 +445,12 @@ def _learn(state: ConsentState, event: ConsentEvent) -> tuple[ConsentState, tupl
         case ClockCompared(offset_s):
             return replace(state, clock_sane=abs(offset_s) <= limits.CLOCK_DOUBT_S), ()
         case ClockStepped(step_s):
-            return (replace(state, clock_sane=False) if abs(step_s) > 1 else state), ()
+            if abs(step_s) <= 1:
+                return state, ()
+            pause = state.pause
+            if pause is not None and pause.until is not None:
+                pause = Pause(pause.until + timedelta(seconds=step_s))
+            return replace(state, clock_sane=False, pause=pause), ()
         case HaltTold(reason):
             return replace(state, halted=reason), ()
         case HaltLifted():
@@ -482,7 +493,8 @@ def _narrowed(
 
 def _ticked(state: ConsentState, now: datetime) -> ConsentState:
     after = replace(state, certificates=tuple(c for c in state.certificates if c[1] > now))
-    if state.pause is not None and state.pause.until is not None and state.pause.until <= now:
+    over = state.pause is not None and state.pause.until is not None and state.pause.until <= now
+    if over and state.clock_sane is True:  # a clock in doubt ends no pause
         after = replace(after, pause=None)
     if state.receipt is not None and state.receipt.valid_until <= now:
         after = replace(after, receipt=None, certificates=())

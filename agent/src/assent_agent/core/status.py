@@ -41,6 +41,7 @@ SENTENCES: Mapping[Why, str] = {
 }
 
 ASKED_ANEW = "What you agreed to has changed, so you are asked anew. Nothing is recorded until you agree."
+NOT_REACHED = "The custodian has not been reached since the agent was started. Nothing is recorded until it is."
 ASKING = "Asking the custodian for permission. Nothing is recorded yet."
 ANSWERED_BY_THE_CUSTODIAN = frozenset({Why.CLOCK, Why.NO_CERTIFICATE})
 
@@ -77,6 +78,8 @@ def tell(
     if why is not None:
         if why in ANSWERED_BY_THE_CUSTODIAN and asking and state.clock_sane is not False:
             return Told("off", ASKING)
+        if why is Why.CLOCK and state.clock_sane is None:
+            return Told("trouble", NOT_REACHED)
         if why is Why.NO_RECEIPT and asked_anew:
             return Told("off", ASKED_ANEW)
         if why is Why.HALTED and state.halted:

@@ -58,7 +58,15 @@ from assent_agent.ports import (
     StatusFacts,
 )
 from assent_agent.runtime.control import Answer, Question
-from assent_agent.runtime.home import AgentHome, HomeDamaged, QueuedWithdrawal, Switch, withdrawal_of
+from assent_agent.runtime.home import (
+    AgentHome,
+    HomeDamaged,
+    QueuedWithdrawal,
+    Switch,
+    nothing_withdrawn,
+    told_withdrawals,
+    withdrawal_of,
+)
 from assent_agent.runtime.network import (
     BatchDone,
     CertificatesCame,
@@ -97,6 +105,16 @@ GAP_REASONS: Final[Mapping[Why, GapReason]] = {
     Why.DISK: GapReason.DROPPED,
     Why.SOURCE: GapReason.PERMISSION,
 }
+
+
+FAILURES: Final = (OSError, SecretsUnavailable, HomeDamaged)
+"""What may go wrong with a wish through no fault of the program."""
+
+END_OF_TIME_NS: Final = 2**63 - 1
+
+
+class NothingDone(Exception):
+    """The wish makes no sense as things stand; the message says why."""
 
 
 class CaptureMaker(Protocol):
@@ -191,6 +209,9 @@ class Agent:
         self._notifications: tuple[Notification, ...] = ()
         self._asks_anew: tuple[str, ...] = ()
         self._unqueued: list[consent.QueueWithdrawal] = []
+        self._unsaved_pause = False
+        self._own_trouble = ""
+        self._steps: list[tuple[int, int]] = []
         self._sealed: Counter[Modality] = Counter()
         self._ended = threading.Event()
 
@@ -213,7 +234,7 @@ class Agent:
                 return asked.answer.result(timeout=0.5)
             except TimeoutError:
                 if self._ended.is_set() and not asked.answer.done():
-                    return {"ok": False, "error": "The agent has ended."}
+                    return {"ok": False, "error": "The agent has ended.", "ended": True}
         return {"ok": False, "error": "The agent is busy; it will still do it."}
 
     # --- the loop ---------------------------------------------------------------------------------
@@ -245,8 +266,8 @@ class Agent:
             receipt = self._home.held_receipt()
             switch = self._home.switch()
         except HomeDamaged as error:
-            self._custodian_trouble = str(error)
-            return
+            self._own_trouble = str(error)
+            receipt, switch = None, self._home.switch()
         self._step(consent.HourTold(self._hour_allowed(self._wall())))
         if switch.paused:
             until = None if switch.paused_until is None else parse_moment(switch.paused_until)
@@ -322,6 +343,8 @@ class Agent:
             self._sending = True
             self._uploader.send()
         self._invite(now)
+        if self._unsaved_pause:
+            self._save_pause()
         for unqueued in list(self._unqueued):
             self._unqueued.remove(unqueued)
             self._queue_withdrawal(unqueued)
@@ -351,22 +374,34 @@ class Agent:
                 self._hurry(message.what, RETRY_CUSTODIAN_NS)
             case BatchDone():
                 self._told_batch(message)
-            case PauseAsked():
-                self._pause(message.seconds)
-            case ResumeAsked():
-                self._resume()
-            case ForgetAsked():
-                self._forget(timedelta(minutes=message.minutes))
-            case ConsentSwitched():
-                if message.on:
-                    self._switch_on()
-                else:
-                    self._withdraw(frozenset(), frozenset())
-            case PageAsked():
-                self._open(message.page)
+            case PauseAsked() | ResumeAsked() | ForgetAsked() | ConsentSwitched() | PageAsked():
+                self._wanted(message)
             case _:
                 assert_never(message)
         return False
+
+    def _wanted(self, message: PauseAsked | ResumeAsked | ForgetAsked | ConsentSwitched | PageAsked) -> None:
+        """What was clicked. What fails is told, and ends nothing."""
+        self._own_trouble = ""
+        try:
+            match message:
+                case PauseAsked():
+                    self._pause(message.seconds)
+                case ResumeAsked():
+                    self._resume()
+                case ForgetAsked():
+                    self._forget(timedelta(minutes=message.minutes))
+                case ConsentSwitched():
+                    if message.on:
+                        self._switch_on()
+                    else:
+                        self._withdraw(frozenset(), frozenset())
+                case PageAsked():
+                    self._open(message.page)
+                case _:
+                    assert_never(message)
+        except FAILURES as error:
+            self._own_trouble = f"It could not be done: {error}"
 
     # --- what consent decides -----------------------------------------------------------------------
 
@@ -690,7 +725,11 @@ class Agent:
         self._clocks = (now.wall_ns, elapsed_ns)
         if abs(step_ns) > SECOND_NS:
             self._stepped = True
+            self._steps.append((elapsed_ns, step_ns))
+            timed = self._state.pause
             self._step(consent.ClockStepped(step_ns / SECOND_NS))
+            if timed != self._state.pause:
+                self._save_pause()
             self._hurry("news", 0)
 
     def _watch_session(self, session: Session) -> None:
@@ -746,7 +785,9 @@ class Agent:
             return {"ok": False, "error": "The agent does not understand this question."}
         try:
             return {"ok": True, **wish(self)}
-        except (OSError, SecretsUnavailable) as error:
+        except NothingDone as error:
+            return {"ok": False, "error": str(error)}
+        except FAILURES as error:
             return {"ok": False, "error": f"It could not be done: {error}"}
 
     def _send_now(self) -> None:
@@ -766,11 +807,7 @@ class Agent:
         if self._state.receipt is None:
             self._open(Page.CONSENT)
             return
-        try:
-            self._home.save_switch(self._home.switch().model_copy(update={"on": True}))
-        except (OSError, HomeDamaged) as error:
-            self._custodian_trouble = str(error)
-            return
+        self._home.save_switch(self._home.switch().model_copy(update={"on": True}))
         self._step(consent.SwitchedOn())
 
     def _invite(self, now: Instant) -> None:
@@ -791,15 +828,32 @@ class Agent:
     def _withdraw(self, modalities: frozenset[Modality], purposes: frozenset[str]) -> None:
         """Withdraw; also from a receipt that has expired, since what it covered is still there, and from one that was
         saved here a moment ago."""
-        saved = self._home.held_receipt()
+        try:
+            saved = self._home.held_receipt()
+        except HomeDamaged:
+            # In doubt about what stands, all of it goes.
+            if self._record() is None:
+                self._queue_withdrawal(consent.QueueWithdrawal(self._home.record()))
+            self._step(consent.Withdrawn())
+            return
+        standing = [held for held in (self._state.receipt, saved) if held is not None]
+        if standing and not any(held.covers_any(modalities, purposes) for held in standing):
+            raise NothingDone(nothing_withdrawn(modalities, purposes))
         if saved is not None and saved.record != self._record():
             self._queue_withdrawal(consent.QueueWithdrawal(saved.record, modalities, purposes))
         self._step(consent.Withdrawn(modalities, purposes))
 
+    def _withdrawn(self, modalities: frozenset[Modality], purposes: frozenset[str]) -> Answer:
+        """Withdraw, and tell what is left, and whether anything was there."""
+        before = self._state.receipt is not None or self._home.record() is not None
+        self._withdraw(modalities, purposes)
+        left = sorted(f"{m.value} for {p}" for m, p in self._state.receipt.choices) if self._state.receipt else []
+        return {**self._status(self._now()), "withdrawn": before, "left": left, "written_down": not self._unqueued}
+
     def _pause(self, seconds: int | None) -> None:
         until = None if seconds is None else self._wall() + timedelta(seconds=max(1, seconds))
         self._step(consent.Paused(until))
-        self._save_pause(paused=True, until=until)
+        self._save_pause()
 
     def _hour_allowed(self, wall: datetime) -> bool | None:
         """None while it is unknown what the person took away: the file is looked at again until it can be read."""
@@ -818,23 +872,37 @@ class Agent:
 
     def _resume(self) -> None:
         self._step(consent.Resumed())
-        self._save_pause(paused=False, until=None)
+        self._save_pause()
 
-    def _save_pause(self, *, paused: bool, until: datetime | None) -> None:
-        switch = self._home.switch()
-        self._home.save_switch(
-            Switch(on=switch.on, paused=paused, paused_until=None if until is None else moment(until))
-        )
+    def _save_pause(self) -> None:
+        """Keep the pause for the next start; where that cannot be done, it is tried again every second."""
+        pause = self._state.pause
+        until = None if pause is None or pause.until is None else moment(pause.until.astimezone(UTC))
+        try:
+            on = self._home.switch().on
+            self._home.save_switch(Switch(on=on, paused=pause is not None, paused_until=until))
+        except OSError as error:
+            self._unsaved_pause = True
+            self._own_trouble = f"It is done, but cannot be written down, and would not survive a restart: {error}"
+            return
+        if self._unsaved_pause:
+            self._unsaved_pause, self._own_trouble = False, ""
 
     def _forget(self, last: timedelta) -> tuple[int, int]:
-        """Destroy what was recorded in the last while: what is not sealed yet, and what is held."""
+        """Destroy what was recorded in the last while: what is not sealed yet, and what is held.
+
+        Whatever is stamped later goes, too: the clock was ahead then. What was stamped by a clock that was behind goes
+        when it was put right in that while.
+        """
         now = self._now()
         run, session = self._run, self._session
         if run is not None and session is not None:
             session.stop(None)
             run.recorder.stop(now, GapReason.PAUSED)
             self._session = None
-        result = self.spool.forget(now.wall_ns - int(last.total_seconds() * SECOND_NS), now.wall_ns, now.wall)
+        last_ns = int(last.total_seconds() * SECOND_NS)
+        steps = sum(step_ns for at_ns, step_ns in self._steps if self._clock.elapsed_ns() - at_ns <= last_ns)
+        result = self.spool.forget(now.wall_ns - last_ns - max(0, steps), END_OF_TIME_NS, now.wall)
         if run is not None and session is not None and self._state.receipt is not None:
             self._start_capture(consent.StartCapture(self._state.capturing, self._state.receipt.keyboard_mode))
             self._drain_later()
@@ -875,6 +943,7 @@ class Agent:
                 excluded_now=session is not None and session.excluded_now,
                 because="" if told.state == "recording" else told.sentence,
                 locked=self._state.why is Why.LOCKED,
+                notice=self._own_trouble,
                 held_minutes=self._held_minutes(),
                 switched_off=self._state.receipt is not None and not self._state.switched_on,
             )
@@ -925,19 +994,11 @@ class Agent:
             "custodian_asked": self._news_at,
             "custodian_trouble": self._custodian_trouble,
             "upload_trouble": self._upload_trouble,
+            "own_trouble": self._own_trouble,
             "events_sealed": {modality.value: count for modality, count in sorted(self._sealed.items())},
             "accesses": sum(notification.kind != "account" for notification in self._notifications),
             "messages": [n.text for n in self._notifications if n.kind == "account"],
-            "withdrawals": [
-                {
-                    "at": queued.statement.at,
-                    "confirmed": queued.stored.confirmation is not None,
-                    "erased_from": None
-                    if queued.stored.confirmation is None
-                    else queued.stored.confirmation.erased_from,
-                }
-                for queued in self._home.withdrawals()
-            ],
+            **told_withdrawals(self._home),
         }
 
     def _paused_until(self) -> str | None:
@@ -1006,7 +1067,7 @@ def _wish(question: Question) -> Callable[[Agent], Answer]:
         case "withdraw":
             modalities = frozenset(Modality(each) for each in question.get("modalities", ()))
             purposes = frozenset(str(each) for each in question.get("purposes", ()))
-            return then_status(lambda agent: agent._withdraw(modalities, purposes))
+            return lambda agent: agent._withdrawn(modalities, purposes)
         case "narrowed":
             return then_status(lambda agent: agent._narrow())
         case "given":

@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from assent.client.files import sync, write_private
 from assent.client.receipts import ReceiptFile, keep_erasures
@@ -209,11 +209,18 @@ class AgentHome:
         return QueuedWithdrawal(path, stored, withdrawal)
 
     def withdrawals(self) -> tuple[QueuedWithdrawal, ...]:
-        """Every withdrawal of this device, confirmed or not."""
+        """Every withdrawal of this device, confirmed or not. Raises HomeDamaged when one cannot be read: then it is not
+        known what was withdrawn."""
         folder = self.folder / "withdrawals"
         found = []
         for path in sorted(folder.glob("*.json")) if folder.exists() else []:
-            stored = self._parse(StoredWithdrawal, path.read_bytes())
+            try:
+                stored = StoredWithdrawal.parse(path.read_bytes())
+            except StatementInvalid as error:
+                raise HomeDamaged(
+                    f"A withdrawal that was written down here cannot be read ({path}), so nothing is recorded. "
+                    "Withdraw everything with 'assent-agent consent withdraw', and remove that file."
+                ) from error
             found.append(QueuedWithdrawal(path, stored, read_unverified(stored.withdrawal, Withdrawal)))
         return tuple(sorted(found, key=lambda queued: queued.statement.at))
 
@@ -234,6 +241,15 @@ class AgentHome:
                 withdrawal = queued.statement
                 held = held.without(frozenset(withdrawal.modalities), frozenset(withdrawal.purposes))
         return held
+
+    def record(self) -> str | None:
+        """The receipt that was in force here last, whatever was withdrawn of it; None when there is none, or it cannot
+        be told."""
+        try:
+            stored = self.receipt()
+            return None if stored is None else read_unverified(stored.receipt, Receipt).record
+        except (HomeDamaged, StatementInvalid, OSError):
+            return None
 
     def standing(self, person: str, at: datetime) -> tuple[Standing, tuple[QueuedWithdrawal, ...]]:
         """What a restored custodian is to know of this device; and older withdrawals, for which there is no room."""
@@ -311,7 +327,10 @@ class AgentHome:
     def switch(self) -> Switch:
         """Off, unless a readable file says otherwise."""
         data = self._read(self.folder / "switch.json")
-        return Switch() if data is None else self._parse(Switch, data)
+        try:
+            return Switch() if data is None else Switch.parse(data)
+        except StatementInvalid:
+            return Switch()
 
     def save_switch(self, switch: Switch) -> None:
         write_private(self.folder / "switch.json", switch.to_json())
@@ -344,7 +363,7 @@ class AgentHome:
         try:
             return kind.parse(data)
         except StatementInvalid as error:
-            raise HomeDamaged(f"A file of the agent ({kind.__name__}) is damaged: {error}") from error
+            raise HomeDamaged(f"A file of the agent ({kind.__name__}) in {self.folder} is damaged: {error}") from error
 
 
 def _chosen(stored: StoredMonitors | None) -> Chosen | None:
@@ -392,6 +411,35 @@ def held_of(receipt: Receipt) -> HeldReceipt:
         valid_from=parse_moment(receipt.valid_from),
         valid_until=parse_moment(receipt.valid_until),
     )
+
+
+def nothing_withdrawn(modalities: frozenset[Modality], purposes: frozenset[str]) -> str:
+    """Why this withdrawal makes no sense."""
+    named = ", ".join([*sorted(m.value for m in modalities), *sorted(purposes)])
+    return (
+        f"Nothing was withdrawn: your consent here does not cover {named}. 'assent-agent consent show' says what it "
+        "covers; without options everything is withdrawn."
+    )
+
+
+def told_withdrawals(home: AgentHome) -> dict[str, Any]:
+    """For status: every withdrawal of this device, and what became of it; or why that is not known."""
+    try:
+        withdrawals = home.withdrawals()
+    except (HomeDamaged, OSError) as error:
+        return {"withdrawals": [], "damaged": str(error)}
+    told = []
+    for queued in withdrawals:
+        confirmation = queued.stored.confirmation
+        told.append(
+            {
+                "at": queued.statement.at,
+                "of": [*(m.value for m in queued.statement.modalities), *queued.statement.purposes],
+                "confirmed": confirmation is not None,
+                "erased_from": None if confirmation is None else confirmation.erased_from,
+            }
+        )
+    return {"withdrawals": told}
 
 
 def withdrawal_of(

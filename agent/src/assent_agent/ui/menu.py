@@ -23,7 +23,7 @@ from assent_agent.ui.icons import switch
 from assent_agent.ui.words import details, headline, label
 
 FORGET_MINUTES = 10
-DETAILS = 8
+DETAILS = 12
 
 
 class IndicatorMenu(QMenu):

@@ -63,11 +63,12 @@ def details(facts: StatusFacts) -> tuple[str, ...]:
     """What is being recorded, one line each, from what has been seen to arrive; or why nothing is, in short lines."""
     match facts.state:
         case IndicatorState.TROUBLE:
-            return tuple(textwrap.wrap(facts.because or "The cause is not known", LINE))
+            lines = textwrap.wrap(facts.because or "The cause is not known", LINE)
         case IndicatorState.OFF | IndicatorState.PAUSED:
-            return tuple(textwrap.wrap(facts.because or "Nothing is being recorded", LINE))
+            lines = textwrap.wrap(facts.because or "Nothing is being recorded", LINE)
         case IndicatorState.RECORDING:
-            return tuple(f"{MODALITY_WORDS.get(m, m)}: {_arrival(facts.arrived_s.get(m))}" for m in facts.modalities)
+            lines = [f"{MODALITY_WORDS.get(m, m)}: {_arrival(facts.arrived_s.get(m))}" for m in facts.modalities]
+    return (*lines, *textwrap.wrap(facts.notice, LINE))
 
 
 def tooltip(facts: StatusFacts) -> str:
