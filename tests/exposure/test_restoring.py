@@ -60,8 +60,8 @@ def copy_log(installation: Installation, auditor: Member, to: Path) -> Path:
     world, directory = installation.world, installation.world.custodian.directory
     for _ in range(2):  # the second time only the trace of the first is new
         witnesses.submit_head(world.custodian)
-        with installation.custodian_as(auditor.opening) as custodian:
-            CopyFolder(to).extend(take(Live(custodian, directory.envelope, directory.directory.policy)))
+        with installation.custodian_as(auditor.opening) as custodian, CopyFolder(to) as copy:
+            copy.extend(take(Live(custodian, directory.envelope, copy)))
     return to
 
 

@@ -1,4 +1,4 @@
-"""What the service does unasked: it forgets old nonces, has heads countersigned when the log has grown, sounds the
+"""What the service does unasked: it forgets old nonces, has heads countersigned (new ones, and hourly), sounds the
 alarm when something is overdue, and runs the night once a day: as soon as it is time, and again an hour later when it
 failed or the service was down.
 """
@@ -22,6 +22,9 @@ from assent_custodian.restoring.catching_up import catch_up
 AGAIN_AFTER = timedelta(hours=1)
 """When a night that failed is tried again. Sooner, a lasting failure would fill the log with padding."""
 
+WITNESSED_EVERY = timedelta(hours=1)
+"""A head that is not new is countersigned anew, too: so whoever follows the log sees that it still is the newest."""
+
 _log = structlog.get_logger("assent.custodian.background")
 
 
@@ -34,6 +37,7 @@ class Background:
         self._thread = threading.Thread(target=self._run, name="custodian-background", daemon=True)
         self._not_before: datetime | None = None
         self._looked_on = ""
+        self._submitted: datetime | None = None
 
     def start(self) -> None:
         self._thread.start()
@@ -58,11 +62,12 @@ class Background:
             return
         with self._custodian.database.reading() as session:
             grown = log.size(session) > log.newest_cosigned_size(session)
-        if grown:
-            witnesses.submit_head(self._custodian)
+        now = self._custodian.now()
+        if grown or self._submitted is None or not self._submitted <= now < self._submitted + WITNESSED_EVERY:
+            self._submitted = now
+            witnesses.submit_head(self._custodian, again=not grown)
         self._look_for_overdue()
         drills.sound(self._custodian)
-        now = self._custodian.now()
         if now.hour >= self._custodian.settings.night_hour_utc and self._is_due(now):
             self._not_before = now + AGAIN_AFTER
             run_night(self._custodian)

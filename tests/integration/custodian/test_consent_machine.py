@@ -802,8 +802,8 @@ class ConsentMachine(RuleBasedStateMachine):
         directory, copy = self.world.custodian.directory, self.folder / "copy"
         for _ in range(2):  # the second time only the trace of the first is new
             witnesses.submit_head(self.world.custodian)
-            with self.installation.custodian_as(self.world.council.opening) as custodian:
-                CopyFolder(copy).extend(take(Live(custodian, directory.envelope, directory.directory.policy)))
+            with self.installation.custodian_as(self.world.council.opening) as custodian, CopyFolder(copy) as kept:
+                kept.extend(take(Live(custodian, directory.envelope, kept)))
         return copy
 
     # --- what the person sees -----------------------------------------------------------------------------------------

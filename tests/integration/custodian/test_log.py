@@ -341,6 +341,26 @@ def test_the_background_has_a_grown_log_witnessed_and_runs_one_night_a_day(tmp_p
         assert nights() == 64, "a restart does not repeat it"
 
 
+def test_a_quiet_log_is_countersigned_every_hour_so_that_silence_shows(tmp_path: Path) -> None:
+    with custodian_world(tmp_path) as world:
+        background = Background(world.custodian)
+
+        def head() -> tuple[int, dict[str, int]]:
+            note = Note.from_bytes(world.client.get("/v1/log/checkpoint").content)
+            witnessed = world.custodian.directory.policy.check(note)
+            assert len(note.signatures) == 2, "the log's, and the witness's last one"
+            return witnessed.checkpoint.size, dict(witnessed.cosigned_at)
+
+        background.turn()
+        size, first = head()
+        world.clock.forward(minutes=59)
+        background.turn()
+        assert head() == (size, first)
+        world.clock.forward(minutes=1)
+        background.turn()
+        assert head() == (size, {"witness-1": int(world.clock().timestamp())}), "the same head, with a time of now"
+
+
 def test_a_night_for_which_the_service_was_down_is_run_when_it_is_up(tmp_path: Path) -> None:
     """A custodian that is switched on at nine every morning must erase as well."""
     with custodian_world(tmp_path) as world:

@@ -167,6 +167,8 @@ CASES: dict[str, tuple[list[bytes], str | None]] = {
     "a lease by another person": ([*PROPER[:5], lease(actor=ONE)], "somebody else"),
     "a lease for another purpose": ([*PROPER[:5], lease(purpose="urn:purpose:two")], "another purpose"),
     "a lease in another mode": ([*PROPER[:5], lease(mode="export")], "another purpose or mode"),
+    "a lease under another's name": ([*PROPER, OPENED], "without a name of its own"),
+    "a lease without a name": ([*PROPER[:5], lease(subject=None)], "without a name of its own"),
     "a lease that is too long": ([*PROPER[:5], lease(until=later(hours=25))], "longer than 24 hours"),
     "a lease of one's own that is too long": (
         [own(LeafType.LEASE_OPENED, mode="own", until=later(hours=25))],
@@ -288,6 +290,7 @@ def test_a_lease_that_is_not_closed_counts_as_read_in_full() -> None:
     assert standing(PROPER, hours=24) == []
     assert standing(PROPER, hours=26) == ["lease-unclosed:5"]
     assert standing([*PROPER, closed], hours=26) == []
+    assert standing([*PROPER, OPENED], hours=26) == ["lease-unclosed:5"], "one that takes its name does not hide it"
 
 
 def test_a_halt_stands_until_it_is_resumed() -> None:
@@ -348,5 +351,5 @@ def test_old_requests_are_forgotten_and_still_open_nothing() -> None:
     )  # fmt: skip
     rules.read(new)
     assert set(rules.memory.requests) == {OTHER}
-    found = rules.read(lease(at=later(days=100), until=later(days=101))).wrong
+    found = rules.read(lease(at=later(days=100), until=later(days=101), subject=OTHER)).wrong
     assert [finding.kind for finding in found] == ["lease-unapproved"]

@@ -79,20 +79,20 @@ def _witnessed(custodian: Custodian, index: int) -> Note | None:
     return None
 
 
-def submit_head(custodian: Custodian) -> Note:
+def submit_head(custodian: Custodian, *, again: bool = False) -> Note:
     """Sign the head, ask every witness of the directory at the same time, and return what came together.
 
-    When another worker has shown a newer head meanwhile, that one is submitted. Raises Problem `closed` when a witness
-    has seen a larger log than this one.
+    `again`: also those that have countersigned this head, so that it bears a time of now. When another worker has shown
+    a newer head meanwhile, that one is submitted. Raises Problem `closed` when a witness has seen a larger log.
     """
     for _ in range(ROUNDS):
-        note, overtaken = _submit_once(custodian)
+        note, overtaken = _submit_once(custodian, again=again)
         if not overtaken:
             break
     return note
 
 
-def _submit_once(custodian: Custodian) -> tuple[Note, bool]:
+def _submit_once(custodian: Custodian, *, again: bool) -> tuple[Note, bool]:
     """One round; and whether it was overtaken by a newer head."""
     with custodian.database.transaction() as session:
         signed = service.sign_head(session, custodian.log_signer, custodian.head_memory)
@@ -100,7 +100,7 @@ def _submit_once(custodian: Custodian) -> tuple[Note, bool]:
     entries = custodian.directory.directory.witnesses
     with custodian.database.reading() as session:
         have = service.cosigned(session, checkpoint.size) or signed
-        known = {(line.name, line.key_id) for line in have.signatures}
+        known = set() if again else {(line.name, line.key_id) for line in have.signatures}
         missing = [
             (entry, key) for entry in entries if ((key := VerifierKey.from_text(entry.vkey)).name, key.id) not in known
         ]

@@ -1,4 +1,4 @@
-"""`assent audit`: the log, for auditors and the council; and `verify` for everybody who holds a copy."""
+"""`assent audit`: the log, for auditors and the council; `verify` and `monitor` for everybody who gets at a copy."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
+from assent.cli.monitor import monitor
 from assent.cli.output import plain
-from assent.cli.shell import SHORT, AsJson, Failed, Shell, shell_of
-from assent.client.credentials import CredentialMissing
+from assent.cli.shell import SHORT, AsJson, Failed, Shell, root_option, shell_of
 from assent.client.custodian import CustodianClient, from_base64
 from assent.client.transport import AnswerInvalid
 from assent.contracts.leaves import Leaf
@@ -20,6 +20,7 @@ from assent.reader.log_copies import EVIDENCE, Address, Contradiction, CopyFolde
 from assent.transparency.note import Note
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.command()(monitor)
 
 
 @app.command("list")
@@ -70,8 +71,7 @@ def export(
 ) -> None:
     """Save a copy of the log: tiles, entries, checkpoint, directory and policy. `verify` needs nothing else."""
     shell = shell_of(context)
-    kept = CopyFolder(folder)
-    with _live(shell, kept) as served:
+    with CopyFolder(folder) as kept, _live(shell, kept) as served:
         copy = take(served)
         shell.directory().policy.check(copy.checkpoint)
         try:
@@ -111,7 +111,7 @@ def verify(
     every lease after two approvals, nothing opened during a halt, nobody's role without a second signature.
     """
     shell = shell_of(context)
-    fingerprint, proofs = _root(shell, root), [_proof(path) for path in proof or ()]
+    fingerprint, proofs = root_option(shell, root), [_proof(path) for path in proof or ()]
     if copy is None or _is_custodian(shell, copy):
         with _live(shell) as live:
             outcome = audit(take(live), fingerprint, proofs)
@@ -148,21 +148,6 @@ def _show(shell: Shell, outcome: Audit) -> None:
         shell.output.say("This log is not what it should be. Keep the copy, and tell the other witnesses.", "bold red")
 
 
-def _root(shell: Shell, given: str | None) -> str:
-    """The pinned fingerprint: given, or the credential's. Nothing is checked against a fingerprint from the copy."""
-    if given is not None:
-        text = "".join(given.split()).lower()
-        if len(text) != 64 or any(character not in "0123456789abcdef" for character in text):
-            raise typer.BadParameter("a fingerprint has 64 hexadecimal digits")
-        return text
-    try:
-        return shell.credential().root_fingerprint
-    except CredentialMissing as error:
-        raise Failed(
-            "Name the root key's fingerprint with --root; the ceremony printed it, and invitation codes hold it."
-        ) from error
-
-
 def _proof(path: Path) -> tuple[str, bytes, bytes | None]:
     """A proof file, and its leaf when it lies beside it as `….leaf`."""
     leaf = path.with_suffix(".leaf")
@@ -187,4 +172,4 @@ def _live(shell: Shell, kept: CopyFolder | None = None) -> Iterator[Live]:
     """The log at the custodian, in one's own name. `kept`: leaves that this copy has are not asked for."""
     directory = shell.directory()
     with shell.custodian() as custodian:
-        yield Live(custodian, directory.envelope, directory.current.policy, kept)
+        yield Live(custodian, directory.envelope, kept)

@@ -87,6 +87,10 @@ class Output:
         console = self.err if aside else self.out
         console.print(json.dumps(value, indent=2, ensure_ascii=False), markup=False, emoji=False)
 
+    def json_line(self, value: Any) -> None:
+        """One of many, on a line of its own, at once."""
+        self.out.print(json.dumps(value, ensure_ascii=False), markup=False, emoji=False)
+
     def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> None:
         """A table, or a sentence when there is nothing to show."""
         cells = [[plain("" if cell is None else cell) for cell in row] for row in rows]

@@ -14,6 +14,7 @@ from assent.cli.output import Output
 from assent.client.credentials import (
     Credential,
     CredentialInvalid,
+    CredentialMissing,
     CredentialStore,
     check_passphrase,
     passphrase_from_file,
@@ -121,6 +122,21 @@ def shell_of(context: typer.Context) -> Shell:
     if not isinstance(shell, Shell):
         raise CredentialInvalid("the command was started without its shell")
     return shell
+
+
+def root_option(shell: Shell, given: str | None) -> str:
+    """The pinned fingerprint: given, or the credential's. Nothing is checked against a fingerprint from the copy."""
+    if given is not None:
+        text = "".join(given.split()).lower()
+        if len(text) != 64 or any(character not in "0123456789abcdef" for character in text):
+            raise typer.BadParameter("a fingerprint has 64 hexadecimal digits")
+        return text
+    try:
+        return shell.credential().root_fingerprint
+    except CredentialMissing as error:
+        raise Failed(
+            "Name the root key's fingerprint with --root; the ceremony printed it, and invitation codes hold it."
+        ) from error
 
 
 def day_option(text: str | None) -> str | None:

@@ -7,6 +7,7 @@ it is a `Contradiction`, which is kept as evidence and changes nothing.
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -19,8 +20,9 @@ import httpx2
 from assent.client.custodian import CustodianClient, from_base64
 from assent.client.files import sync, write_private
 from assent.client.transport import CHUNK_BYTES, AnswerInvalid, ClientError, Refused, Unreachable, is_loopback
-from assent.contracts.envelope import Envelope, StatementInvalid
+from assent.contracts.envelope import Envelope, StatementInvalid, read_unverified
 from assent.contracts.problems import Code
+from assent.contracts.statements import Directory
 from assent.transparency import merkle
 from assent.transparency.checkpoint import Checkpoint
 from assent.transparency.edge import Edge
@@ -46,6 +48,8 @@ CHECKPOINT_FILE = "checkpoint"
 TILE_FOLDER = "tile"
 INCOMING = "incoming"
 EVIDENCE = "evidence"
+MONITOR_FILE = "monitor.json"
+LOCK_FILE = "lock"
 
 MAX_EVIDENCE = 100
 """Contradictions that are kept; a log that shows more of them has shown enough."""
@@ -254,18 +258,21 @@ class Live:
     """
 
     def __init__(
-        self, custodian: CustodianClient, directory: Envelope, policy: str, kept: CopyFolder | None = None
+        self, custodian: CustodianClient, directory: Envelope | None = None, kept: CopyFolder | None = None
     ) -> None:
+        """`directory`: one that was verified; without it the custodian is asked for it, too."""
         self._custodian = custodian
         self._directory = directory
-        self._policy = policy
         self._kept = kept
 
     def directory(self) -> Envelope:
-        return self._directory
+        if self._directory is not None:
+            return self._directory
+        return Envelope.from_json(self._custodian.transport.request("GET", "/v1/directory"))
 
     def policy(self) -> str:
-        return self._policy
+        """The directory's: there is no other."""
+        return read_unverified(self.directory(), Directory).policy
 
     def checkpoint(self) -> bytes:
         return self._custodian.checkpoint()
@@ -283,10 +290,10 @@ class Live:
             raise
 
     def _leaves(self, start: int, stop: int) -> list[bytes]:
-        """Raises CopyInvalid when the custodian does not hand out exactly these."""
+        """Raises Contradiction when the custodian does not hand out exactly these."""
         found = self._custodian.log_entries(start, stop - start).entries if stop > start else ()
         if [entry.index for entry in found] != list(range(start, stop)):
-            raise CopyInvalid(f"the leaves {start} to {stop - 1} were asked for, and others came")
+            raise Contradiction("missing", f"leaves {start} to {stop - 1} were asked for, and not all of them came")
         return [from_base64(entry.leaf) for entry in found]
 
 
@@ -294,21 +301,38 @@ class Live:
 
 
 class CopyFolder:
-    """The copy in a folder that is brought up to date. One process at a time."""
+    """The copy in a folder that is brought up to date. One process at a time; close it."""
 
     def __init__(self, folder: Path) -> None:
         """Take up the folder, also after a crash; an empty or missing one is a new copy. Raises CopyInvalid."""
         self.folder = folder
         self.head: Checkpoint | None = None
         self._edge = Edge()
-        shutil.rmtree(folder / INCOMING, ignore_errors=True)
-        if not folder.exists():
-            return
-        if not (folder / CHECKPOINT_FILE).exists():
-            if any(path.name not in (EVIDENCE, DIRECTORY_FILE, POLICY_FILE) for path in folder.iterdir()):
-                raise CopyInvalid(f"{folder} is there already and holds no copy of a log; name a new folder.")
-            return
-        self._load()
+        new = not (folder / CHECKPOINT_FILE).exists()
+        if new and not _is_begun(folder):
+            raise CopyInvalid(f"{folder} is there already and holds no copy of a log; name a new folder.")
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock = (folder / LOCK_FILE).open("ab")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder / INCOMING, ignore_errors=True)
+            if not new:
+                self._load()
+        except BlockingIOError as error:
+            self.close()
+            raise CopyInvalid(f"another process works with {folder} just now") from error
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self._lock.close()
+
+    def __enter__(self) -> CopyFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _load(self) -> None:
         folder = self.folder
@@ -341,22 +365,19 @@ class CopyFolder:
         served = Folder(self.folder)
         return LogCopy(served.directory(), served.policy(), Note.from_bytes(served.checkpoint()), served.tile)
 
+    def check(self, copy: LogCopy) -> None:
+        """Raise Contradiction if this log does not continue the copy, as `extend` does; add nothing."""
+        self._receive(copy)
+        shutil.rmtree(self.folder / INCOMING, ignore_errors=True)
+
     def extend(self, copy: LogCopy) -> int:
         """Add the new leaves of a log whose checkpoint was verified; returns how many. On disk when this returns.
 
         Only new leaves are read. Raises CopyInvalid; Contradiction when this log does not continue the copy: it is kept
         under `evidence/`, and the copy is as it was.
         """
+        edge = self._receive(copy)
         incoming = self.folder / INCOMING
-        shutil.rmtree(incoming, ignore_errors=True)
-        try:
-            edge = self._receive(copy, incoming)
-        except Contradiction:
-            self._keep_evidence(copy, incoming)
-            raise
-        except BaseException:
-            shutil.rmtree(incoming, ignore_errors=True)
-            raise
         added, self._edge = copy.head.size - self.size, edge
         changed = {self.folder}
         for path in [path for path in incoming.rglob("*") if path.is_file()]:
@@ -374,7 +395,21 @@ class CopyFolder:
         self._remove_superseded(before=before)
         return added
 
-    def _receive(self, copy: LogCopy, incoming: Path) -> Edge:
+    def _receive(self, copy: LogCopy) -> Edge:
+        """Write the new tiles into `incoming`. Raises Contradiction, after everything was kept as evidence."""
+        incoming = self.folder / INCOMING
+        shutil.rmtree(incoming, ignore_errors=True)
+        incoming.mkdir(mode=0o700)
+        try:
+            return self._compare_and_write(copy, incoming)
+        except Contradiction:
+            self._keep_evidence(copy, incoming)
+            raise
+        except BaseException:
+            shutil.rmtree(incoming, ignore_errors=True)
+            raise
+
+    def _compare_and_write(self, copy: LogCopy, incoming: Path) -> Edge:
         """Write the new tiles aside, and return the edge of the tree when its root is the one that was signed."""
         head, have = copy.head, self.head
         if have is not None and head.origin != have.origin:
@@ -444,6 +479,11 @@ class CopyFolder:
                 (self.folder / path).unlink(missing_ok=True)
                 with suppress(OSError):  # others are still in it
                     (self.folder / path).parent.rmdir()
+
+
+def _is_begun(folder: Path) -> bool:
+    """Whether a folder without a checkpoint is empty, or one in which a copy was begun."""
+    return not folder.exists() or (folder / LOCK_FILE).exists() or not any(folder.iterdir())
 
 
 def _partial(size: int) -> list[HashTile | EntryBundle]:

@@ -327,8 +327,9 @@ class LogRules:
         if leaf.mode == "own":
             return
         self.memory.opened += 1
-        if leaf.subject is not None:
-            self.memory.leases[leaf.subject] = OpenLease(index=self._index, until=until)
+        if leaf.subject is None or leaf.subject in self.memory.leases:
+            self._bad("lease-other", "a lease without a name of its own: nobody could tell when it was closed")
+        self.memory.leases.setdefault(leaf.subject or str(self._index), OpenLease(index=self._index, until=until))
         request = self.memory.requests.get(leaf.request or "")
         count = len(request.approvals) if request else 0
         if request is None or count < self.approvals_needed:
