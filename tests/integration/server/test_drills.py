@@ -25,6 +25,7 @@ from assent_collector import rules as collector_rules
 from assent_collector.fetches import Fetches
 from assent_custodian import auth, roles
 from assent_custodian.audit import endpoints as audit
+from assent_custodian.consent import service as consent
 from assent_custodian.consent.service import ConsentNow
 from assent_custodian.drills import service as drills
 from assent_custodian.grants import domain as grants
@@ -231,6 +232,24 @@ def revoked_keys_count(_: Drilled, patch: Patch) -> None:
     patch.setattr(auth, "signer", trusting)
 
 
+def receipts_are_everybodys(_: Drilled, patch: Patch) -> None:
+    honest = consent.receipts
+
+    def generous(session: Any, person: str, *rest: Any) -> Any:
+        everybody = session.scalars(select(Person.id)).all()
+        views = [view for one in everybody for view in honest(session, one, *rest).receipts]
+        return honest(session, person, *rest).model_copy(update={"receipts": tuple(views)})
+
+    patch.setattr(consent, "receipts", generous)
+
+
+def streams_are_extended_for_anybody(_: Drilled, patch: Patch) -> None:
+    def generous(session: Any, wanted: Any, *_: Any) -> Any:
+        return session.scalars(select(Stream).where(Stream.stream_key == wanted.stream_key)).one_or_none()
+
+    patch.setattr(certifying, "_existing", generous)
+
+
 def a_route_without_a_promise(drilled: Drilled, _: Patch) -> None:
     app = drilled.installation.world.client.app
     assert isinstance(app, FastAPI)
@@ -276,6 +295,13 @@ SABOTAGE: dict[str, tuple[Callable[[Drilled, Patch], None], str, str, tuple[str,
         the_log_is_open_to_all, "role.nobody", "without any credential", ("GET /v1/log/tile/{path}",),
     ),
     "revoked keys count": (revoked_keys_count, "role.revoked", "that was revoked", ("GET /v1/me",)),
+    "receipts are everybody's": (
+        receipts_are_everybodys, "role.auditor", "GET /v1/me/receipts: the answer names what is somebody else's",
+        ("GET /v1/me/receipts",),
+    ),
+    "anybody extends a stream": (
+        streams_are_extended_for_anybody, "certificate.foreign-stream", "a certificate for the canary's stream", (),
+    ),
     "a route of which nobody said anything": (
         a_route_without_a_promise, "route.unknown", "GET /v1/debug", ("GET /v1/debug",),
     ),

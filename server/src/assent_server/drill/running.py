@@ -30,6 +30,7 @@ from assent.contracts.statements import (
     OwnData,
     Standing,
     StreamCertificate,
+    StreamWanted,
     Ticket,
 )
 from assent.contracts.times import add_days, day_of, hour_of, moment
@@ -179,12 +180,13 @@ class Drill:
         canary, neighbour = self._recorders[CANARY], self._recorders[NEIGHBOUR]
         self._results.begin("recording the marker")
         try:
-            canary.record(self._marker, (Modality.KEYBOARD, Modality.CONTEXT))
+            canary.record(self._marker, (Modality.KEYBOARD, Modality.CONTEXT, Modality.POINTER))
             neighbour.record(new_marker(), (Modality.POINTER,))
         except NotCertified as refused:
             raise DrillNotReady(f"the drill may not record: {refused}") from refused
         self._results.begin("writing into a stream of somebody else")
         self._certificates()
+        self._extension()
         for recorder in self._recorders.values():
             recorder.end()
         self._results.begin("through a grant, with too few approvals and with enough")
@@ -310,7 +312,7 @@ class Drill:
         """Leases by others, leases of others, keys of others, and leases that are over."""
         self._leases_by_others(request)
         canary = self._recorders[CANARY]
-        typed, titled = canary.recordings
+        typed, titled, _ = canary.recordings
         if closed is not None:
             self._not_released("release.closed", closed, typed, "a lease that was closed")
         if job is not None:
@@ -498,6 +500,21 @@ class Drill:
         body = RecordBody(record=to_base64(signed.record), signature=to_base64(signed.signature)).to_json()
         answer = self._collector.ask("PUT", f"/v1/streams/{recording.stream}/records/1", body)
         self._refused_upload("certificate.stream-key", answer, "took a record that its stream key did not sign")
+
+    def _extension(self) -> None:
+        """The neighbour, who may record the pointer, asks to go on with the canary's stream of it."""
+        pointer = self._recorders[CANARY].recordings[2]
+        wanted = StreamWanted(
+            stream=pointer.stream, stream_key=pointer.key.public.text, modality=Modality.POINTER,
+            day=pointer.certificate.statement.day,
+        )  # fmt: skip
+        try:
+            given = any(self._recorders[NEIGHBOUR].custodian.certificates([wanted]).certificates)
+        except Refused:
+            given = False
+        self._results.expect(
+            "certificate.foreign-stream", not given, "the neighbour got a certificate for the canary's stream"
+        )
 
     def _refused_upload(self, rule: str, answer: Answer, what: str) -> None:
         refused = not answer.done and answer.status < 500 and answer.problem is not None
