@@ -48,6 +48,7 @@ def test_one_code_for_each_role_and_each_works_once(world: CustodianWorld) -> No
     assert held["canary"] == held["neighbour"] == held["leaver"] == set()
     assert {role for found in held.values() for role in found} == {role.value for role in Role}
     assert held["steward"] == held["other-steward"] == {"steward"}
+    assert held["requester"] == held["other-requester"] == {"requester"}
 
 
 def test_the_drills_admin_council_and_dpo_found_nothing(tmp_path: Any) -> None:

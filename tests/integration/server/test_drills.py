@@ -23,12 +23,14 @@ from assent.contracts.statements import FetchRequest, Role, Ticket
 from assent.reader.log_rules import LogRules
 from assent_collector import rules as collector_rules
 from assent_collector.fetches import Fetches
+from assent_collector.trust import Trust
 from assent_custodian import auth, roles
 from assent_custodian.audit import endpoints as audit
 from assent_custodian.consent import service as consent
 from assent_custodian.consent.service import ConsentNow
 from assent_custodian.drills import service as drills
 from assent_custodian.grants import domain as grants
+from assent_custodian.grants import service as requests
 from assent_custodian.keys import certifying
 from assent_custodian.keys.models import Stream, VaultKey
 from assent_custodian.leases import service as leases
@@ -250,6 +252,44 @@ def streams_are_extended_for_anybody(_: Drilled, patch: Patch) -> None:
     patch.setattr(certifying, "_existing", generous)
 
 
+def any_requester_uses_any_grant(_: Drilled, patch: Patch) -> None:
+    honest = requests.granted_now
+
+    def generous(session: Any, custodian: Any, hash_: str, _requester: str) -> Any:
+        row = session.get(requests.RequestRow, hash_)
+        return honest(session, custodian, hash_, row.requester if row is not None else "")
+
+    patch.setattr(requests, "granted_now", generous)
+
+
+def requests_are_shown_to_every_requester(_: Drilled, patch: Patch) -> None:
+    patch.setattr(requests, "visible_to", lambda session, *_: list(session.scalars(select(requests.RequestRow))))
+
+
+def a_grant_covers_every_modality(_: Drilled, patch: Patch) -> None:
+    def generous(session: Any, _request: Any, _today: str, *, drill: bool) -> list[Stream]:
+        return list(session.scalars(select(Stream).where(Stream.drill.is_(drill), Stream.erased.is_(None))))
+
+    patch.setattr(requests, "streams_for", generous)
+    patch.setattr(ConsentNow, "why_not", lambda *_: None)
+
+
+def leases_never_end(_: Drilled, patch: Patch) -> None:
+    honest = leases._live
+
+    def generous(session: Any, custodian: Any, envelope: Any, statement: Any) -> Any:
+        row = session.get(leases.LeaseRow, statement.lease)
+        if row is not None:
+            row.until = "2099-01-01T00:00:00Z"
+        return honest(session, custodian, envelope, statement)
+
+    patch.setattr(leases, "_live", generous)
+
+
+def certificates_are_not_checked(_: Drilled, patch: Patch) -> None:
+    patch.setattr(Trust, "read", lambda _self, envelope, kind: read_unverified(envelope, kind))
+
+
 def a_route_without_a_promise(drilled: Drilled, _: Patch) -> None:
     app = drilled.installation.world.client.app
     assert isinstance(app, FastAPI)
@@ -301,6 +341,18 @@ SABOTAGE: dict[str, tuple[Callable[[Drilled, Patch], None], str, str, tuple[str,
     ),
     "anybody extends a stream": (
         streams_are_extended_for_anybody, "certificate.foreign-stream", "a certificate for the canary's stream", (),
+    ),
+    "any requester uses any grant": (
+        any_requester_uses_any_grant, "lease.foreign-grant", "other-requester (requester) opened a lease under", (),
+    ),
+    "requests are shown to every requester": (
+        requests_are_shown_to_every_requester, "role.requester", "answered about somebody else's request",
+        ("GET /v1/requests/{hash}",),
+    ),
+    "a grant covers every modality": (a_grant_covers_every_modality, "grant.streams", "names other streams", ()),
+    "leases never end": (leases_never_end, "release.expired", "under a lease that has ended", ()),
+    "the collector takes any certificate": (
+        certificates_are_not_checked, "certificate.forged", "on a certificate that nobody signed", (),
     ),
     "a route of which nobody said anything": (
         a_route_without_a_promise, "route.unknown", "GET /v1/debug", ("GET /v1/debug",),

@@ -23,7 +23,7 @@ def test_the_options_that_the_page_names_exist() -> None:
 
 
 def test_the_numbers_that_the_page_names_are_those_of_the_code() -> None:
-    assert len(IDENTITIES) == 10 and "ten codes" in PAGE and "ten identities" in PAGE and "Ten people" in PAGE
+    assert len(IDENTITIES) == 11 and "eleven codes" in PAGE and "eleven identities" in PAGE and "Eleven people" in PAGE
     assert CODES_FOR.total_seconds() == 3600 and "good for an hour" in PAGE
     assert KEPT_DAYS == 3 and "dropped after three days" in PAGE
     assert Settings(data_dir=Path()).drill_interval_hours == 1 and "(`drill_interval_hours`, 1; 0: never)" in PAGE

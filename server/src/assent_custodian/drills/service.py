@@ -50,6 +50,7 @@ IDENTITIES: Mapping[str, Role | None] = {
     "neighbour": None,
     "leaver": None,
     "requester": Role.REQUESTER,
+    "other-requester": Role.REQUESTER,
     "steward": Role.STEWARD,
     "other-steward": Role.STEWARD,
     "auditor": Role.AUDITOR,
@@ -57,7 +58,7 @@ IDENTITIES: Mapping[str, Role | None] = {
     "council": Role.COUNCIL,
     "dpo": Role.DPO,
 }
-"""Who takes part: the one who records, another who does, one whose keys are revoked, and one for each role."""
+"""Who takes part: the one who records, another who does, one whose keys are revoked, and one or two for each role."""
 
 _log = structlog.get_logger("assent.custodian.drills")
 

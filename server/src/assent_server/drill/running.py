@@ -338,7 +338,7 @@ class Drill:
     def _leases_by_others(self, request: str) -> None:
         today = day_of(self._clock())
         own = OwnData(from_day=today, to_day=today, modalities=tuple(Modality))
-        for name in ("steward", "auditor", "admin", "council", "dpo", NEIGHBOUR):
+        for name in ("other-requester", "steward", "auditor", "admin", "council", "dpo", NEIGHBOUR):
             answer = self._post("/v1/leases", sign(lease_request(self._clock(), request=request), self._key(name)))
             self._results.expect(
                 "lease.foreign-grant",
@@ -572,8 +572,12 @@ class Drill:
         if answer.done and route.startswith("POST"):
             harmless = route == "POST /v1/certificates" and _certifies_nothing(answer)
             self._results.expect(rule, harmless, f"{who}: {route} about somebody else's things was carried out")
-        if answer.done and route == "GET /v1/me/receipts/{record}/proof":
-            self._results.expect(rule, False, f"{who}: {route} answered about somebody else's receipt")
+        theirs = {"GET /v1/me/receipts/{record}/proof": "receipt"}
+        if member is not None and member.name == "other-requester":
+            theirs["GET /v1/requests/{hash}"] = "request"
+        if route in theirs:
+            what = f"{who}: {route} answered about somebody else's {theirs[route]}"
+            self._results.expect(rule, not answer.done, what)
         self._tells_nothing(rule, answer, about.things, f"{who}: {route}")
 
     def _tells_nothing(self, rule: str, answer: Answer, things: Things, what: str) -> None:
