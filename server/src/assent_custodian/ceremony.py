@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
+from sqlalchemy.orm import Session
 
 from assent.client.directory import OVERLAP, DirectoryRefused, verify_directory
 from assent.contracts.codes import InvitationCode
@@ -49,6 +50,9 @@ from assent_custodian.people.domain import FOUNDERS
 from assent_custodian.settings import Settings
 from assent_service.database import Database
 from assent_service.migrating import migrate
+
+LOOK_BACK = 200
+"""Changes of the configuration that are looked through for the last one of its kind."""
 
 ROOT_FOLDER = "root"
 ROOT_PRIVATE_FILE = "root.key"
@@ -333,10 +337,24 @@ def policy_text(log_vkey: str, witnesses: Sequence[WitnessEntry], quorum: int | 
 
 
 def record_boot(custodian: Custodian) -> None:
-    """Write into the log which build starts now."""
+    """Write into the log which build starts now, and what people are offered and promised, if that was changed."""
+    at = custodian.moment()
     with custodian.database.transaction() as session:
-        leaf = Leaf(type=LeafType.BOOT, at=custodian.moment(), auth="operator", detail={"build": build_hash()})
-        log.append(session, leaf)
+        leaves = [Leaf(type=LeafType.BOOT, at=at, auth="operator", detail={"build": build_hash()})]
+        before = {leaf.rule: leaf.detail for leaf in _newest_configurations(session)}
+        for rule, now in (
+            ("config.policy", custodian.offer.fingerprints),
+            ("config.settings", custodian.settings.promised),
+        ):
+            if before.get(rule) != now:
+                leaves.append(Leaf(type=LeafType.CONFIG_CHANGED, at=at, auth="operator", rule=rule, detail=now))
+        log.append(session, *leaves)
+
+
+def _newest_configurations(session: Session) -> list[Leaf]:
+    """What was written of the configuration lately, the newest last."""
+    found = log.newest_of_type(session, LeafType.CONFIG_CHANGED, LOOK_BACK)
+    return [Leaf.model_validate_json(data) for _, data in reversed(found)]
 
 
 def build_hash() -> str:

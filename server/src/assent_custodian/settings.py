@@ -16,6 +16,13 @@ from pydantic_settings import SettingsConfigDict
 from assent.contracts import limits
 from assent_service.settings import ServiceSettings
 
+PROMISED = (
+    *("role_delay_hours", "approvals_needed", "people_per_day", "recorded_days_per_day", "catalogue_refresh_days"),
+    *("certificate_hours", "upload_days", "stream_byte_budget", "invitation_days", "erase_after_days"),
+    *("retention_days", "backup_days", "overdue_days", "recall_days", "drill_interval_hours"),
+)
+"""Settings that a promise depends on: the log says what they are, and when they were changed."""
+
 
 class Settings(ServiceSettings):
     """`data_dir` holds what has no place of its own. Durations are in the unit that their name says."""
@@ -109,6 +116,11 @@ class Settings(ServiceSettings):
     @property
     def drill(self) -> Path:
         return self.drill_dir or self.data_dir / "drill"
+
+    @property
+    def promised(self) -> dict[str, str]:
+        """What the log says of these settings."""
+        return {name: f"{getattr(self, name):.15g}" for name in PROMISED}
 
     @property
     def role_delay(self) -> timedelta:

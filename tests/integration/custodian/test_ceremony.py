@@ -16,6 +16,7 @@ from tests.simulators.custodian import CustodianWorld, custodian_world, problem
 
 from assent.contracts.codes import InvitationCode
 from assent.contracts.envelope import Envelope, read
+from assent.contracts.ids import sha256_hex
 from assent.contracts.keys import PublicKey, SigningKey, fingerprint
 from assent.contracts.statements import Directory
 from assent_custodian import ceremony, tables
@@ -23,7 +24,7 @@ from assent_custodian.app import create_app
 from assent_custodian.context import open_custodian
 from assent_custodian.files import NotReady
 from assent_custodian.log.models import LogEntry
-from assent_custodian.settings import Settings
+from assent_custodian.settings import PROMISED, Settings
 from assent_service.database import Database
 from assent_service.migrating import migrate
 
@@ -188,6 +189,42 @@ def test_starting_is_written_down_with_the_build(tmp_path: Path) -> None:
             assert client.get("/readyz").status_code == 200
         (boot,) = leaves(world, "boot")
         assert boot["detail"] == {"build": ceremony.build_hash()}
+
+
+def test_what_people_are_offered_and_promised_is_written_down_when_it_was_changed(tmp_path: Path) -> None:
+    def start(settings: Settings) -> None:
+        with TestClient(create_app(settings, world.clock)) as client:
+            assert client.get("/readyz").status_code == 200
+
+    def changes() -> list[tuple[str, dict[str, str]]]:
+        return [(leaf["rule"], leaf["detail"]) for leaf in leaves(world, "config.changed")]
+
+    with custodian_world(tmp_path) as world:
+        start(world.settings)
+        start(world.settings)
+        first = dict(changes())
+        assert len(changes()) == 2, "once, and not with every start"
+        assert first["config.settings"]["role_delay_hours"] == "0"
+        assert first["config.settings"]["retention_days"] == "180"
+        assert first["config.policy"]["notice"] == sha256_hex(world.custodian.offer.notice.encode())
+        policy = json.loads(world.settings.policy.read_text())
+        world.settings.policy.write_text(json.dumps({**policy, "notice": "Everything is fine."}))
+        start(world.settings)
+        (rule, detail) = changes()[-1]
+        assert (rule, detail["notice"]) == ("config.policy", sha256_hex(b"Everything is fine."))
+        slower = Settings.model_validate({**world.settings.model_dump(), "erase_after_days": 1})
+        start(slower)
+        assert changes()[-1] == ("config.settings", {**first["config.settings"], "erase_after_days": "1"})
+        start(slower)
+        assert len(changes()) == 4
+
+
+def test_every_number_that_can_be_set_is_in_the_log_or_promises_nothing() -> None:
+    numbers = {name for name, field in Settings.model_fields.items() if type(field.default) in (int, float)}
+    promise_nothing = {
+        *("port", "night_hour_utc", "witness_timeout_s", "witness_interval_s", "pkcs11_timeout_s"),
+    }
+    assert numbers == set(PROMISED) | promise_nothing
 
 
 @pytest.mark.parametrize(

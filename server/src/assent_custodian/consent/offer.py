@@ -118,6 +118,18 @@ class OfferPolicy(BaseModel):
         """SHA-256 of the UTF-8 bytes of the text shown, which a receipt must name."""
         return sha256_hex(self.notice.encode())
 
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """What the log says of this file when it was changed: everything by its hash, and what people know it by."""
+        return {
+            "policy": sha256_hex(policy_bytes(self)),
+            "notice": self.notice_sha256,
+            "notice_version": self.notice_version,
+            "application_list": self.application_list.version,
+            "agreement": self.agreement,
+            "dpia": self.dpia,
+        }
+
     def offer(self, purposes: tuple[PurposeView, ...]) -> Offer:
         """What `GET /v1/consent/offer` answers."""
         return Offer(
