@@ -34,7 +34,8 @@ from assent.contracts.statements import (
     Role,
 )
 from assent.contracts.wire import CertificatesAnswer, RecoveriesView
-from assent.reader.log_copies import CopyFolder, Live, take
+from assent.reader.auditing import audit
+from assent.reader.log_copies import CopyFolder, Live, load_copy, take
 from assent_collector import backups as collector_backups
 from assent_custodian import backups
 from assent_custodian.files import NotReady
@@ -163,6 +164,10 @@ def test_row_32_a_restored_custodian_opens_nothing_until_it_has_caught_up(either
     assert opens(either_drill.populated) == either_drill.after
     assert run_night(either_drill.world.custodian)["generations_destroyed"] == [1]
     assert opens(either_drill.populated) == either_drill.after
+    continued = audit(
+        load_copy(export(either_drill.populated, either_drill.copy)), either_drill.world.report.root_fingerprint
+    )
+    assert continued.passed, "the auditor's copy goes on, and says nothing against an honest restore"
 
 
 def test_row_32_a_lease_from_before_opens_nothing_either(either_drill: Drill) -> None:

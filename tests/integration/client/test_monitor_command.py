@@ -104,9 +104,12 @@ def served(folder: Path, asked: threading.Event | None = None, wait_s: float = 0
         server.shutdown()
 
 
-def started(folder: Path, url: str, root: str, *more: str) -> subprocess.Popen[str]:
+RUN = "from assent.cli.app import main; main()"
+
+
+def started(folder: Path, url: str, root: str, *more: str, code: str = RUN) -> subprocess.Popen[str]:
     command = [
-        sys.executable, "-c", "from assent.cli.app import main; main()", "audit", "monitor", str(folder), "--from", url,
+        sys.executable, "-c", code, "audit", "monitor", str(folder), "--from", url,
         "--root", root, "--every", "1", "--stale-hours", "1000000", "--json", *more,
     ]  # fmt: skip
     environment = {**os.environ, "ASSENT_HOME": str(folder.parent / "nobody")}
@@ -145,6 +148,23 @@ def test_it_goes_on_after_being_killed_at_any_moment_and_forgets_no_alarm(tmp_pa
     assert [check.text for check in audit(load_copy(folder), root).checks if not check.passed] == [
         "leaf 7: a lease with 0 of 2 approvals"
     ]
+
+
+def test_it_ends_with_1_when_it_cannot_keep_what_it_saw(tmp_path: Path) -> None:
+    """The disk is full (here: no file may grow beyond 3,000 bytes) in the middle of a look: nothing is forgotten."""
+    world = World()
+    root = fingerprint(world.root.public.text)
+    there, folder = saved(tmp_path / "there", files_of(world, PROPER)), tmp_path / "log"
+    with served(there) as url:
+        started(folder, url, root, "--once").communicate(timeout=60)
+        saved(there, files_of(world, [*PROPER, *boots(200)]))
+        code = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000)); {RUN}"
+        process = started(folder, url, root, code=code)
+        out, _ = process.communicate(timeout=60)
+        assert (process.returncode, "Not done." in out) == (1, True), out
+        assert load_copy(folder).leaves() == tuple(PROPER)
+        started(folder, url, root, "--once").communicate(timeout=60)
+    assert len(load_copy(folder).leaves()) == len(PROPER) + 200
 
 
 def test_it_looks_until_it_is_told_to_stop_and_says_what_changes(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ CASES: dict[str, tuple[list[bytes], str | None]] = {
     "nobody approved": ([*BEFORE, ASKED, OPENED], "leaf 3: a lease with 0 of 2"),
     "one approved": ([*BEFORE, ASKED, FIRST, OPENED], "leaf 4: a lease with 1 of 2"),
     "one approved twice": ([*BEFORE, ASKED, FIRST, FIRST, OPENED], "a lease with 1 of 2"),
-    "one approved twice, in itself": ([*BEFORE, ASKED, FIRST, FIRST], "a second time"),
+    "approved again, after a restore that lost it": ([*BEFORE, ASKED, FIRST, SECOND, FIRST, OPENED], None),
     "the requester approved": (
         [*BEFORE, ASKED, FIRST, leaf(LeafType.GRANT_APPROVED, actor=REQUESTER), OPENED],
         "a lease with 1 of 2",
@@ -184,11 +184,18 @@ CASES: dict[str, tuple[list[bytes], str | None]] = {
     "resumed by one": ([HALTED, RESUME[1], RESUME[1], RESUMED], "had not both signed"),
     "resumed by nobody": ([RESUMED], "had not both signed"),
     "a request for an unsigned purpose": ([DRAFTED, ASKED], "not signed"),
-    "a request that was signed before": ([*BEFORE, ASKED, ASKED], "signed before"),
+    "a request again, after a restore that lost it": ([*BEFORE, ASKED, FIRST, SECOND, ASKED, OPENED], None),
+    "a request again, which was revoked": (
+        [*PROPER[:5], leaf(LeafType.GRANT_REVOKED, actor=ONE), ASKED, FIRST, SECOND, OPENED],
+        "had ended",
+    ),
+    "resumed again by two": ([HALTED, *RESUME.values(), RESUMED, *RESUME.values(), RESUMED], None),
+    "resumed again by nobody": ([HALTED, *RESUME.values(), RESUMED, HALTED, RESUMED], "had not both signed"),
     "a purpose signed by who drafted it": (
         [DRAFTED, own(LeafType.PURPOSE_SIGNED, actor=ADMIN, subject=DRAFT, purpose=PURPOSE, counts={"version": 1})],
         "without a draft by somebody else",
     ),
+    "a purpose signed again, after a restore that lost it": ([*BEFORE, BEFORE[1], ASKED], None),
     "a purpose without a draft": (BEFORE[1:], "without a draft"),
     "a role": ([PROPOSED, changed()], None),
     "a role that nobody proposed": ([changed()], "nobody had proposed"),
@@ -197,7 +204,7 @@ CASES: dict[str, tuple[list[bytes], str | None]] = {
         "nobody had proposed",
     ),
     "a role given by one person": ([PROPOSED, changed(actor=ADMIN)], "the same person"),
-    "a proposal used twice": ([PROPOSED, changed(), changed()], "nobody had proposed"),
+    "a role countersigned again, after a restore that lost it": ([PROPOSED, changed(), changed()], None),
     "a founder": (FOUNDER, None),
     "a second founder": (
         [
@@ -213,16 +220,20 @@ CASES: dict[str, tuple[list[bytes], str | None]] = {
     "a recovery without time to object": ([SIGNED, countersigned(until=later(days=6))], "less than 7 days"),
     "a recovery that was never countersigned": ([SIGNED, USED], "not signed by two"),
     "a recovery that was stopped": (
-        [SIGNED, countersigned(), own(LeafType.RECOVERY_STOPPED, subject=RECOVERY, decision="refused"), USED],
+        [SIGNED, countersigned(), own(LeafType.RECOVERY_STOPPED, subject=RECOVERY, decision="refused"), SIGNED, USED],
         "that was stopped",
     ),
     "a recovery out of nothing": ([countersigned()], "nobody signed"),
     "directories": ([directory(1), directory(2)], None),
     "a directory left out": ([directory(1), directory(3)], "directory 3, where 2"),
-    "a directory again": ([directory(1), directory(1)], "directory 1, where 2"),
+    "a directory again, after a restore that lost it": ([directory(1), directory(2), directory(2)], None),
+    "another directory again": (
+        [directory(1), own(LeafType.DIRECTORY_CHANGED, auth="root", subject="ff" * 32, counts={"version": 1})],
+        "directory 1, where 2",
+    ),
     "a directory by somebody else": ([directory(1, "operator")], "by the root key"),
     "generations": ([destroyed(1), destroyed(3)], None),
-    "a generation destroyed twice": ([destroyed(1), destroyed(1)], "destroyed after 1"),
+    "a generation of the same number, after a restore": ([destroyed(1), destroyed(2), destroyed(2)], None),
     "orders": ([order(1), order(2)], None),
     "an order left out": ([order(1), order(3)], "order 3 to the collector, where 2"),
     "a witness that knew more": (
@@ -332,11 +343,13 @@ def test_changes_are_told() -> None:
     leaves = [
         directory(1), *FOUNDER, *BEFORE, PROPOSED, changed(), directory(2), own(LeafType.CONFIG_CHANGED),
         own(LeafType.BOOT, detail={"build": "aa"}), own(LeafType.BOOT, detail={"build": "aa"}),
-        own(LeafType.BOOT, detail={"build": "bb"}), HALTED, *RESUME.values(), RESUMED, own(LeafType.CONSENT_ENDED),
+        own(LeafType.BOOT, detail={"build": "bb"}), destroyed(2), destroyed(1), HALTED, *RESUME.values(), RESUMED,
+        own(LeafType.CONSENT_ENDED),
     ]  # fmt: skip
     told = [finding.kind for data in leaves for finding in rules.read(data).news]
     assert told == [
-        "role-changed", "purpose-signed", "role-changed", "directory-changed", "config-changed", "boot", "halted",
+        "role-changed", "purpose-signed", "role-changed", "directory-changed", "config-changed", "boot", "generation",
+        "halted",
         "resumed", "consent-ended",
     ]  # fmt: skip
 

@@ -79,7 +79,6 @@ class OpenLease(_Remembered):
 class HaltSeen(_Remembered):
     index: int
     at: str
-    signed: list[str] = []
 
 
 class Proposal(_Remembered):
@@ -112,6 +111,7 @@ class Memory(_Remembered):
     leases: dict[str, OpenLease] = {}
     opened: int = 0
     halts: dict[str, HaltSeen] = {}
+    resuming: dict[str, list[str]] = {}
     proposals: dict[str, Proposal] = {}
     founded: list[str] = []
     drafts: dict[str, str | None] = {}
@@ -218,7 +218,9 @@ class LogRules:
             case LeafType.GENERATION_DESTROYED:
                 number = leaf.counts.get("generation", 0)
                 if number <= self.memory.generation:
-                    self._bad("generation", f"key generation {number} is destroyed after {self.memory.generation} was")
+                    self._tell(
+                        "generation", f"key generation {number} was destroyed, after {self.memory.generation} was"
+                    )
                 self.memory.generation = max(number, self.memory.generation)
             case LeafType.ORDER_MADE:
                 number, expected = leaf.counts.get("number", 0), self.memory.order + 1
@@ -254,9 +256,11 @@ class LogRules:
 
     def _request_signed(self, leaf: Leaf) -> None:
         hash_ = leaf.request or leaf.subject or ""
-        if leaf.decision == "refused" or not hash_ or hash_ in self.memory.requests:
-            self._bad("request", "a request that was refused, names nothing, or was signed before")
+        if leaf.decision == "refused" or not hash_:
+            self._bad("request", "a request that was refused, or names nothing")
             return
+        if hash_ in self.memory.requests:
+            return  # handed in again after a restore: what was said of it since still holds
         self._forget_old_requests(leaf.at)
         if self._of_drill(leaf.purpose):
             if leaf.actor not in self.memory.drill:
@@ -310,11 +314,9 @@ class LogRules:
             self._bad("approval", "the requester approved the own request")
         elif (leaf.actor in self.memory.drill) is not self._of_drill(request.purpose):
             self._bad("approval", "an identity of the drill approved a request of people, or somebody else the drill's")
-        elif leaf.actor in request.approvals:
-            self._bad("approval", "somebody approved a second time")
         elif request.ended is not None or leaf.at > request.until:
             self._bad("approval", "an approval after the request had ended")
-        else:
+        elif leaf.actor not in request.approvals:
             request.approvals.append(leaf.actor)
 
     def _lease_opened(self, leaf: Leaf) -> None:
@@ -368,7 +370,7 @@ class LogRules:
                 self.memory.drill.append(leaf.actor)
             self._tell("role-changed", f"an identity of the drill was made (role: {role}); it reaches the drill alone")
             return
-        proposal = self.memory.proposals.pop(subject, None)
+        proposal = self.memory.proposals.get(subject)
         if proposal is None or (proposal.role, proposal.action) != (role, action):
             self._bad("role", f"the role {role} was changed ({action}) and nobody had proposed it")
             return
@@ -398,8 +400,8 @@ class LogRules:
         if draft not in self.memory.drafts or leaf.actor is None or self.memory.drafts[draft] == leaf.actor:
             self._bad("purpose", f"the purpose {name} was signed without a draft by somebody else")
             return
-        del self.memory.drafts[draft]
-        self.memory.purposes.append(name)
+        if name not in self.memory.purposes:
+            self.memory.purposes.append(name)
         self._tell("purpose-signed", f"the council signed the purpose {name}")
 
     def _halt(self, leaf: Leaf) -> None:
@@ -408,12 +410,12 @@ class LogRules:
             self._tell("halted", "the programme was halted")
             return
         if leaf.type is LeafType.PROGRAMME_RESUME_SIGNED:
-            halt = self.memory.halts.get(leaf.request or "")
-            if halt is not None and leaf.actor is not None and leaf.actor not in halt.signed:
-                halt.signed.append(leaf.actor)
+            signed = self.memory.resuming.setdefault(leaf.request or "", [])
+            if leaf.actor is not None and leaf.actor not in signed:
+                signed.append(leaf.actor)
             return
-        halt = self.memory.halts.pop(leaf.subject or "", None)
-        if halt is None or len(halt.signed) < 2:
+        self.memory.halts.pop(leaf.subject or "", None)
+        if len(self.memory.resuming.pop(leaf.subject or "", [])) < 2:
             self._bad(
                 "resumed", "the programme was resumed, and council and data-protection officer had not both signed"
             )
@@ -423,7 +425,7 @@ class LogRules:
         subject = leaf.subject or ""
         recovery = self.memory.recoveries.get(subject)
         if leaf.type is LeafType.RECOVERY_SIGNED:
-            self.memory.recoveries[subject] = RecoverySeen(actor=leaf.actor)
+            self.memory.recoveries.setdefault(subject, RecoverySeen(actor=leaf.actor))
             return
         if recovery is None:
             self._bad("recovery", "a recovery that nobody signed goes on")
@@ -448,7 +450,8 @@ class LogRules:
 
     def _directory(self, leaf: Leaf) -> None:
         memory, version = self.memory, leaf.counts.get("version", 0)
-        if leaf.auth != "root" or version != memory.directory_version + 1:
+        again = (version, leaf.subject) == (memory.directory_version, memory.directory_hash)
+        if leaf.auth != "root" or (version != memory.directory_version + 1 and not again):
             self._bad(
                 "directory", f"directory {version}, where {memory.directory_version + 1} by the root key comes next"
             )
