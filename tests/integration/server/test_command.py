@@ -166,7 +166,7 @@ def test_what_is_typed_at_init_is_used_or_refused(tmp_path: Path) -> None:
     assert not Path(data).exists()
     secret.write_text("correct horse\n")
     assert _run("init", "--data", data, "--passphrase-file", str(secret), "--port-base", "9400").returncode == 0
-    root = Path(data) / "custodian/root/root.key"
+    root = Path(data) / "custodian" / "root" / "root.key"
     assert b"ENCRYPTED" in root.read_bytes()
     sign = ("directory", "sign", "--data", data, "--root-key", str(root))
     assert "passphrase" in _run(*sign).stderr
@@ -187,7 +187,7 @@ def test_the_doctor_says_who_could_open_recordings(founded: Path) -> None:
 
 def test_the_doctor_says_when_everybody_is_told_a_higher_level_than_is_in_force(founded: Path, tmp_path: Path) -> None:
     founded = _copy(founded, tmp_path)
-    root_key = founded / "custodian/root/root.key"
+    root_key = founded / "custodian" / "root" / "root.key"
     claim = ("directory", "sign", "--data", str(founded), "--root-key", str(root_key), "--custody-level", "2")
     assert _run(*claim).returncode == 0
     found = json.loads(_run("doctor", "--data", str(founded), "--json").stdout)
@@ -397,7 +397,7 @@ def test_both_services_are_backed_up_with_one_command(founded: Path, tmp_path: P
 
 def test_a_quorum_alone_keeps_the_witnesses_and_is_not_passed_over(founded: Path, tmp_path: Path) -> None:
     founded = _copy(founded, tmp_path)
-    sign = ("directory", "sign", "--data", str(founded), "--root-key", str(founded / "custodian/root/root.key"))
+    sign = ("directory", "sign", "--data", str(founded), "--root-key", str(founded / "custodian" / "root" / "root.key"))
     done = _run(*sign, "--quorum", "2")
     assert (done.returncode, done.stdout) == (1, "")
     assert "from 1 to the number of witnesses, 1" in done.stderr
