@@ -21,7 +21,7 @@ from assent.contracts.statements import Ask, Role
 from assent.contracts.times import moment
 from assent.contracts.wire import AUTHORIZATION_SCHEME
 from assent_custodian import replay
-from assent_custodian.people.models import Credential, Person, RoleHeld
+from assent_custodian.people.models import Credential, Person, RecoveryRow, RoleHeld
 from assent_custodian.roles import CredentialKind
 
 MAX_AUTHORIZATION_CHARS = 8192
@@ -80,10 +80,15 @@ def roles_now(session: Session, person: str, now: datetime, *, after: str | None
 
 
 def signer(session: Session, envelope: Envelope, now: datetime, *, revoked_too: bool = False) -> Asker:
-    """The person behind the first signature of a known credential, after checking it. Raises Problem."""
+    """The person behind the first signature of a known credential, after checking it. Raises Problem.
+
+    `revoked_too`: also of one that was revoked, unless it came of a recovery that was stopped.
+    """
     for signature in envelope.signatures:
         credential = session.get(Credential, signature.keyid)
         if credential is None or (credential.revoked is not None and not revoked_too):
+            continue
+        if credential.revoked is not None and _never_was_theirs(session, credential):
             continue
         verify(envelope, PublicKey(credential.key))
         person = session.get(Person, credential.person)
@@ -100,6 +105,12 @@ def signer(session: Session, envelope: Envelope, now: datetime, *, revoked_too: 
             waits_until=credential.waits_until if (credential.waits_until or "") > moment(now) else None,
         )
     raise Problem(Code.NOT_SIGNED_IN, "sign this with a credential that is enrolled here and not revoked")
+
+
+def _never_was_theirs(session: Session, credential: Credential) -> bool:
+    """Whether this key came of a recovery that its person stopped: it does not even withdraw."""
+    stopped = select(RecoveryRow.hash).where(RecoveryRow.key_id == credential.key_id, RecoveryRow.stopped.is_not(None))
+    return session.scalars(stopped.limit(1)).first() is not None
 
 
 def key_of(credential: Credential) -> PublicKey:

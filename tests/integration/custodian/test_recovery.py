@@ -241,6 +241,23 @@ def test_a_stop_that_took_days_to_arrive_counts(kim: Member) -> None:
     assert problem(kim.get("/v1/me", key=new)) == "not-signed-in"
 
 
+def test_once_stopped_the_new_key_has_nothing_erased_however_late_it_asks(lee: Member) -> None:
+    world = lee.world
+    lee.consent()
+    lee.certify((Modality.POINTER,))
+    hash_, new = recovered(lee)
+    assert stop(lee, hash_, lee.device).status_code == 200
+    for _ in range(2):
+        assert problem(lee.withdraw(key=new, erase="now")) == "not-signed-in"
+        world.clock.forward(days=8)
+        run_night(world.custodian)
+    with world.custodian.database.reading() as session:
+        assert {(stream.closed, stream.erased) for stream in session.scalars(select(Stream))} == {(None, None)}
+    assert lee.withdraw(erase="now").status_code == 200, "the positive control: the person's own key does"
+    with world.custodian.database.reading() as session:
+        assert None not in {stream.erased for stream in session.scalars(select(Stream))}
+
+
 def test_a_stop_calls_off_the_erasures_of_the_new_key_and_no_others(kim: Member) -> None:
     world = kim.world
     receipt = kim.consent()
@@ -258,6 +275,77 @@ def test_a_stop_calls_off_the_erasures_of_the_new_key_and_no_others(kim: Member)
         erased = {stream.record: stream.erased for stream in session.scalars(select(Stream))}
     assert erased[receipt.record] is None, "what an impostor withdrew is not erased"
     assert erased[other.record] is not None, "what the person withdrew is"
+
+
+# --- every state × every event ----------------------------------------------------------------------------------------
+
+STATES = {
+    "open": ("open", None),
+    "open, its code expired": ("open", None),
+    "running": ("running", False),
+    "running, its code used": ("running", True),
+    "done": ("done", False),
+    "done, its code used": ("done", True),
+    "stopped": ("stopped", False),
+    "stopped, its code used": ("stopped", True),
+}
+"""What is shown of it, and whether a key came of it (None: it cannot)."""
+
+EVENTS = ("countersigned", "used", "stopped")
+TABLE = {
+    "open": ("running", "code-invalid", "stopped"),
+    "open, its code expired": ("conflict", "code-invalid", "stopped"),
+    "running": ("conflict", "running", "stopped"),
+    "running, its code used": ("conflict", "code-invalid", "stopped"),
+    "done": ("conflict", "done", "conflict"),
+    "done, its code used": ("conflict", "code-invalid", "conflict"),
+    "stopped": ("conflict", "code-invalid", "stopped"),
+    "stopped, its code used": ("conflict", "code-invalid", "stopped"),
+}
+"""For each event, the state afterwards, or the name of the refusal: then nothing has changed."""
+
+
+@pytest.mark.parametrize("event", EVENTS)
+@pytest.mark.parametrize("state", STATES)
+def test_every_event_in_every_state(lee: Member, state: str, event: str) -> None:
+    kim, world, (shown, used) = lee, lee.world, STATES[state]
+    signers = (world.dpo,) if used is None else (world.dpo, world.council)
+    hash_, code = signed_by(kim, *signers)
+    key = SigningKey.generate()
+    if used:
+        assert use(world, code, key).status_code == 200
+    if shown == "stopped":
+        assert stop(kim, hash_, kim.device).status_code == 200
+    if state == "open, its code expired":
+        world.clock.forward(days=22)
+    if shown == "done":
+        world.clock.forward(days=7)
+    assert shown_to(world) == shown
+
+    if event == "countersigned":
+        signed = RecoveryCountersignature(recovery=hash_, at=world.now)
+        answer = world.council.post("/v1/recoveries/countersignatures", signed)
+    elif event == "used":
+        answer = use(world, code, SigningKey.generate())
+    else:
+        answer = stop(kim, hash_, kim.opening)
+    expected = TABLE[state][EVENTS.index(event)]
+    if answer.status_code == 200:
+        assert shown_to(world) == expected
+    else:
+        assert (problem(answer), shown_to(world)) == (expected, shown)
+    if used:
+        withdrawn = kim.withdraw(key=key, erase="now")
+        if shown_to(world) == "stopped":
+            assert problem(withdrawn) == "not-signed-in", "the person said that this key is not theirs"
+        else:
+            assert withdrawn.status_code == 200
+
+
+def shown_to(world: CustodianWorld) -> str:
+    """The state of the one recovery, as the council sees it."""
+    (row,) = world.council.get("/v1/recoveries").json()["recoveries"]
+    return str(row["state"])
 
 
 # --- what the new key may do ------------------------------------------------------------------------------------------

@@ -76,6 +76,34 @@ def test_every_state_is_in_the_tables() -> None:
     assert {state for state, _ in TABLE} | set(EMPTY_ENDS) == set(State)
 
 
+FEW = [Granted(modality, purpose, 1) for modality in (Modality.SCREEN, Modality.POINTER) for purpose in (TRAIN, STUDY)]
+LEFTS = [frozenset(some) for size in range(5) for some in itertools.combinations(FEW, size)]
+WITHDRAWALS = [
+    Withdrew(frozenset(modalities), frozenset(purposes))
+    for modalities in ((), (Modality.SCREEN,), (Modality.POINTER,), (Modality.SCREEN, Modality.POINTER))
+    for purposes in ((), (TRAIN,), (STUDY,), (TRAIN, STUDY))
+]
+OTHERS = [(RanOut(), State.EXPIRED), (EndedByController(), State.TERMINATED), (DeclaredInvalid(), State.INVALIDATED)]
+
+
+@pytest.mark.parametrize("state", State)
+def test_every_event_with_every_choice_left_in_every_state(state: State) -> None:
+    """Said once more in other words: an event takes what it names, and only `given` is ever left."""
+    for left, withdrew in itertools.product(LEFTS, WITHDRAWALS):
+        rest = set(left)
+        for one in left:
+            if one.modality in (withdrew.modalities or Modality) and one.purpose in (
+                withdrew.purposes or (TRAIN, STUDY)
+            ):
+                rest.remove(one)
+        then = State.WITHDRAWN if state is State.GIVEN and not rest else state
+        assert step(Consent(state, left), withdrew) == Consent(then, frozenset(rest))
+    for left, (event, end) in itertools.product(LEFTS, OTHERS):
+        then = end if state is State.GIVEN else state
+        rest = set(left) if isinstance(event, RanOut) else set()
+        assert step(Consent(state, left), event) == Consent(then, frozenset(rest))
+
+
 def test_withdrawing_the_last_purpose_of_a_modality_ends_its_streams_and_no_others() -> None:
     consent = step(Consent(State.GIVEN, ALL), Withdrew(frozenset({Modality.SCREEN}), frozenset({TRAIN})))
     assert keeps_stream(consent, Modality.SCREEN)
