@@ -201,6 +201,19 @@ def test_row_32_one_persons_device_opens_the_door_for_that_person_alone(drill: D
     heard.certify()
 
 
+def test_row_32_a_lost_device_is_revoked_and_not_waited_for(drill: Drill) -> None:
+    member = drill.others[0]
+    logs.restore_log(drill.world.custodian, drill.copy)
+    catch_up(drill.world.custodian)
+    drill.populated.installation.collector.orders.pull_orders_once()
+    catch_up(drill.world.custodian)
+    with pytest.raises(Refused) as refused:
+        drill.populated.installation.own_job(member)
+    assert refused.value.code is Code.CLOSED, "the positive control: it is waited for"
+    assert member.revoke(member.device).status_code == 200
+    assert drill.populated.installation.own_job(member).streams
+
+
 def test_row_32_what_a_device_no_longer_stands_by_stays_shut_and_is_not_erased(drill: Drill) -> None:
     """Withdrawn with another credential after the backup: the device knows only that nothing is in force."""
     logs.restore_log(drill.world.custodian, drill.copy)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from assent.contracts.leaves import Leaf, LeafType
@@ -25,6 +25,7 @@ from assent_custodian.log import service as log
 from assent_custodian.orders import service as orders
 from assent_custodian.people import notices
 from assent_custodian.people.models import Credential, Invitation, Person, RecoveryRow
+from assent_custodian.restoring.models import Unheard
 
 CODE_FOR = timedelta(hours=24)
 """How long a code that adds a key works."""
@@ -120,8 +121,12 @@ def end(session: Session, custodian: Custodian, row: Credential) -> None:
 
 
 def set_revoked(session: Session, row: Credential, day: str) -> list[str]:
-    """The same, as far as it is known here only. Returns the streams that were closed."""
+    """The same, as far as it is known here only. Returns the streams that were closed.
+
+    After a restore, what is revoked is not waited for.
+    """
     row.revoked = day
+    session.execute(delete(Unheard).where(Unheard.key_id == row.key_id))
     streams = session.scalars(
         select(Stream)
         .where(

@@ -33,7 +33,6 @@ from assent_custodian.log import service as log
 from assent_custodian.log.models import Cosignature, LogEntry, SignedHead
 from assent_custodian.people import devices, recovery
 from assent_custodian.people.models import Credential, Invitation, RecoveryRow, RoleHeld
-from assent_custodian.restoring.models import Unheard
 
 
 def restore_log(custodian: Custodian, folder: Path) -> int:
@@ -155,7 +154,6 @@ def _revoke_keys(session: Session, revoked: dict[str, str]) -> None:
         day = revoked.get(log.concerned(session, row.person, row.key_id))
         if day is not None:
             devices.set_revoked(session, row, day)
-            session.execute(delete(Unheard).where(Unheard.key_id == row.key_id))
 
 
 def leaf_hash_of(leaf: Leaf) -> str:
