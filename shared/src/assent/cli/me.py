@@ -685,7 +685,8 @@ def recordings(
                     pictures += _thinned(_captioned(session))
     except Refused as refused:
         if refused.code is Code.NOT_AVAILABLE:
-            raise Failed(f"Nothing of yours of {_range(since, last)} is stored.") from refused
+            days = f"until {last}" if since == FIRST_DAY else f"of {_range(since, last)}"
+            raise Failed(f"Nothing of yours {days} is stored.") from refused
         raise
     facts: dict[str, Any] = {
         "days": [{"day": one, **counts} for one, counts in sorted(found.items())],
