@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -308,6 +310,21 @@ def test_a_missing_module_and_one_that_is_none_are_named(token: SoftToken, tmp_p
     for module in (tmp_path / "absent.so", tmp_path / "not-a-module.so"):
         with pytest.raises(NotReady, match=rf"module .*{module.name} cannot be loaded"):
             KekToken(module, token.label, token.pin_file).has(1)
+
+
+def test_a_module_that_cannot_find_its_tokens_says_of_what_kind_the_failure_is(token: SoftToken) -> None:
+    script = f"""
+from pathlib import Path
+from assent_custodian.files import NotReady
+from assent_custodian.keys.token import KekToken
+try:
+    KekToken(Path({str(MODULE)!r}), {token.label!r}, Path({str(token.pin_file)!r})).has(1)
+except NotReady as error:
+    print(error)
+"""
+    environment = {**os.environ, "SOFTHSM2_CONF": "absent"}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
+    assert re.search(r"cannot be loaded: \w+", done.stdout), done.stdout
 
 
 def test_a_token_that_does_no_aes_gcm_is_refused_and_keeps_nothing_of_the_attempt(

@@ -72,13 +72,13 @@ def note_done(session: Session, day: str) -> None:
 
 
 def run_night(custodian: Custodian) -> dict[str, Any]:
-    """Run the night once and say what it did; `{"ran": False}` when another worker is at it."""
+    """Run the night once and say what it did; when it did not run, `missing` says why."""
     missing = catch_up(custodian)
     if missing is not None:
         return {"ran": False, **missing}
     holder = new_id()
     if not _lock(custodian, holder):
-        return {"ran": False}
+        return {"ran": False, "missing": _why_locked(custodian)}
     try:
         report = _steps(custodian)
         with custodian.database.transaction() as session:
@@ -102,6 +102,12 @@ def _lock(custodian: Custodian, holder: str) -> bool:
         )
         assert isinstance(taken, CursorResult)  # noqa: S101 - an UPDATE always gives one
         return taken.rowcount == 1
+
+
+def _why_locked(custodian: Custodian) -> str:
+    with custodian.database.reading() as session:
+        until = session.get_one(NightLock, 1).until
+    return f"another one runs, or was killed while it ran: then this can be run again after {until}"
 
 
 def _steps(custodian: Custodian) -> dict[str, Any]:

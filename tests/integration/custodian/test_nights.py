@@ -13,6 +13,7 @@ from assent.contracts.envelope import Envelope, sign
 from assent.contracts.ids import Modality, new_id
 from assent.contracts.keys import SigningKey
 from assent.contracts.statements import Order, OrderDone, Revocation, Tombstone, Withdrawal
+from assent.contracts.times import moment
 from assent.contracts.wire import OrdersAnswer
 from assent_custodian import night
 from assent_custodian.files import NotReady
@@ -161,7 +162,9 @@ def test_names_in_invitations_that_nobody_took_up_are_forgotten(lite: CustodianW
 
 def test_two_nights_do_not_run_at_the_same_time(world: CustodianWorld) -> None:
     assert night._lock(world.custodian, new_id())
-    assert run_night(world.custodian) == {"ran": False}
+    held_until = moment(world.clock() + night.LOCK_FOR)
+    told = f"another one runs, or was killed while it ran: then this can be run again after {held_until}"
+    assert run_night(world.custodian) == {"ran": False, "missing": told}
     world.clock.forward(hours=1, minutes=1)
     assert run_night(world.custodian)["ran"], "one that was killed does not stop the next"
     assert run_night(world.custodian)["ran"]

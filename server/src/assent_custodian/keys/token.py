@@ -223,7 +223,8 @@ class KekToken:
             try:
                 module = pkcs11.lib(str(self._module))
             except PKCS11Error as error:
-                raise NotReady(f"the PKCS#11 module {self._module} cannot be loaded: {error}") from error
+                why = str(error) or type(error).__name__
+                raise NotReady(f"the PKCS#11 module {self._module} cannot be loaded: {why}") from error
             token = module.get_token(token_label=self._token)
             self._session = self._logged_in(token)
         return self._session
