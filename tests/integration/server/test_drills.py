@@ -10,15 +10,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+import httpx2
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import delete, select
 from tests.exposure.world import Installation, installed
 from tests.simulators.drilling import Drilled
 
+from assent.client.transport import Unreachable
 from assent.contracts.envelope import read_unverified
 from assent.contracts.ids import Modality
 from assent.contracts.leaves import Leaf, LeafType
+from assent.contracts.problems import Code, Problem
 from assent.contracts.statements import FetchRequest, Role, Ticket
 from assent.reader.log_rules import LogRules
 from assent_collector import rules as collector_rules
@@ -149,6 +152,27 @@ def a_role_gains(permission: Permission, role: Role) -> Callable[[Drilled, Patch
 
 def the_device_key_opens(_: Drilled, patch: Patch) -> None:
     change(Permission.OPEN_LEASES, patch, credentials=roles.EITHER)
+
+
+def requesters_may_not_ask(_: Drilled, patch: Patch) -> None:
+    change(Permission.SIGN_REQUESTS, patch, who=frozenset())
+
+
+def withdrawals_are_refused(_: Drilled, patch: Patch) -> None:
+    def refuse(*_: Any) -> None:
+        raise Problem(Code.REFUSED, "not now")
+
+    patch.setattr(consent, "withdraw", refuse)
+
+
+def accesses_are_nonsense(drilled: Drilled, patch: Patch) -> None:
+    honest = drilled.installation._deliver
+
+    def lying(request: Any) -> Any:
+        answer = honest(request)
+        return httpx2.Response(200, json={"x": 1}) if request.url.path == "/v1/me/accesses" else answer
+
+    patch.setattr(drilled.installation, "_deliver", lying)
 
 
 def a_role_loses_its_permission(_: Drilled, patch: Patch) -> None:
@@ -326,6 +350,9 @@ SABOTAGE: dict[str, tuple[Callable[[Drilled, Patch], None], str, str, tuple[str,
     "stewards lost their permission": (
         a_role_loses_its_permission, "grant.succeeds", "was not granted", (),
     ),
+    "requesters may not ask": (requesters_may_not_ask, "drill.broke-off", "at 'through a grant", ()),
+    "withdrawals are refused": (withdrawals_are_refused, "withdrawal.accepted", "could not withdraw", ()),
+    "an answer is nonsense": (accesses_are_nonsense, "drill.broke-off", "the drill broke off at", ()),
     "the device key opens": (the_device_key_opens, "lease.key", "the device key at the door", ()),
     "the drill's guard is gone": (
         the_drill_may_everything, "role.admin", "promised 'refused to the drill alone', got 'let through'",
@@ -508,6 +535,22 @@ def test_after_a_restore_the_drill_says_again_that_nothing_of_it_stands(drilled:
     drilled.installation.collector.orders.pull_orders_once()
     assert catch_up(custodian) is None
     assert found_by(drilled).wrong == []
+
+
+def test_a_drill_that_nobody_answers_states_nothing(drilled: Drilled, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = drilled.installation._deliver
+
+    def away(request: Any) -> Any:
+        if request.url.port == 8402:
+            raise httpx2.ConnectError("away")
+        return honest(request)
+
+    monkeypatch.setattr(drilled.installation, "_deliver", away)
+    with pytest.raises(Unreachable):
+        drilled.run()
+    assert leaves(drilled.installation, LeafType.DRILL_PASSED, LeafType.DRILL_FAILED) == []
+    with drilled.installation.world.custodian.database.reading() as session:
+        assert session.scalars(select(VaultKey.stream)).all() == [], "and leaves nothing behind"
 
 
 def test_two_drills_of_the_same_identities_do_not_run_at_once(drilled: Drilled) -> None:

@@ -44,6 +44,11 @@ class Results:
             self.wrong.append(Wrong(rule, text))
         return as_promised
 
+    def broke_off(self, error: Exception) -> None:
+        """Count an answer over which the drill could not go on."""
+        text = f"the drill broke off at '{self._part}': {type(error).__name__}: {error}"
+        self.expect("drill.broke-off", False, text)
+
     @property
     def tried(self) -> int:
         return self.parts.total()

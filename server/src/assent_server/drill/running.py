@@ -13,7 +13,7 @@ import httpx2
 
 from assent.client.collector import CollectorClient
 from assent.client.custodian import Clock, CustodianClient, OpenedLease, to_base64
-from assent.client.transport import ClientError, Refused, now_utc
+from assent.client.transport import AnswerInvalid, ClientError, Refused, Unreachable, now_utc
 from assent.contracts.envelope import Envelope, read_unverified, sign
 from assent.contracts.events import KeyEvent
 from assent.contracts.ids import Modality, new_id
@@ -106,7 +106,8 @@ class Drill:
 
     def run(self) -> Results:
         """Raises ClientError when a service cannot be reached, DrillNotReady when the drill cannot be done now. What is
-        recorded is taken back in any case, and what was found is stated before this returns.
+        recorded is taken back in any case, and what was found is stated before this returns, also when the drill broke
+        off over an answer that it did not expect: that is as wrong as any.
         """
         self._not_over_midnight()
         refresh(self._directory, self._directory.current.custodian_url, self._transport)
@@ -118,14 +119,25 @@ class Drill:
                     self._whole()
                 else:
                     self._while_halted(halted)
+            except (Unreachable, DrillNotReady, httpx2.HTTPError):
+                raise
+            except Exception as error:
+                self._results.broke_off(error)
             finally:
-                for recorder in self._recorders.values():
-                    recorder.withdraw(erase=True)
-                self._remember_erased()
+                self._take_back()
             self._results.begin("modes of files on this host")
             modes.look(self._surfaces, self._results)
             self._state()
         return self._results
+
+    def _take_back(self) -> None:
+        """Withdraw and erase everything. That it is refused is the worst that a drill can find."""
+        for recorder in self._recorders.values():
+            try:
+                recorder.withdraw(erase=True)
+            except (Refused, AnswerInvalid) as error:
+                self._results.expect("withdrawal.accepted", False, f"{recorder.member} could not withdraw: {error}")
+        self._remember_erased()
 
     def _not_over_midnight(self) -> None:
         now = self._clock()
