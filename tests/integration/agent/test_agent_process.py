@@ -114,7 +114,7 @@ def test_from_an_invitation_to_a_stored_recording_and_back_to_nothing(enrolled: 
     wait_until(device.recording, "recording again")
     device.command("send")
     wait_until(lambda: device.asks({"do": "status"})["segments_waiting"] == 0, "sent")
-    assert len(device.world.kept()) in (2, 4), "one of each modality; two, when a fifth minute of the clock came between"
+    assert len(device.world.kept()) in (2, 4), "one of each modality; two over a fifth minute"
     assert "the last 10 minutes" in device.command("forget", "--last", "10")
     assert "there are pointer" in device.command("consent", "withdraw", "--modality", "mouse", code=2)
     assert "Nothing was withdrawn" in device.command("consent", "withdraw", "--modality", "screen", code=1)
