@@ -18,7 +18,7 @@ from typing import Any
 import httpx2
 import numpy as np
 from tests.exposure.canary import TILE_SIDE, Marker
-from tests.simulators.custodian import PURPOSE, RECIPIENT, CustodianWorld, Member
+from tests.simulators.custodian import PURPOSE, RECIPIENT, CustodianWorld, Member, unused_port
 from tests.simulators.postgres import PostgresServer
 
 from assent.client.collector import CollectorClient
@@ -121,6 +121,7 @@ class Installation:
             custodian_url=CUSTODIAN,
             data_dir=folder / "collector",
             database_url=database_url,
+            port=unused_port(),
             background=False,
         )
         self.open_collector()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import http.server
 import secrets
+import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -85,6 +86,14 @@ class TestClock:
 
     def forward(self, **by: float) -> None:
         self.at += timedelta(**by)
+
+
+def unused_port() -> int:
+    """Where nothing listens: a restore refuses while a service may be running, also one of somebody else's tests."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 class LocalWitness:
@@ -310,7 +319,7 @@ class CustodianWorld:
             data_dir=folder / "custodian",
             database_url=database_url,
             background=False,
-            **{"role_delay_hours": 0, **settings},
+            **{"role_delay_hours": 0, "port": unused_port(), **settings},
         )
         self.report = ceremony.init(
             self.settings,
