@@ -213,6 +213,18 @@ def test_only_what_is_new_is_asked_for_and_a_quiet_log_stays_quiet(auditor: Audi
     assert [path for path in auditor.asked if "tile" in path or "entries" in path] == ["/v1/log/entries"]
 
 
+def test_two_monitors_leave_no_more_than_an_entry_for_each_look(auditor: Auditor, tmp_path: Path) -> None:
+    """Each sees the trace of the other's look, which is somebody else's."""
+    council = Auditor(copy(auditor.access), tmp_path / "council")
+    council.access.auditor = auditor.world.council
+    council.look()
+    before = len(Enemy(auditor).leaves())
+    for _ in range(4):
+        for one in (auditor, council):
+            assert one.look().alarms == ()
+    assert before <= len(Enemy(auditor).leaves()) <= before + 8
+
+
 # --- the database alone -----------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -129,6 +130,11 @@ class Memory(_Remembered):
     drill_failed: Said | None = None
 
 
+_moment = lru_cache(maxsize=256)(parse_moment)
+_day = lru_cache(maxsize=16)(parse_day)
+"""Neighbouring entries have the same time more often than not."""
+
+
 class LogRules:
     """Reads leaves in order, from the first or from where `memory` ends."""
 
@@ -172,10 +178,10 @@ class LogRules:
     def _time(self, leaf: Leaf, after: datetime | None, before: datetime | None) -> None:
         """Raises ValueError for a time that is none."""
         if leaf.type is LeafType.PERSON:
-            parse_day(leaf.at)
+            _day(leaf.at)
             return
-        at, latest = parse_moment(leaf.at), self.memory.latest
-        early = [parse_moment(latest)] if latest else []
+        at, latest = _moment(leaf.at), self.memory.latest
+        early = [_moment(latest)] if latest else []
         if after is not None:
             early.append(after)
         if any(at < moment - SKEW for moment in early):
@@ -188,6 +194,16 @@ class LogRules:
 
     def _leaf(self, leaf: Leaf) -> None:
         match leaf.type:
+            case (
+                LeafType.PERSON
+                | LeafType.CREDENTIAL_REVOKED
+                | LeafType.LEASE_REFUSED
+                | LeafType.AUDIT_VIEWED
+                | LeafType.AUDIT_EXPORTED
+                | LeafType.RECALL_DONE
+                | LeafType.COLLECTOR_REPORT
+            ):
+                pass  # most entries are of these kinds
             case LeafType.REQUEST_SIGNED:
                 self._request_signed(leaf)
             case LeafType.GRANT_APPROVED:
@@ -243,16 +259,6 @@ class LogRules:
                 if self.memory.build and build != self.memory.build:
                     self._tell("boot", f"another version of the custodian was started, {build[:16]}")
                 self.memory.build = build
-            case (
-                LeafType.PERSON
-                | LeafType.CREDENTIAL_REVOKED
-                | LeafType.LEASE_REFUSED
-                | LeafType.AUDIT_VIEWED
-                | LeafType.AUDIT_EXPORTED
-                | LeafType.RECALL_DONE
-                | LeafType.COLLECTOR_REPORT
-            ):
-                pass
 
     def _request_signed(self, leaf: Leaf) -> None:
         hash_ = leaf.request or leaf.subject or ""
@@ -275,7 +281,7 @@ class LogRules:
 
     def _forget_old_requests(self, now: str) -> None:
         days = timedelta(days=REMEMBERED_DAYS)
-        before = (parse_moment(now) - days).strftime("%Y-%m-%dT%H:%M:%SZ")
+        before = (_moment(now) - days).strftime("%Y-%m-%dT%H:%M:%SZ")
         gone = [
             hash_
             for hash_, request in self.memory.requests.items()
@@ -350,7 +356,7 @@ class LogRules:
         """The lease's end; that of now if it has none that could be read."""
         longest = timedelta(hours=limits.LEASE_HOURS, seconds=limits.SKEW_S)
         try:
-            length = parse_moment(leaf.until or "") - parse_moment(leaf.at)
+            length = _moment(leaf.until or "") - _moment(leaf.at)
         except ValueError:
             self._bad("lease-long", "a lease without an end")
             return leaf.at
@@ -384,7 +390,7 @@ class LogRules:
             self._bad("role", f"the role {role} was proposed and countersigned by the same person")
         when = leaf.until or leaf.at
         if action == "grant" and self._role_delay is not None:
-            delay = parse_moment(when) - parse_moment(leaf.at)
+            delay = _moment(when) - _moment(leaf.at)
             if delay < self._role_delay:
                 hours, wanted = (int(some / timedelta(hours=1)) for some in (delay, self._role_delay))
                 self._bad("role-early", f"the role {role} counts after {hours} hours, and not after {wanted}")
@@ -440,7 +446,7 @@ class LogRules:
             recovery.countersigned = True
             if leaf.actor is None or leaf.actor == recovery.actor:
                 self._bad("recovery", "a recovery was signed twice by the same person")
-            if parse_moment(leaf.until or leaf.at) - parse_moment(leaf.at) < RECOVERY_DELAY:
+            if _moment(leaf.until or leaf.at) - _moment(leaf.at) < RECOVERY_DELAY:
                 self._bad(
                     "recovery", f"a recovery counts from {leaf.until} on, which leaves less than 7 days to object"
                 )
@@ -481,13 +487,13 @@ class LogRules:
 
     def _unclosed(self, now: datetime) -> Iterable[Finding]:
         for lease in self.memory.leases.values():
-            if parse_moment(lease.until) + CLOSING_TIME < now:
+            if _moment(lease.until) + CLOSING_TIME < now:
                 text = f"the lease of leaf {lease.index} was never closed: it counts as read in full"
                 yield Finding("lease-unclosed", str(lease.index), text, lease.until)
 
     def _overdue(self, now: datetime) -> Iterable[Finding]:
         for kind, said in self.memory.overdue.items():
-            if parse_moment(said.at) + OVERDUE_LASTS > now:
+            if _moment(said.at) + OVERDUE_LASTS > now:
                 yield Finding("overdue", kind, f"{OVERDUE.get(kind, kind)} since {said.since}", said.since or said.at)
 
     def _drill_failed(self) -> Iterable[Finding]:
@@ -498,7 +504,7 @@ class LogRules:
 
     def _out_of_reach(self, now: datetime) -> Iterable[Finding]:
         for name, said in self.memory.unreachable.items():
-            if parse_moment(said.at) + UNREACHABLE_LASTS > now:
+            if _moment(said.at) + UNREACHABLE_LASTS > now:
                 text = f"the custodian could not reach the witness {name}"
                 yield Finding("witness-unreachable", name, text, said.at)
 
