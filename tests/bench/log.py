@@ -11,14 +11,15 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from assent.contracts.leaves import Leaf, LeafType
 from assent.transparency import merkle
-from assent.transparency.checkpoint import Checkpoint
-from assent.transparency.tiles import verify_leaves
+from assent.transparency.edge import Edge
+from assent.transparency.tiles import TILE_WIDTH
 from assent_custodian.log import service as log
 from tests.bench._timing import interleaved_ms
 from tests.simulators.custodian import CustodianWorld
@@ -143,13 +144,12 @@ def _proofs(world: CustodianWorld, at: str) -> dict[str, Any]:
 
 
 def _checking(world: CustodianWorld) -> list[dict[str, Any]]:
-    """`verify_leaves` on the leaves of the log as they were handed out."""
+    """The leaves of the log as they were handed out, hashed a bundle at a time, as `assent audit verify` does it."""
     rows = []
     with world.custodian.database.reading() as session:
         everything = [data for _, data in log.entries(session, 0, SIZES[-1])]
     for size in SIZES:
         leaves = everything[:size]
-        checkpoint = Checkpoint("bench.example/log", size, merkle.root_of_leaves(leaves))
         pair = bytes(65)
 
         def bare(leaves: list[bytes] = leaves, pair: bytes = pair) -> None:
@@ -158,11 +158,8 @@ def _checking(world: CustodianWorld) -> list[dict[str, Any]]:
             for _ in range(len(leaves) - 1):
                 sha256(pair).digest()
 
-        def verify(leaves: list[bytes] = leaves, checkpoint: Checkpoint = checkpoint) -> None:
-            verify_leaves(leaves, checkpoint)
-
         rounds = 1 if size > SIZES[1] else 5
-        bare_ms, verify_ms = interleaved_ms(rounds, bare, verify)
+        bare_ms, verify_ms = interleaved_ms(rounds, bare, partial(_root, leaves))
         rows.append(
             {
                 "name": "bare SHA-256 of the tree / verifying all leaves", "value": round(verify_ms, 1), "unit": "ms",
@@ -171,6 +168,13 @@ def _checking(world: CustodianWorld) -> list[dict[str, Any]]:
             }
         )  # fmt: skip
     return rows
+
+
+def _root(leaves: list[bytes]) -> bytes:
+    edge = Edge()
+    for start in range(0, len(leaves), TILE_WIDTH):
+        edge.grow([merkle.leaf_hash(one) for one in leaves[start : start + TILE_WIDTH]])
+    return edge.root()
 
 
 if __name__ == "__main__":
