@@ -29,9 +29,13 @@ from assent.transparency.checkpoint import Checkpoint, sign_checkpoint
 from assent.transparency.errors import VerifierKeyInvalid
 from assent.transparency.note import Note, Signature, VerifierKey
 from assent.transparency.policy import Policy
+from assent.transparency.succession import ending_of
 from assent.transparency.witnessing import Submission, read_cosignatures, read_size
+from assent_custodian.files import NotReady
+from assent_server import witnessing
 from assent_witness.app import MAX_BODY_BYTES, create_app, verifier_key
-from assent_witness.keys import KeyFileUnsafe, create_key
+from assent_witness.heads import Heads
+from assent_witness.keys import KeyFileUnsafe, create_key, load_cosigner
 from assent_witness.settings import WitnessSettings
 
 OTHER_ORIGIN = "other.example/log"
@@ -504,3 +508,117 @@ def test_the_key_shows_nowhere(config: WitnessSettings) -> None:
     assert secret not in repr(config)
     assert secret not in verifier_key(config)
     assert verifier_key(config).startswith("witness.example/council+")
+
+
+# --- a log that ended, and the one that begins after it ---
+
+NEXT_ORIGIN = f"{ORIGIN}/2"
+
+
+def next_head(size: int, tree: StoredTree) -> Note:
+    return sign_checkpoint(Checkpoint(NEXT_ORIGIN, size, tree.root(size)), log_signer(NEXT_ORIGIN, "next"))
+
+
+def next_request(old: int, new: int, tree: StoredTree) -> bytes:
+    return Submission(old, tuple(merkle.consistency_proof(old, new, tree.nodes)), next_head(new, tree)).to_bytes()
+
+
+def after(kept: int) -> StoredTree:
+    """The next log: it begins with what was kept."""
+    return StoredTree([*numbered_leaves(kept), b"opened", b"more"])
+
+
+def following(config: WitnessSettings, kept: int, quoted: Note | None = None) -> TestClient:
+    """The witness, after its directory says how the log ended: at `quoted`, by default what it signed last itself."""
+    with Heads(config.state_dir).locked(ORIGIN) as own:
+        note = quoted or own.note()
+    assert note is not None
+    key = verifier_key(config)
+    policy = Policy.from_bytes(f"log {log_signer().verifier}\nwitness w {key}\nquorum w\n".encode())
+    ending = ending_of(policy, [note], kept, TREE.root(kept) if kept else merkle.EMPTY_ROOT)
+    next_key = str(log_signer(NEXT_ORIGIN, "next").verifier)
+    app = create_app(config, lambda: TIME, lambda: (next_key,), lambda: (ending,))
+    return TestClient(app, raise_server_exceptions=False)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 16, 29])
+def test_a_new_log_goes_on_from_what_was_kept(witness: TestClient, config: WitnessSettings, kept: int) -> None:
+    send(witness, request(0, 30))
+    follower = following(config, kept)
+    tree = after(kept)
+    status, body = send(follower, next_request(kept, kept + 1, tree))
+    assert status == 200, body
+    assert send(follower, next_request(kept + 1, kept + 2, tree))[0] == 200
+    assert send(follower, request(30, 31))[0] == 404, "the former log is not followed any more"
+
+
+def test_a_new_log_that_does_not_begin_with_what_was_kept_is_refused(
+    witness: TestClient, config: WitnessSettings
+) -> None:
+    send(witness, request(0, 30))
+    follower = following(config, 16)
+    changed = StoredTree([b"changed", *numbered_leaves(16)[1:], b"opened"])
+    assert send(follower, next_request(16, 17, changed))[0] == 422
+    assert send(follower, next_request(0, 17, after(16))) == (409, b"16\n"), "nor one that begins with nothing"
+    assert send(follower, next_request(16, 17, after(16)))[0] == 200, "the control"
+
+
+@pytest.mark.parametrize("attack", ["an older head of its own", "a head that it never signed", "it has forgotten"])
+def test_a_witness_follows_only_where_the_head_that_it_signed_last_is_quoted(
+    witness: TestClient, config: WitnessSettings, caplog: pytest.LogCaptureFixture, attack: str
+) -> None:
+    send(witness, request(0, 20))
+    with Heads(config.state_dir).locked(ORIGIN) as own:
+        older = own.note()
+    send(witness, request(20, 30))
+    with Heads(config.state_dir).locked(ORIGIN) as own:
+        newest = own.note()
+    assert older is not None and newest is not None
+    quoted = older
+    if attack == "a head that it never signed":
+        forged = head(35, FORK)
+        key_of_its_own = load_cosigner(config.key_path, config.name)  # as if its key were used elsewhere
+        quoted = forged.signed_also_by(key_of_its_own.cosign(forged.text, int(TIME)))
+    if attack == "it has forgotten":
+        quoted = newest
+        for file in config.state_dir.glob("*.checkpoint"):
+            file.unlink()
+    for _ in range(2):
+        with caplog.at_level(logging.WARNING):
+            status, body = send(following(config, 10, quoted), next_request(10, 11, after(10)))
+        assert status == 422
+        assert body.startswith(b"leaves were dropped")
+    assert next_head(11, after(10)).text.encode("unicode_escape").decode() in caplog.text, "and kept as evidence"
+    with Heads(config.state_dir).locked(NEXT_ORIGIN) as following_head:
+        assert following_head.read().size == 0
+
+
+def test_a_new_log_must_contain_what_a_witness_signed_of_the_former_one(
+    witness: TestClient, config: WitnessSettings
+) -> None:
+    """A witness that was behind: all that it signed was kept, so it asks for a proof from there."""
+    send(witness, request(0, 7))
+    with Heads(config.state_dir).locked(ORIGIN) as own:
+        behind = own.note()
+    assert behind is not None
+    policy = Policy.from_bytes(
+        f"log {log_signer().verifier}\nwitness w {verifier_key(config)}\n"
+        f"witness v {witness_cosigner(1).verifier}\ngroup g any w v\nquorum g\n".encode()
+    )
+    ending = ending_of(policy, [behind, signed(Checkpoint(ORIGIN, 30, TREE.root(30)), 1)], 16, TREE.root(16))
+    next_key = str(log_signer(NEXT_ORIGIN, "next").verifier)
+    follower = TestClient(create_app(config, lambda: TIME, lambda: (next_key,), lambda: (ending,)))
+    assert send(follower, next_request(16, 17, after(16))) == (409, b"7\n")
+    assert send(follower, next_request(7, 17, after(16)))[0] == 200
+
+
+def test_the_newest_head_is_printed_for_a_directory_to_quote(witness: TestClient, config: WitnessSettings) -> None:
+    prepared = witnessing.WitnessConfig(
+        name=config.name, key_path=config.key_path, state_dir=config.state_dir, log_keys=config.log_keys[:1]
+    )
+    with pytest.raises(NotReady, match="signed no head"):
+        witnessing.newest_head(prepared)
+    send(witness, request(0, 9))
+    note = witnessing.newest_head(prepared)
+    policy = Policy.from_bytes(f"log {log_signer().verifier}\nwitness w {verifier_key(config)}\nquorum w\n".encode())
+    assert policy.check(note).checkpoint.size == 9

@@ -47,12 +47,12 @@ class Installation:
         references = ("--agreement", settings.AGREEMENT, "--dpia", settings.DPIA)
         codes = done(self.programs.run(*init, *references, env=self._services, log="server", quiet=True)).json["codes"]
         self.up = self._start()
-        self.admin, council, dpo = (self.person(role, role) for role in ("admin", "council", "dpo"))
-        for role, person in (("admin", self.admin), ("council", council), ("dpo", dpo)):
+        self.admin, self.council, self.dpo = (self.person(role, role) for role in ("admin", "council", "dpo"))
+        for role, person in (("admin", self.admin), ("council", self.council), ("dpo", self.dpo)):
             done(person.assent("login", codes[role], "--json"))
         words = ("--iri", settings.PURPOSE, "--sentence", settings.SENTENCE, "--recipient", settings.RECIPIENT)
         draft = done(self.admin.assent("purposes", "draft", *words, "--json")).json["draft"]
-        done(council.assent("purposes", "sign", draft, "--yes"))
+        done(self.council.assent("purposes", "sign", draft, "--yes"))
 
     def _start(self) -> Running:
         ready = self.folder / "tmp" / "up.json"

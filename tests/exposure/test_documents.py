@@ -20,7 +20,7 @@ NOT_CLAIMED = re.compile(
     r"|\bunbreakable\b|\b100 ?% (?:safe|secure)\b|military[- ]grade",
     re.IGNORECASE,
 )
-ROWS = range(1, 33)
+ROWS = range(1, 34)
 
 
 def named_tests() -> dict[str, str]:

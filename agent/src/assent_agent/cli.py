@@ -205,7 +205,7 @@ def status(as_json: Json = False) -> None:
     lines += [str(message) for message in answer.get("messages", ())]
     if answer.get("accesses"):
         lines.append(f"{answer['accesses']} accesses to tell you of: see 'assent me accesses'.")
-    troubles = ("damaged", "own_trouble", "custodian_trouble", "upload_trouble")
+    troubles = ("damaged", "own_trouble", "log_trouble", "custodian_trouble", "upload_trouble")
     lines += [str(answer[key]) for key in troubles if answer.get(key)]
     _print(as_json, answer, "\n".join(lines))
 

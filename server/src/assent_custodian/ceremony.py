@@ -35,7 +35,7 @@ from assent.contracts.statements import (
 )
 from assent.contracts.times import day_of, moment
 from assent.transparency.errors import TransparencyError
-from assent.transparency.note import Kind, Signer, VerifierKey
+from assent.transparency.note import Kind, Note, Signer, VerifierKey
 from assent_custodian.consent.offer import OfferPolicy, default_policy, policy_bytes
 from assent_custodian.context import Clock, Custodian, open_custodian, wall_clock
 from assent_custodian.custody import Custody, assess
@@ -47,7 +47,9 @@ from assent_custodian.log import service as log
 from assent_custodian.night import note_done
 from assent_custodian.people import service as people
 from assent_custodian.people.domain import FOUNDERS
+from assent_custodian.restoring import new_log
 from assent_custodian.settings import Settings
+from assent_service.backing_up import check_stopped
 from assent_service.database import Database
 from assent_service.migrating import migrate
 
@@ -206,7 +208,12 @@ def sign_directory(
 
 
 def next_directory(
-    custodian: Custodian, changes: Mapping[str, Any], *, distrust: bool = False, forget: Collection[str] = ()
+    custodian: Custodian,
+    changes: Mapping[str, Any],
+    *,
+    distrust: bool = False,
+    forget: Collection[str] = (),
+    heads: Sequence[Note] = (),
 ) -> Directory:
     """The next version with `changes` (names of Directory fields), unsigned. Raises NotReady.
 
@@ -214,9 +221,13 @@ def next_directory(
     statement key, log key or set of witnesses that is replaced is kept among the former ones for what it signed, until
     a day from now; with `distrust` it is not, and what it signed proves nothing any more: for a key that was stolen.
     `forget`: statement or log keys among the former ones that are left out, for one that was stolen later.
+    `heads`, the newest of each witness, end the log, and begin the next one under another name and key: only where
+    leaves are lost.
     """
     current = custodian.directory.directory
-    chosen = {"version", "issued", "root_key", "v", "former_keys", "former_policies"}
+    chosen = {"version", "issued", "root_key", "v", "former_keys", "former_policies", "former_logs"}
+    if heads:
+        chosen.add("log_vkey")
     if forbidden := set(changes) & chosen:
         raise NotReady(f"these cannot be changed: {', '.join(sorted(forbidden))}")
     if unknown := set(changes) - set(Directory.model_fields):
@@ -234,13 +245,17 @@ def next_directory(
     former_policies = tuple(one for one in current.former_policies if one.log_vkey not in forget)
     content |= {"former_keys": former_keys, "former_policies": former_policies}
     ended = moment(custodian.now() + OVERLAP)
-    if content["log_vkey"] != current.log_vkey and "policy" not in changes:
-        content["policy"] = current.policy.replace(f"log {current.log_vkey}\n", f"log {content['log_vkey']}\n")
+    if heads:
+        content["former_logs"] = (*current.former_logs, new_log.former_log(custodian, heads, custodian.moment()))
+        content["log_vkey"] = new_log.next_key(custodian, current)
+    if content["log_vkey"] != current.log_vkey:
+        content["policy"] = content["policy"].replace(f"log {current.log_vkey}\n", f"log {content['log_vkey']}\n")
     if content["statement_key"] in {one.key for one in current.former_keys}:
         raise NotReady("this statement key was replaced before; make a new one with `directory key statement`")
     if content["statement_key"] != current.statement_key and not distrust:
         content["former_keys"] = (*former_keys, FormerKey(key=current.statement_key, ended=ended))[-MAX_FORMER:]
-    if (content["log_vkey"], content["policy"]) != (current.log_vkey, current.policy) and not distrust:
+    changed = (content["log_vkey"], content["policy"]) != (current.log_vkey, current.policy)
+    if changed and not distrust and not heads:
         former = FormerPolicy(log_vkey=current.log_vkey, policy=current.policy, ended=ended)
         content["former_policies"] = (*former_policies, former)[-MAX_FORMER:]
     directory = Directory(**content)
@@ -248,13 +263,11 @@ def next_directory(
     return directory
 
 
-def _check_ours(custodian: Custodian, directory: Directory) -> None:
-    """The keys that it names are in the keys folder, and the log goes on under its name. Raises NotReady."""
+def _check_ours(custodian: Custodian, directory: Directory, statement_hash: str | None = None) -> None:
+    """The keys that it names are in the keys folder, and the log goes on under its name, or ends. Raises NotReady."""
     custodian.ring.statement(directory.statement_key)
     custodian.ring.log(directory.log_vkey)
-    old, new = (VerifierKey.from_text(one.log_vkey) for one in (custodian.directory.directory, directory))
-    if old.name != new.name:
-        raise NotReady(f"a new log key keeps the log's name, {old.name}: so witnesses see that the log goes on")
+    new_log.check_opens(custodian, directory, statement_hash)
     _check_keys(directory.collector_key, directory.witnesses)
 
 
@@ -309,17 +322,25 @@ def publish(custodian: Custodian, envelope: Envelope) -> Directory:
     """Put a directory in force that the root key signed, wherever that was. Raises NotReady.
 
     It must be the very next version, and come in time: what the key of before signed until now must go on to hold. The
-    change is in the log before it is in force.
+    change is in the log before it is in force. One that begins a new log is imported while the custodian is stopped; an
+    import that was interrupted is done again. Raises BackupFailed.
     """
     current = custodian.directory.directory
     read_directory(envelope.to_json(), PublicKey(current.root_key))
     directory = _check_believed(envelope, current.root_key)
     if directory.version != current.version + 1:
         raise NotReady(f"directory {directory.version} does not follow directory {current.version}, which is in force")
-    _check_ours(custodian, directory)
+    _check_ours(custodian, directory, envelope.hash)
     _check_in_time(custodian, directory)
+    leaf = _directory_leaf(directory, envelope.hash, custodian.moment())
+    opens = directory.former_logs != current.former_logs
+    if opens:
+        check_stopped(custodian.settings.host, custodian.settings.port)
     with custodian.database.transaction() as session:
-        log.append(session, _directory_leaf(directory, envelope.hash, custodian.moment()))
+        if opens:
+            new_log.open_log(session, custodian, directory, envelope.hash, leaf)
+        else:
+            log.append(session, leaf)
     write_file(custodian.settings.directory, envelope.to_json(), 0o644)
     return directory
 

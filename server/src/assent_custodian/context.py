@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from assent.client.directory import origin_of
 from assent.contracts.envelope import Envelope, Statement, sign
 from assent.contracts.keys import KeyInvalid, PublicKey, SigningKey
 from assent.contracts.times import day_of, moment
@@ -102,7 +103,7 @@ def open_custodian(settings: Settings, clock: Clock = wall_clock) -> Custodian:
         database=Database(settings.database),
         clock=clock,
         ring=ring,
-        head_memory=HeadMemory(settings.keys / HEAD_FILE),
+        head_memory=HeadMemory(settings.keys / HEAD_FILE, lambda: origin_of(book.current().directory)),
         book=book,
         offer=offer,
         keks=open_keks(settings),

@@ -22,7 +22,8 @@ from assent.client.transport import ClientError
 from assent.contracts.envelope import Envelope, StatementInvalid, read_unverified
 from assent.contracts.problems import Problem
 from assent.contracts.statements import Directory, WitnessEntry
-from assent.transparency.note import Signer
+from assent.transparency.errors import NoteInvalid
+from assent.transparency.note import Note, Signer
 from assent_collector import app as collector_app
 from assent_collector import backups as collector_backups
 from assent_collector.settings import CollectorSettings
@@ -35,6 +36,7 @@ from assent_custodian.files import NotReady
 from assent_custodian.halting import service as halting
 from assent_custodian.keys.wrapping import WrapInvalid
 from assent_custodian.restoring import databases, logs
+from assent_custodian.restoring.new_log import lacking as lacking_leaves
 from assent_custodian.settings import Settings as CustodianSettings
 from assent_server import collector_key, doctor, embedded, run_collector, run_custodian, run_witness, witnessing
 from assent_server.drill import hosting
@@ -233,13 +235,19 @@ def custodian(config: Config = None) -> None:
 def witness(
     config: Config = None,
     key: Annotated[bool, typer.Option("--key", help="Print the verifier key (made if new) and end.")] = False,
+    head: Annotated[
+        bool, typer.Option("--head", help="Print the newest head that it signed, for `directory export`, and end.")
+    ] = False,
 ) -> None:
     """Run a witness. It learns the log's key from the directory, under ASSENT_ROOT_FINGERPRINT."""
-    if not key:
+    if not key and not head:
         run_witness.run(config)
         return
     with _failures():
         loaded = witnessing.load(config)
+        if head:
+            print(witnessing.newest_head(loaded).to_bytes().decode(), end="")
+            return
         print(witnessing.ensure_key(loaded.key_path, loaded.name))
 
 
@@ -390,6 +398,15 @@ WitnessEntries = Annotated[
 Quorum = Annotated[
     int | None, typer.Option(help="How many of the witnesses are needed; with --witness: all, if not given.")
 ]
+NewLog = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--new-log",
+        help="Leaves are lost everywhere: end the log. What `witness --head` printed; repeat for each witness.",
+        exists=True,
+        dir_okay=False,
+    ),
+]
 Distrust = Annotated[
     bool, typer.Option("--distrust", help="A key was stolen: what the replaced ones signed proves nothing any more.")
 ]
@@ -418,6 +435,7 @@ def directory_export(
     quorum: Quorum = None,
     distrust: Distrust = False,
     forget: Forget = None,
+    new_log: NewLog = None,
     as_json: Json = False,
 ) -> None:
     """Write the next directory, unsigned, to be carried to where the root key is: `directory sign FILE` there."""
@@ -426,7 +444,8 @@ def directory_export(
             opened, custodian_url, collector_url, collector_public, statement_key, log_key, organisation,
             custody_level, witness_entries, quorum,
         )  # fmt: skip
-        unsigned = ceremony.next_directory(opened, changes, distrust=distrust, forget=forget or ())
+        heads = [_head(file) for file in new_log or ()]
+        unsigned = ceremony.next_directory(opened, changes, distrust=distrust, forget=forget or (), heads=heads)
         to.write_bytes(unsigned.to_bytes())
         values = {"version": unsigned.version, "changed": sorted(changes), "file": str(to)}
         text = f"directory {unsigned.version}, not signed: {to}; changed: {', '.join(sorted(changes)) or 'nothing'}"
@@ -545,6 +564,13 @@ def _witnesses(entries: list[str]) -> tuple[WitnessEntry, ...]:
     return tuple(made)
 
 
+def _head(file: Path) -> Note:
+    try:
+        return Note.from_bytes(file.read_bytes())
+    except NoteInvalid as error:
+        raise NotReady(f"{file.name} is not a head that `assent-server witness --head` printed") from error
+
+
 def _passphrase(file: Path | None) -> bytes | None:
     return file.read_bytes().rstrip(b"\r\n") if file is not None else None
 
@@ -629,7 +655,9 @@ def restore(
         if log is not None:
             with _opened(_custodian_config(config, data)) as opened:
                 count = logs.restore_log(opened, log)
-            _report({"leaves": count}, f"{count} leaves are in the log again; start the custodian", as_json)
+                lacking = lacking_leaves(opened)
+            then = f"{lacking} are still missing: bring a newer copy" if lacking else "start the custodian"
+            _report({"leaves": count, "lacking": lacking}, f"{count} leaves are in the log again; {then}", as_json)
             return
         assert folder is not None  # noqa: S101 - one of both was given
         service = backing_up.service_of(folder)

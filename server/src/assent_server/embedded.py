@@ -72,13 +72,17 @@ def found(
         root_fingerprint=report.root_fingerprint, custodian_url=custodian_url, data_dir=collector_folder
     )
     migrate("collector", collector.database)
+    settings = CustodianSettings(data_dir=layout.data / "custodian")
+    # It starts before the custodian, so it is given the first directory; of later ones it hears by itself.
+    write_private(witness_folder / "state" / witnessing.DIRECTORY_FILE, settings.directory.read_bytes())
     _write(
         layout.config("witness"),
         {
             "name": f"127.0.0.1.{port_base + 3}/witness",
             "key_path": str((witness_folder / "witness.pem").resolve()),
             "state_dir": str((witness_folder / "state").resolve()),
-            "log_keys": [report.log_vkey],
+            "root_fingerprint": report.root_fingerprint,
+            "custodian_url": custodian_url,
             "host": host,
             "port": port_base + 3,
         },

@@ -18,7 +18,7 @@ def run(config: Path | None) -> None:
         loaded = witnessing.load(config)
         prepare_process()
         prepared = witnessing.prepare(loaded)
-        serve(prepared.settings, prepared.host, prepared.port, prepared.log_keys_now)
+        serve(prepared.settings, prepared.host, prepared.port, prepared.log_keys_now, prepared.endings)
 
 
 if __name__ == "__main__":

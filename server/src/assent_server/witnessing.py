@@ -12,16 +12,23 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from assent.client.directory import TrustedDirectory
+from assent.client.directory import TrustedDirectory, endings_of
 from assent.client.transport import ClientError, Transport
 from assent.contracts.ids import Hash
 from assent.contracts.statements import Url
+from assent.transparency.errors import VerifierKeyInvalid
+from assent.transparency.note import Note, VerifierKey
+from assent.transparency.succession import Ending
 from assent_custodian.files import NotReady
+from assent_witness.heads import HeadDamaged, Heads
 from assent_witness.keys import KeyFileUnsafe, create_key, load_cosigner
 from assent_witness.settings import WitnessSettings
 
 PREFIX = "ASSENT_WITNESS_"
 _log = logging.getLogger(__name__)
+
+DIRECTORY_FILE = "directory.json"
+"""In the state folder: the newest directory that this witness has accepted."""
 
 FIELDS = ("name", "key_path", "state_dir", "log_keys", "custodian_url", "host", "port")
 
@@ -50,6 +57,8 @@ class Prepared:
     port: int
     log_keys_now: Callable[[], Sequence[str]] | None
     """The log's key of now, from the directory; None when keys were given by hand, which then never change."""
+    endings: Callable[[], Sequence[Ending]]
+    """How the logs before it ended, from the directory; none when keys were given by hand."""
 
 
 def load(config: Path | None) -> WitnessConfig:
@@ -77,7 +86,28 @@ def prepare(config: WitnessConfig) -> Prepared:
         state_dir=config.state_dir,
         log_keys=config.log_keys or (_log_key(config),),
     )
-    return Prepared(settings, config.host, config.port, None if config.log_keys else lambda: (_log_key_now(config),))
+    if config.log_keys:
+        return Prepared(settings, config.host, config.port, None, tuple)
+    return Prepared(
+        settings,
+        config.host,
+        config.port,
+        lambda: (_log_key_now(config),),
+        lambda: endings_of(_book(config).current),
+    )
+
+
+def newest_head(config: WitnessConfig) -> Note:
+    """The head that this witness cosigned last, with the signatures: what a new log has to quote. Raises NotReady."""
+    try:
+        origin = VerifierKey.from_text(config.log_keys[0] if config.log_keys else _log_key(config)).name
+        with Heads(config.state_dir).locked(origin) as head:
+            note = head.note()
+    except (HeadDamaged, VerifierKeyInvalid) as error:
+        raise NotReady(str(error)) from error
+    if note is None:
+        raise NotReady(f"this witness has signed no head of {origin} yet")
+    return note
 
 
 def ensure_key(path: Path, name: str) -> str:
@@ -106,7 +136,7 @@ def _book(config: WitnessConfig) -> TrustedDirectory:
     if config.root_fingerprint is None or config.custodian_url is None:
         raise NotReady("give log_keys, or ASSENT_ROOT_FINGERPRINT and custodian_url to learn the log's key from")
     try:
-        return TrustedDirectory(config.root_fingerprint, config.state_dir / "directory.json")
+        return TrustedDirectory(config.root_fingerprint, config.state_dir / DIRECTORY_FILE)
     except ClientError as error:
         raise NotReady(f"the directory cannot be had: {error}") from error
 

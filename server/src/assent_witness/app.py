@@ -22,6 +22,7 @@ from assent.transparency.errors import (
     SubmissionInvalid,
 )
 from assent.transparency.note import VerifierKey
+from assent.transparency.succession import Ending, LeavesDropped
 from assent.transparency.witnessing import SIZE_MEDIA_TYPE, build_size
 from assent_witness.heads import HeadDamaged, Heads
 from assent_witness.keys import load_cosigner
@@ -39,6 +40,7 @@ _STATUS: dict[type[Exception], int] = {
     NotSigned: 403,
     OriginUnknown: 404,
     ProofInvalid: 422,
+    LeavesDropped: 422,
 }
 
 _log = logging.getLogger(__name__)
@@ -53,11 +55,12 @@ def create_app(
     settings: WitnessSettings,
     now: Callable[[], float] = time.time,
     log_keys_now: Callable[[], Sequence[str]] | None = None,
+    endings: Callable[[], Sequence[Ending]] = tuple,
 ) -> FastAPI:
     """Build the service. Raises at once when the key, a log key or the state folder cannot be used.
 
     `log_keys_now` looks for the log keys of now: it is asked when a checkpoint has a signature that is not known, every
-    30 s at most. None: they never change.
+    30 s at most. None: they never change. `endings`: of the logs before it, as `Witness` has them.
     """
     witness = Witness(
         load_cosigner(settings.key_path, settings.name),
@@ -65,6 +68,7 @@ def create_app(
         [VerifierKey.from_text(text) for text in settings.log_keys],
         now,
         None if log_keys_now is None else lambda: [VerifierKey.from_text(text) for text in log_keys_now()],
+        endings,
     )
     app = FastAPI(title="Assent witness", openapi_url=None)
 
@@ -97,11 +101,15 @@ def create_app(
 
 
 def serve(
-    settings: WitnessSettings, host: str, port: int, log_keys_now: Callable[[], Sequence[str]] | None = None
+    settings: WitnessSettings,
+    host: str,
+    port: int,
+    log_keys_now: Callable[[], Sequence[str]] | None = None,
+    endings: Callable[[], Sequence[Ending]] = tuple,
 ) -> None:
     """Run until SIGTERM or SIGINT. Logs no requests and no addresses."""
     uvicorn.run(
-        create_app(settings, log_keys_now=log_keys_now),
+        create_app(settings, log_keys_now=log_keys_now, endings=endings),
         host=host,
         port=port,
         access_log=False,

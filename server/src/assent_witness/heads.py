@@ -39,6 +39,10 @@ class Head:
             raise HeadDamaged(f"{self._path} belongs to another log")
         return checkpoint
 
+    def note(self) -> Note | None:
+        """The same with the signatures, to be quoted; None if there is none. Raises HeadDamaged."""
+        return Note.from_bytes(self._path.read_bytes()) if self.read().size else None
+
     def replace(self, cosigned: Note) -> None:
         """Return once the new head survives a power cut. After an error, either the old or the new head is in place."""
         new = self._path.with_suffix(".new")

@@ -15,11 +15,13 @@ from assent.client.files import write_private
 from assent.contracts.envelope import Envelope
 from assent.contracts.keys import fingerprint
 from assent.contracts.leaves import Leaf, LeafType
-from assent.contracts.statements import WitnessEntry
+from assent.contracts.statements import Directory, WitnessEntry
 from assent.contracts.times import moment
 from assent.reader.auditing import MAX_SHOWN, SAME_HOST, Audit, audit
 from assent.reader.log_copies import CopyInvalid, LogCopy, load_copy
 from assent.transparency import merkle
+from assent.transparency.checkpoint import Checkpoint
+from assent.transparency.lines import to_base64
 from assent.transparency.note import Note
 from assent.transparency.tiles import (
     EntryBundle,
@@ -292,3 +294,134 @@ def test_a_proof_of_a_longer_log_asks_for_a_newer_copy() -> None:
     outcome = audited(world, files_of(world, PROPER), proofs=[("later", newer, OPENED), ("unknown", newer, None)])
     assert "longer" in reasons(outcome)[0]
     assert "no leaf 6" in reasons(outcome)[1]
+
+
+# --- a log that ended ---
+
+
+BOOT = [leaf(LeafType.BOOT, request=None, detail={"n": str(n)}) for n in range(12)]
+
+
+def opening(ended: Directory, **changes: Any) -> bytes:
+    """The leaf by which the next log says how the former one ended."""
+    (former,) = ended.former_logs
+    last = Checkpoint.from_text(Note.from_bytes(former.heads[0].encode()).text)
+    content = {
+        "counts": {"version": 2, "kept": former.kept, "witnessed": last.size, "lost": last.size - former.kept},
+        "detail": {"log": f"{last.origin}/2", "former": last.origin, "root": to_base64(last.root)},
+        **changes,
+    }
+    return leaf(LeafType.LOG_OPENED, request=None, auth="root", **content)
+
+
+def ended_world(kept: int = 5) -> tuple[World, Mapping[str, bytes], bytes]:
+    """A log of 12 leaves that ended with `kept` of them; the copy that somebody made before; a proof of its leaf 8."""
+    world = World()
+    former = files_of(world, BOOT)
+    kept_proof = world.proof(8)
+    world.end_log(2, kept=kept)
+    return world, former, kept_proof
+
+
+def test_the_next_log_says_how_many_leaves_of_the_former_one_are_lost() -> None:
+    world, _, _ = ended_world()
+    outcome = audited(world, files_of(world, [*BOOT[:5], opening(world.directory_statement), *PROPER]))
+    assert outcome.passed, reasons(outcome)
+    assert "7 leaves of the log assent.test/log are lost" in outcome.warnings[-1]
+    assert any("begins with the 5 leaves" in check.text for check in outcome.checks)
+
+
+@pytest.mark.parametrize(
+    "counts", [{"kept": 5, "witnessed": 11, "lost": 6}, {"kept": 5, "witnessed": 12, "lost": 6}, {}]
+)
+def test_a_first_leaf_that_tells_it_otherwise_than_the_directory_is_found(counts: dict[str, int]) -> None:
+    world, _, _ = ended_world()
+    outcome = audited(world, files_of(world, [*BOOT[:5], opening(world.directory_statement, counts=counts)]))
+    assert "leaf 5 does not say how assent.test/log ended, as the directory does" in reasons(outcome)
+
+
+@pytest.mark.parametrize("begins", ["changed", "short", "not said"])
+def test_a_next_log_that_does_not_begin_with_what_was_kept_is_found(begins: str) -> None:
+    world, _, _ = ended_world()
+    opened = opening(world.directory_statement)
+    leaves, reason = {
+        "changed": ([BOOT[0], BOOT[2], *BOOT[2:5], opened], "the first 5 leaves are not those of assent.test/log"),
+        "short": ([*BOOT[:4], opened], "the first 5 leaves are not those of assent.test/log"),
+        "not said": ([*BOOT[:5]], "there is no leaf 5 by which this log begins"),
+    }[begins]
+    assert any(said.startswith(reason) for said in reasons(audited(world, files_of(world, leaves))))
+
+
+def test_a_log_that_begins_anew_without_the_root_is_found() -> None:
+    """Otherwise an operator could say so in order to make the rules forget what was approved and ordered."""
+    world, _, _ = ended_world()
+    stray = opening(world.directory_statement, counts={"version": 2, "kept": 6, "witnessed": 12, "lost": 6})
+    leaves = [*BOOT[:5], opening(world.directory_statement), stray]
+    assert reasons(audited(world, files_of(world, leaves))) == [
+        "leaf 6: a new log begins here, the directory knows nothing of it"
+    ]
+
+
+def test_approvals_of_before_count_for_no_lease_after_it() -> None:
+    world = World()
+    files_of(world, [*PROPER, *BOOT])
+    world.end_log(2, kept=len(PROPER))
+    opened = opening(world.directory_statement)
+    assert audited(world, files_of(world, [*PROPER, opened])).passed, "the control: the lease of before was approved"
+    another = leaf(LeafType.LEASE_OPENED, **{**LEASED, "subject": "2e" * 32})
+    outcome = audited(world, files_of(world, [*PROPER, opened, another]))
+    assert reasons(outcome) == ["leaf 7: a lease after its request had been refused or had ended"]
+    again = [ASKED, FIRST, SECOND, OPENED]
+    assert reasons(audited(world, files_of(world, [*PROPER, opened, *again]))), "nor does the request itself"
+
+
+def test_proofs_of_the_former_log_still_count_and_lost_leaves_are_shown_by_them() -> None:
+    world, _, proof = ended_world(kept=5)
+    copy = files_of(world, [*BOOT[:5], opening(world.directory_statement), *PROPER])
+    outcome = audited(world, copy, proofs=[("mine", proof, BOOT[8])])
+    assert outcome.passed, reasons(outcome)
+    assert "mine: leaf 8 was in assent.test/log, and is one of those that are lost" in [
+        check.text for check in outcome.checks
+    ]
+    assert reasons(audited(world, copy, proofs=[("mine", proof, None)])) == [
+        "mine: leaf 8 is lost; lay it beside the proof, as ….leaf"
+    ]
+    assert len(reasons(audited(world, copy, proofs=[("mine", proof, BOOT[7])]))) == 1
+
+    world, _, proof = ended_world(kept=9)
+    copy = files_of(world, [*BOOT[:9], opening(world.directory_statement)])
+    assert audited(world, copy, proofs=[("mine", proof, None)]).passed, "a leaf that was kept"
+
+
+def test_a_proof_of_more_than_is_quoted_shows_that_leaves_were_dropped() -> None:
+    world = World()
+    files_of(world, BOOT[:7])
+    older = world.checkpoint()
+    files_of(world, BOOT)
+    proof = world.proof(8)
+    world.leaves = BOOT[:7]
+    world.end_log(2, kept=5, heads=[older])
+    copy = files_of(world, [*BOOT[:5], opening(world.directory_statement)])
+    assert audited(world, copy).passed, "the control: by itself it looks whole"
+    (reason,) = reasons(audited(world, copy, proofs=[("mine", proof, BOOT[8])]))
+    assert reason.startswith("mine: leaves were dropped")
+
+
+def test_a_former_copy_shows_what_was_not_lost(tmp_path: Path) -> None:
+    world, former, _ = ended_world()
+    copy = files_of(world, [*BOOT[:5], opening(world.directory_statement)])
+    assert reasons(audited(world, copy, former=[("old", copy_of(former))])) == [
+        "old: it has leaves 5 to 11, which are said to be lost: show them around"
+    ]
+    early = World()
+    early_copy = files_of(early, BOOT[:4])
+    files_of(early, BOOT)
+    early.end_log(2, kept=5)
+    now = files_of(early, [*BOOT[:5], opening(early.directory_statement)])
+    outcome = audited(early, now, former=[("old", copy_of(early_copy))])
+    assert outcome.passed, reasons(outcome)
+    assert any("all of its 4 leaves" in check.text for check in outcome.checks)
+    assert reasons(audited(early, now, former=[("foreign", copy_of(former))])), "of another log"
+    assert reasons(audited(early, now, former=[("now", copy_of(now))])) == [
+        "now: it is of no log that ended, the directory says"
+    ]

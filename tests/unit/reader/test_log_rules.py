@@ -366,3 +366,48 @@ def test_old_requests_are_forgotten_and_still_open_nothing() -> None:
     assert set(rules.memory.requests) == {OTHER}
     found = rules.read(lease(at=later(days=100), until=later(days=101), subject=OTHER)).wrong
     assert [finding.kind for finding in found] == ["lease-unapproved"]
+
+
+# --- after leaves were lost ---
+
+
+def opened_anew(kept: int, **fields: Any) -> bytes:
+    counts = {"version": 4, "kept": kept, "witnessed": kept + 9, "lost": 9}
+    return own(LeafType.LOG_OPENED, **{"auth": "root", "counts": counts, **fields})
+
+
+def order(number: int) -> bytes:
+    return own(LeafType.ORDER_MADE, counts={"number": number})
+
+
+def directory_leaf(version: int) -> bytes:
+    return own(LeafType.DIRECTORY_CHANGED, auth="root", subject="d1" * 32, counts={"version": version})
+
+
+def test_after_leaves_were_lost_numbers_go_on_from_where_nobody_knows() -> None:
+    before = [directory_leaf(1), order(1)]
+    after = [directory_leaf(4), order(5), order(6)]
+    assert wrong([*before, opened_anew(2), *after]) == []
+    assert {finding.kind for finding in wrong([*before, *after])} == {"directory", "order"}, "the control"
+    assert [finding.kind for finding in wrong([*before, opened_anew(2), *after, order(8)])] == ["order"]
+
+
+def test_after_leaves_were_lost_nothing_of_before_counts() -> None:
+    size = len(PROPER)
+    again = lease(subject="2e" * 32)
+    assert wrong([*PROPER, again]) == [], "the control"
+    assert [finding.kind for finding in wrong([*PROPER, opened_anew(size), again])] == ["lease-ended"]
+    signed = own(LeafType.RECOVERY_SIGNED, actor=ONE, subject="4e" * 32)
+    second = own(LeafType.RECOVERY_COUNTERSIGNED, actor=TWO, subject="4e" * 32, until=later(days=7))
+    used = own(LeafType.RECOVERY_USED, subject="4e" * 32)
+    assert wrong([signed, second, used]) == [], "the control"
+    assert [finding.kind for finding in wrong([signed, second, opened_anew(2), used])] == ["recovery"]
+
+
+@pytest.mark.parametrize("fields", [{"auth": "operator"}, {"counts": {"version": 1, "kept": 0, "lost": 9}}])
+def test_only_the_root_begins_a_log_anew_and_where_it_says(fields: dict[str, Any]) -> None:
+    assert [finding.kind for finding in wrong([directory_leaf(1), opened_anew(1, **fields)])] == ["log-opened"]
+    rules = LogRules()
+    rules.read(directory_leaf(1))
+    (news,) = rules.read(opened_anew(1)).news
+    assert "9 leaves" in news.text

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -48,6 +48,7 @@ from assent.contracts.statements import (
     Ask,
     Directory,
     FetchRequest,
+    FormerLog,
     Lease,
     LeaseClosed,
     LeaseRequest,
@@ -164,6 +165,27 @@ class World:
 
     def directory(self, version: int, **changes: Any) -> Envelope:
         return sign(self._directory(version, **changes), self.root)
+
+    def end_log(self, version: int, kept: int, heads: Sequence[Note] = ()) -> Envelope:
+        """A directory that ends the log at its newest head (or what else is quoted), of which `kept` leaves were saved.
+
+        From now on the log is the next one; `leaves` holds what was kept.
+        """
+        former = FormerLog(
+            log_vkey=self.directory_statement.log_vkey,
+            policy=self.directory_statement.policy,
+            ended=moment(self.now),
+            heads=tuple(head.to_bytes().decode() for head in heads or [self.checkpoint()]),
+            kept=kept,
+            root=merkle.root_of_leaves(self.leaves[:kept]).hex(),
+        )
+        self.leaves = self.leaves[:kept]
+        next_log = Signer(f"{self.log.verifier.name}/2", Ed25519PrivateKey.generate())
+        policy = former.policy.replace(former.log_vkey, str(next_log.verifier))
+        self.log = next_log
+        self.directory_statement = self._directory(version, policy=policy, former_logs=(former,))
+        self.directory_envelope = sign(self.directory_statement, self.root)
+        return self.directory_envelope
 
     def clock(self) -> datetime:
         return self.now

@@ -189,7 +189,7 @@ class Unlocked:
 
 @dataclass(frozen=True)
 class TroubleBegan:
-    """Something without which nothing can be recorded fails: a source, or the disk."""
+    """Something without which nothing can be recorded fails: a source, the disk, or the log that watches the others."""
 
     what: Trouble
 
@@ -245,6 +245,7 @@ class Why(StrEnum):
     """Why nothing is recorded, the strongest reason first. This is what status says."""
 
     ENDED = "ended"
+    LOG = "log"
     HALTED = "halted"
     REVOKED = "revoked"
     NO_RECEIPT = "no-receipt"
@@ -261,6 +262,7 @@ class Why(StrEnum):
 
 
 class Trouble(StrEnum):
+    LOG = "log"
     DISK = "disk"
     SOURCE = "source"
 
@@ -357,6 +359,8 @@ class ConsentState:
         """The strongest reason why nothing may be recorded; None when something may."""
         if self.ended:
             return Why.ENDED
+        if Trouble.LOG in self.troubles:
+            return Why.LOG
         if self.halted is not None:
             return Why.HALTED
         if self.revoked:

@@ -35,6 +35,10 @@ SENTENCES: Mapping[Why, str] = {
     Why.LOCKED: "The screen is locked. Nothing is recorded.",
     Why.NO_INDICATOR: "No indicator can be shown, so nothing is recorded.",
     Why.CLOCK: "This computer's clock does not agree with the custodian's. Nothing is recorded until it does.",
+    Why.LOG: (
+        "ALARM: what is said of the log of accesses contradicts what was seen here before. Nothing is recorded. "
+        "Tell your works council; 'assent-agent status' says more."
+    ),
     Why.DISK: "The disk is full or fails. Nothing new is recorded; what was recorded is safe.",
     Why.SOURCE: "The desktop cannot be observed. Nothing is recorded.",
     Why.NO_CERTIFICATE: "There is no permission from the custodian yet. Nothing is recorded.",

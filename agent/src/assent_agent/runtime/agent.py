@@ -73,6 +73,7 @@ from assent_agent.runtime.network import (
     CustodianFailed,
     CustodianWorker,
     Links,
+    LogDoubted,
     Message,
     NewsCame,
     Restated,
@@ -102,6 +103,7 @@ GAP_REASONS: Final[Mapping[Why, GapReason]] = {
     Why.NARROWING: GapReason.PAUSED,
     Why.LOCKED: GapReason.LOCKED,
     Why.CLOCK: GapReason.CLOCK,
+    Why.LOG: GapReason.PERMISSION,
     Why.DISK: GapReason.DROPPED,
     Why.SOURCE: GapReason.PERMISSION,
 }
@@ -192,6 +194,7 @@ class Agent:
             disk=disk,
             reserve_bytes=settings.reserve_bytes,
         )
+        self._links = links
         self._custodian = CustodianWorker(links, self._inbox.put)
         self._uploader = Uploader(self.spool, links, self._inbox.put, self._wall, random)
         self._run: _Run | None = None
@@ -206,6 +209,7 @@ class Agent:
         self._news_at: str | None = None
         self._custodian_trouble = ""
         self._upload_trouble = ""
+        self._log_trouble = ""
         self._notifications: tuple[Notification, ...] = ()
         self._asks_anew: tuple[str, ...] = ()
         self._unqueued: list[consent.QueueWithdrawal] = []
@@ -268,6 +272,8 @@ class Agent:
         except HomeDamaged as error:
             self._own_trouble = str(error)
             receipt, switch = None, self._home.switch()
+        if self._links.contradiction is not None:
+            self._doubt_log(self._links.contradiction)
         self._step(consent.HourTold(self._hour_allowed(self._wall())))
         if switch.paused:
             until = None if switch.paused_until is None else parse_moment(switch.paused_until)
@@ -372,6 +378,8 @@ class Agent:
                 self._asking.discard(message.what)
                 self._custodian_trouble = message.sentence
                 self._hurry(message.what, RETRY_CUSTODIAN_NS)
+            case LogDoubted():
+                self._doubt_log(message.sentence)
             case BatchDone():
                 self._told_batch(message)
             case PauseAsked() | ResumeAsked() | ForgetAsked() | ConsentSwitched() | PageAsked():
@@ -667,6 +675,11 @@ class Agent:
                 lambda: self._home.kept_erasures(self._wall()),
             )
 
+    def _doubt_log(self, sentence: str) -> None:
+        """Nothing is recorded where somebody may be hiding who reads it. Withdrawing goes on."""
+        self._log_trouble = sentence
+        self._step(consent.TroubleBegan(Trouble.LOG))
+
     def _keep_erasures(self, signed: tuple[Envelope, ...]) -> None:
         try:
             self._home.keep_erasures(signed)
@@ -744,6 +757,9 @@ class Agent:
             self._hurry("source", RETRY_SOURCE_NS)
 
     def _retry_troubles(self) -> None:
+        if Trouble.LOG in self._state.troubles and self._links.contradiction is None:
+            self._log_trouble = ""
+            self._step(consent.TroubleEnded(Trouble.LOG))
         if Trouble.SOURCE in self._state.troubles and self._due("source", RETRY_SOURCE_NS):
             self._step(consent.TroubleEnded(Trouble.SOURCE))
         if Trouble.DISK in self._state.troubles and self._due("disk", RETRY_DISK_NS) and self.spool.has_room():
@@ -995,6 +1011,7 @@ class Agent:
             "custodian_trouble": self._custodian_trouble,
             "upload_trouble": self._upload_trouble,
             "own_trouble": self._own_trouble,
+            "log_trouble": self._log_trouble,
             "events_sealed": {modality.value: count for modality, count in sorted(self._sealed.items())},
             "accesses": sum(notification.kind != "account" for notification in self._notifications),
             "messages": [n.text for n in self._notifications if n.kind == "account"],

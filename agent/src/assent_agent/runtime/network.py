@@ -21,7 +21,7 @@ import httpx2
 
 from assent.client.collector import CollectorClient, StreamRevoked
 from assent.client.custodian import Certificates, CustodianClient
-from assent.client.directory import TrustedDirectory
+from assent.client.directory import LogContradicted, TrustedDirectory
 from assent.client.transport import AnswerInvalid, ClientError, OutOfOrder, Refused, Transport, Unreachable
 from assent.contracts.envelope import Envelope, StatementInvalid
 from assent.contracts.keys import SigningKey
@@ -29,6 +29,8 @@ from assent.contracts.statements import News, Standing, StreamWanted, Withdrawal
 from assent.contracts.wire import ErasuresView
 from assent.sealing.errors import SealingError
 from assent.sealing.segments import SealedSegment
+from assent.transparency.errors import NoteInvalid
+from assent.transparency.note import Note
 from assent_agent.core.uploads import Outcome, overdue, shuffled
 from assent_agent.runtime.home import SALT_BYTES, QueuedWithdrawal
 from assent_agent.spool.files import FileDamaged
@@ -67,6 +69,13 @@ class CustodianFailed:
 
 
 @dataclass(frozen=True)
+class LogDoubted:
+    """Somebody drops leaves of the log, or tells two histories. `sentence` says what was seen, for the person."""
+
+    sentence: str
+
+
+@dataclass(frozen=True)
 class BatchDone:
     """`sent`: items stored; `revoked`: streams the custodian closed; `too_late`: streams past their upload deadline."""
 
@@ -82,7 +91,7 @@ class Restated:
     """A custodian that was restored has heard from this device."""
 
 
-Message = NewsCame | CertificatesCame | WithdrawalAnswered | Restated | CustodianFailed | BatchDone
+Message = NewsCame | CertificatesCame | WithdrawalAnswered | Restated | CustodianFailed | LogDoubted | BatchDone
 Tell = Callable[[Message], None]
 T = TypeVar("T")
 
@@ -137,6 +146,20 @@ class Links:
                 if url == urls[-1]:
                     raise
 
+    def look_at_log(self, custodian: CustodianClient) -> None:
+        """Keep the newest witnessed head, so that a log that is cut later is found out. A failure leaves the one at
+        hand. Raises LogContradicted."""
+        with suppress(Refused, Unreachable, AnswerInvalid, NoteInvalid):
+            note = Note.from_bytes(custodian.checkpoint())
+            self._directory.saw(note)
+        if self._directory.contradiction is not None:
+            raise LogContradicted(self._directory.contradiction)
+
+    @property
+    def contradiction(self) -> str | None:
+        """What was contradicted about the log, until a newer directory is accepted; or None."""
+        return self._directory.contradiction
+
     @property
     def version(self) -> int:
         """Of the directory at hand; 0 when there is none."""
@@ -184,8 +207,13 @@ class CustodianWorker(_Worker):
     def ask_news(self, receipt: str | None) -> None:
         def news(client: CustodianClient) -> Message:
             came = NewsCame(client.news(), receipt)
-            if self._links.refresh_to(came.news.directory):
-                self._forget_client()
+            try:
+                if self._links.refresh_to(came.news.directory):
+                    self._forget_client()
+                else:
+                    self._links.look_at_log(client)
+            except LogContradicted as error:
+                self._tell(LogDoubted(str(error)))
             return came
 
         self._do(lambda: self._ask("news", news))
@@ -273,8 +301,12 @@ class CustodianWorker(_Worker):
         """An answer that does not verify may be one under newer keys, and a silence one of an old address: look for a
         newer directory."""
         before = self._links.version
-        with suppress(ClientError, OSError):
+        try:
             self._links.refresh()
+        except LogContradicted as error:
+            self._tell(LogDoubted(str(error)))
+        except (ClientError, OSError):
+            pass
         return self._links.version != before
 
     def _forget_client(self) -> None:

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.orm import Session
 
+from assent.client.directory import origin_of
 from assent.contracts.ids import new_id
 from assent.contracts.leaves import Leaf, LeafType
 from assent.contracts.lists import list_root
 from assent.contracts.problems import Code, Problem
+from assent.contracts.statements import Directory
 from assent.transparency import merkle
 from assent.transparency.checkpoint import Checkpoint, sign_checkpoint
 from assent.transparency.errors import CheckpointInvalid, ProofInvalid
@@ -44,13 +46,16 @@ _APPENDED = "assent.log.appended"
 class HeadMemory:
     """The text of the last checkpoint signed, in a file beside the log key, fsynced before a new one leaves."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, origin: Callable[[], str | None] = lambda: None) -> None:
+        """`origin`: the name of the log of now; None counts a checkpoint of any."""
         self._path = path
+        self._origin = origin
 
     def last(self) -> Checkpoint | None:
-        """The last one, or None before the first. Raises Problem `closed` when the file is damaged."""
+        """The last one of this log, or None before the first. Raises Problem `closed` when the file is damaged."""
         try:
-            return Checkpoint.from_text(self._path.read_text())
+            last, origin = Checkpoint.from_text(self._path.read_text()), self._origin()
+            return last if origin in (None, last.origin) else None
         except FileNotFoundError:
             return None
         except (CheckpointInvalid, UnicodeDecodeError) as error:
@@ -61,6 +66,20 @@ class HeadMemory:
     def remember(self, checkpoint: Checkpoint) -> None:
         """Replace the last one; on disk when this returns."""
         write_file(self._path, checkpoint.to_text().encode())
+
+
+def check_begun(session: Session, directory: Directory) -> None:
+    """Raise Problem `closed` where the directory says that a log began after leaves were lost, and this one did not.
+
+    So no old database is taken for the beginning of the new log.
+    """
+    if not directory.former_logs:
+        return
+    kept = directory.former_logs[-1].kept
+    found = entry(session, kept)
+    opened = None if found is None else Leaf.model_validate_json(found)
+    if opened is None or opened.type is not LeafType.LOG_OPENED or opened.detail.get("log") != origin_of(directory):
+        raise Problem(Code.CLOSED, "this database is from before the new log: it must be restored")
 
 
 def actor_ref(session: Session, person: str) -> str:

@@ -19,7 +19,7 @@ from assent.contracts.statements import WitnessEntry
 from assent.contracts.times import moment, parse_moment
 from assent.transparency import merkle
 from assent.transparency.checkpoint import Checkpoint
-from assent.transparency.errors import QuorumMissing, TransparencyError
+from assent.transparency.errors import TransparencyError
 from assent.transparency.note import Note, Signature, VerifierKey
 from assent.transparency.witnessing import Submission, read_cosignatures, read_size
 from assent_custodian.context import Custodian
@@ -31,6 +31,9 @@ COMPLAIN_EVERY = timedelta(hours=1)
 """`witness.unreachable` is written down once per witness in this time: a witness that is gone must not fill the log."""
 
 _log = structlog.get_logger("assent.custodian.witnesses")
+
+SAID = 500
+"""Characters of a witness's refusal that are written into the service's log."""
 
 ROUNDS = 3
 """Heads that are submitted one after the other when other workers keep overtaking."""
@@ -71,11 +74,8 @@ def _witnessed(custodian: Custodian, index: int) -> Note | None:
     """The newest checkpoint over leaf `index` that has a quorum, whoever asked for it."""
     with custodian.database.reading() as session:
         for note in service.newest_first(session, above=index):
-            try:
-                custodian.directory.policy.check(note)
+            if _met(custodian.directory.policy.check, note):
                 return note
-            except QuorumMissing:
-                continue
     return None
 
 
@@ -94,8 +94,7 @@ def submit_head(custodian: Custodian, *, again: bool = False) -> Note:
 
 def _submit_once(custodian: Custodian, *, again: bool) -> tuple[Note, bool]:
     """One round; and whether it was overtaken by a newer head."""
-    with custodian.database.transaction() as session:
-        signed = service.sign_head(session, custodian.log_signer, custodian.head_memory)
+    signed = _sign_head(custodian)
     checkpoint = Checkpoint.from_text(signed.text)
     entries = custodian.directory.directory.witnesses
     with custodian.database.reading() as session:
@@ -126,6 +125,12 @@ def _submit_once(custodian: Custodian, *, again: bool) -> tuple[Note, bool]:
     return everything or signed, any(result.outcome == "overtaken" for result in results)
 
 
+def _sign_head(custodian: Custodian) -> Note:
+    with custodian.database.transaction() as session:
+        service.check_begun(session, custodian.directory.directory)
+        return service.sign_head(session, custodian.log_signer, custodian.head_memory)
+
+
 def _ask(custodian: Custodian, signed: Note, entry: WitnessEntry, key: VerifierKey, old: int) -> Submitted:
     """One add-checkpoint, and a second one when the witness says that it remembers another size."""
     size = Checkpoint.from_text(signed.text).size
@@ -139,6 +144,7 @@ def _ask(custodian: Custodian, signed: Note, entry: WitnessEntry, key: VerifierK
                 if response.status_code == 200:
                     return Submitted(entry, "cosigned", read_cosignatures(response.content, signed, [key]))
                 if response.status_code != 409:
+                    _log.warning("witness-refused", status=response.status_code, said=response.text[:SAID])
                     break
                 old = read_size(response.content)
                 if old > size:
@@ -147,6 +153,26 @@ def _ask(custodian: Custodian, signed: Note, entry: WitnessEntry, key: VerifierK
     except (httpx2.HTTPError, TransparencyError, ValueError) as error:
         _log.warning("witness", kind=type(error).__name__)
     return Submitted(entry, "unreachable")
+
+
+def newest_size(custodian: Custodian, entry: WitnessEntry, head: Note) -> int | None:
+    """How many leaves this witness countersigned last, by its own word; None when it gives none.
+
+    It is shown a head that the log signed, as if for the second time: nothing that it does not know is signed by that.
+    """
+    size = Checkpoint.from_text(head.text).size
+    try:
+        with httpx2.Client(timeout=custodian.settings.witness_timeout_s, trust_env=False) as client:
+            body = Submission(size, (), head).to_bytes()
+            response = client.post(f"{entry.url.rstrip('/')}/add-checkpoint", content=body)
+            if response.status_code == 200:
+                return size
+            if response.status_code == 409:
+                return read_size(response.content)
+            _log.warning("witness-refused", status=response.status_code, said=response.text[:SAID])
+    except (httpx2.HTTPError, TransparencyError, ValueError) as error:
+        _log.warning("witness", kind=type(error).__name__)
+    return None
 
 
 def _last_size(session: Session, vkey: str) -> int:
@@ -183,13 +209,14 @@ def checkpoint(custodian: Custodian) -> Note:
     with custodian.database.reading() as session:
         newest: Note | None = None
         for note in service.newest_first(session):
+            if Checkpoint.from_text(note.text).origin != custodian.log_signer.verifier.name:
+                continue  # of a log that ended
             newest = newest or note
             if _met(policy.check, note):
                 return note
     if newest is not None:
         return newest
-    with custodian.database.transaction() as session:
-        return service.sign_head(session, custodian.log_signer, custodian.head_memory)
+    return _sign_head(custodian)
 
 
 def _met(check: Callable[[Note], object], note: Note) -> bool:

@@ -10,6 +10,7 @@ from assent.contracts.envelope import Envelope
 from assent.contracts.wire import Accepted, OrdersAnswer
 from assent_custodian.guards import ByCollector, CollectorStates, Running, Tx, takes
 from assent_custodian.orders import service
+from assent_custodian.restoring import state as restoring
 from assent_custodian.roles import Permission
 from assent_custodian.web import answer
 
@@ -19,6 +20,7 @@ router = APIRouter()
 @router.get("/v1/orders", response_model=OrdersAnswer, dependencies=[Depends(ByCollector(Permission.FETCH_ORDERS))])
 def orders(session: Tx, after: Annotated[int, Query(ge=0, lt=2**31)] = 0) -> Response:
     """Orders with higher numbers than `after`, a few at a time."""
+    restoring.claim(session, after)
     last, _ = service.next_place(session)
     return answer(OrdersAnswer(orders=service.after(session, after), missing_after=last - 1 if after >= last else None))
 

@@ -61,7 +61,7 @@ def catch_up(custodian: Custodian) -> dict[str, Any] | None:
         row = session.get_one(Restoration, 1)
         if missing is None:
             row.log_whole = row.log_whole or custodian.today()
-            if _has_all_orders(session):
+            if _has_all_orders(session, row.claimed):
                 row.orders_whole = custodian.today()
                 return None
             missing = "orders: the collector brings them back by itself, with its next question"
@@ -85,8 +85,11 @@ def _witness_log(custodian: Custodian, size: int, reach: int) -> str | None:
     return None
 
 
-def _has_all_orders(session: Session) -> bool:
-    """Whether the last order that the log knows of is here. They are chained: with it, all of them are."""
+def _has_all_orders(session: Session, claimed: int | None) -> bool:
+    """Whether the last order that the log knows of is here, and the last one that the collector `claimed`, if it was to
+    say. They are chained: with it, all of them are."""
+    if claimed is not None and not 0 <= claimed < orders.next_place(session)[0]:
+        return False
     newest = log.newest_of_type(session, LeafType.ORDER_MADE, 1)
     if not newest:
         return True

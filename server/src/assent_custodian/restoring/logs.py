@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from pydantic import ValidationError
-from sqlalchemy import delete, select, update
+from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.orm import Session
 
 from assent.contracts.leaves import Leaf, LeafType
@@ -28,17 +28,21 @@ from assent_custodian.context import Custodian
 from assent_custodian.files import NotReady
 from assent_custodian.grants.models import RequestRow
 from assent_custodian.halting.models import HaltRow
-from assent_custodian.keys.models import Generation, Stream, VaultKey
+from assent_custodian.keys.models import Generation, Stream, VaultKey, not_withdrawn
 from assent_custodian.log import service as log
 from assent_custodian.log.models import Cosignature, LogEntry, SignedHead
 from assent_custodian.people import devices, recovery
-from assent_custodian.people.models import Credential, Invitation, RecoveryRow, RoleHeld
+from assent_custodian.people.models import Credential, Invitation, Person, RecoveryRow, RoleHeld
+
+MOST_ROTATIONS = 1000
+"""Nights with an erasure since a backup: more than two years of them."""
 
 
 def restore_log(custodian: Custodian, folder: Path) -> int:
     """Append what is missing here, exactly as it was, and do what it says. Returns how many leaves were appended.
 
-    Raises NotReady, and changes nothing, when the copy is not one of this log, contradicts it, or is too old itself.
+    A copy that does not reach the last head that was signed here is taken as far as it goes. Raises NotReady, and
+    changes nothing, when the copy is not one of this log, contradicts it, or has nothing that is missing here.
     """
     policy = custodian.directory.policy
     try:
@@ -49,17 +53,16 @@ def restore_log(custodian: Custodian, folder: Path) -> int:
     except (CopyInvalid, TransparencyError) as error:
         raise NotReady(f"this copy of the log cannot be used: {error}") from error
     last = custodian.head_memory.last()
-    if last is not None and last.size > head.size:
-        raise NotReady(
-            f"this copy has {head.size} leaves, and a head of {last.size} was signed here: bring a newer copy, "
-            "from whoever exports or monitors the log"
-        )
-    if last is not None and merkle.root_of_leaves(everything[: last.size]) != last.root:
+    if last is not None and last.size <= head.size and merkle.root_of_leaves(everything[: last.size]) != last.root:
         raise NotReady("this copy contradicts a head that was signed here: keep both, and tell the witnesses")
     with custodian.database.transaction() as session:
         have = [leaf for _, leaf in session.execute(select(LogEntry.index, LogEntry.leaf).order_by(LogEntry.index))]
-        if len(have) > len(everything):
-            raise NotReady(f"this copy has {len(everything)} leaves, and the log here {len(have)}: nothing to restore")
+        too_old = last is not None and last.size > head.size and len(have) == len(everything)
+        if len(have) > len(everything) or too_old:
+            raise NotReady(
+                f"this copy has {len(everything)} leaves, and the log here {len(have)}: nothing to restore; "
+                "bring a newer copy, from whoever exports or monitors the log"
+            )
         if tuple(have) != everything[: len(have)]:
             raise NotReady("this copy contradicts the log as it is here: it is another history")
         missing = everything[len(have) :]
@@ -102,11 +105,7 @@ def _carry_out(session: Session, custodian: Custodian, leaves: list[Leaf]) -> No
         match leaf.type:
             case LeafType.GRANT_REFUSED | LeafType.GRANT_REVOKED | LeafType.GRANT_EXPIRED:
                 request = leaf.request or leaf.subject
-                session.execute(
-                    update(RequestRow)
-                    .where(RequestRow.hash == request, RequestRow.state.not_in(("refused", "revoked", "expired")))
-                    .values(state="revoked")
-                )
+                end_grants(session, RequestRow.hash == request)
             case LeafType.ROLE_CHANGED if leaf.detail.get("action") == "revoke":
                 _end_role(session, leaf)
             case LeafType.ROLE_CHANGED if leaf.rule == "role.founder":
@@ -156,6 +155,28 @@ def _revoke_keys(session: Session, revoked: dict[str, str]) -> None:
             devices.set_revoked(session, row, day)
 
 
+def end_grants(session: Session, *which: ColumnElement[bool]) -> None:
+    """Revoke these requests, granted or not; all of them, if none are named."""
+    living = RequestRow.state.not_in(("refused", "revoked", "expired"))
+    session.execute(update(RequestRow).where(living, *which).values(state="revoked"))
+
+
+def end_role(session: Session, role: str, now: str) -> None:
+    """Take a role from everybody who has it. Identities of the drill keep theirs: nobody grants or takes those."""
+    of_drill = select(Person.id).where(Person.drill.is_(True))
+    held = update(RoleHeld).where(RoleHeld.role == role, RoleHeld.ended.is_(None), RoleHeld.person.not_in(of_drill))
+    session.execute(held.values(ended=now))
+
+
+def end_consent(session: Session, until: str, *, streams: bool) -> None:
+    """Ask everybody anew whose receipt is of `until` or before. `streams`: and nobody but its person opens what was
+    recorded before. Nothing is erased for it."""
+    given = update(ReceiptRow).where(ReceiptRow.state == State.GIVEN.value, ReceiptRow.valid_from <= until)
+    session.execute(given.values(state=State.EXPIRED.value))
+    if streams:
+        session.execute(update(Stream).where(not_withdrawn(), Stream.erased.is_(None)).values(closed="doubt"))
+
+
 def leaf_hash_of(leaf: Leaf) -> str:
     """By what a halt is known whose leaf names no statement."""
     return merkle.leaf_hash(leaf.to_bytes()).hex()
@@ -171,20 +192,39 @@ def _end_consent(session: Session, leaves: list[Leaf]) -> None:
     if LeafType.CONSENT_ENDED not in types:
         return
     last = len(types) - 1 - types[::-1].index(LeafType.CONSENT_ENDED)
-    reach = _reach(leaves[last])
-    given = update(ReceiptRow).where(ReceiptRow.state == State.GIVEN.value, ReceiptRow.valid_from <= reach)
-    session.execute(given.values(state=State.EXPIRED.value))
-    if LeafType.ORDER_MADE not in types[last:]:
-        session.execute(update(Stream).where(Stream.closed.is_(None), Stream.erased.is_(None)).values(closed="doubt"))
+    end_consent(session, reach_of(leaves[last]), streams=LeafType.ORDER_MADE not in types[last:])
+
+
+def forget_destroyed_generations(session: Session, custodian: Custodian) -> None:
+    """A living generation whose key is gone was destroyed, if a later one is there. Otherwise raises NotReady."""
+    living = select(Generation).where(Generation.destroyed.is_(None)).order_by(Generation.number)
+    for row in session.scalars(living).all():
+        if custodian.keks.has(row.number):
+            continue
+        later = next(filter(custodian.keks.has, range(row.number + 1, row.number + MOST_ROTATIONS)), None)
+        if later is None:
+            raise NotReady(
+                f"KEK generation {row.number} is not where the settings say, nor is a later one: bring it first"
+            )
+        row.destroyed = custodian.today()
+        if session.get(Generation, later) is None:
+            check = custodian.keks.check(later)
+            session.add(
+                Generation(number=later, check_value=check, created=custodian.today(), destroyed=None, tainted=False)
+            )
+    session.flush()
+    _lose_keys_of_destroyed_generations(session, custodian)
 
 
 def ended_since(session: Session, receipt: Receipt) -> bool:
-    """Whether the dpo ended consent, nobody knows whose, when this receipt may have been given already."""
-    newest = log.newest_of_type(session, LeafType.CONSENT_ENDED, 1)
-    return bool(newest) and receipt.valid_from <= _reach(_read(newest[0][1]))
+    """Whether the dpo ended consent, or may have in a leaf that is lost, nobody knows whose, when this receipt may have
+    been given already."""
+    ends = (LeafType.CONSENT_ENDED, LeafType.LOG_OPENED)
+    newest = [found for type_ in ends for _, found in log.newest_of_type(session, type_, 1)]
+    return any(receipt.valid_from <= reach_of(_read(found)) for found in newest)
 
 
-def _reach(ended: Leaf) -> str:
+def reach_of(ended: Leaf) -> str:
     """The latest `valid_from` of a receipt that can have been here by then: a device's clock may be a little fast."""
     return moment(parse_moment(ended.at) + timedelta(seconds=SKEW_S))
 

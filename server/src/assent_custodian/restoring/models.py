@@ -14,6 +14,8 @@ class Restoration(Base):
 
     `reach`: leaves that the log must have at least. `log_whole`: when witnesses countersigned a head of it again;
     nothing is appended before. `orders_whole`: when every order that the log knows of was here. Both: the door opens.
+    `claimed`: where leaves of the log are lost, the number of the last order that the collector says there was; -1
+    before it was asked; None where the log says it.
     """
 
     __tablename__ = "restoration"
@@ -22,6 +24,7 @@ class Restoration(Base):
     reach: Mapped[int] = mapped_column(Number)
     log_whole: Mapped[str | None] = mapped_column(DAY)
     orders_whole: Mapped[str | None] = mapped_column(DAY)
+    claimed: Mapped[int | None] = mapped_column(Integer)
 
 
 class Unheard(Base):

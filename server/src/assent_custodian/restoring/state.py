@@ -32,7 +32,7 @@ def begin(session: Session, reach: int, day: str, *, anew: bool = False) -> None
     if row is not None and not anew and row.log_whole is None:
         row.reach = max(row.reach, reach)
         return
-    session.merge(Restoration(id=1, since=day, reach=reach, log_whole=None, orders_whole=None))
+    session.merge(Restoration(id=1, since=day, reach=reach, log_whole=None, orders_whole=None, claimed=None))
     session.execute(delete(Unheard))
     concerned = session.execute(
         select(Credential.key_id, Credential.person).where(
@@ -73,6 +73,13 @@ def check_open(session: Session, memory: HeadMemory) -> None:
     why = why_shut(session, memory)
     if why is not None:
         raise Problem(Code.CLOSED, why, rule="restored")
+
+
+def claim(session: Session, last: int) -> None:
+    """The collector says which was the last order. It counts where the log that would say it is lost."""
+    row = session.get(Restoration, 1)
+    if row is not None and row.claimed is not None and row.orders_whole is None:
+        row.claimed = max(row.claimed, last)
 
 
 def unheard(session: Session, people: Iterable[str]) -> set[str]:

@@ -13,6 +13,7 @@ from assent.cli.monitor import monitor
 from assent.cli.output import plain
 from assent.cli.shell import SHORT, AsJson, Failed, Shell, root_option, shell_of
 from assent.client.custodian import CustodianClient, from_base64
+from assent.client.directory import origin_of
 from assent.client.transport import AnswerInvalid
 from assent.contracts.leaves import Leaf
 from assent.reader.auditing import Audit, audit
@@ -72,8 +73,10 @@ def export(
     """Save a copy of the log: tiles, entries, checkpoint, directory and policy. `verify` needs nothing else."""
     shell = shell_of(context)
     with CopyFolder(folder) as kept, _live(shell, kept) as served:
+        _same_log(shell, kept)
         copy = take(served)
         shell.directory().policy.check(copy.checkpoint)
+        shell.directory().saw(copy.checkpoint)
         try:
             added = kept.extend(copy)
         except Contradiction as error:
@@ -102,6 +105,9 @@ def verify(
     proof: Annotated[
         list[Path] | None, typer.Option(help="A proof file to check against this log; may be repeated.")
     ] = None,
+    former: Annotated[
+        list[Path] | None, typer.Option(help="A copy of a log that ended since, to compare; may be repeated.")
+    ] = None,
     root: Annotated[
         str | None, typer.Option(help="The root key's fingerprint; default: that of your credential.")
     ] = None,
@@ -112,14 +118,15 @@ def verify(
     """
     shell = shell_of(context)
     fingerprint, proofs = root_option(shell, root), [_proof(path) for path in proof or ()]
+    before = [(path.name, load_copy(path)) for path in former or ()]
     if copy is None or _is_custodian(shell, copy):
         with _live(shell) as live:
-            outcome = audit(take(live), fingerprint, proofs)
+            outcome = audit(take(live), fingerprint, proofs, former=before)
     elif copy.startswith(("http://", "https://")):
         with Address(copy, transport=shell.transport) as address:
-            outcome = audit(take(address), fingerprint, proofs)
+            outcome = audit(take(address), fingerprint, proofs, former=before)
     else:
-        outcome = audit(load_copy(Path(copy)), fingerprint, proofs)
+        outcome = audit(load_copy(Path(copy)), fingerprint, proofs, former=before)
     if as_json:
         shell.output.json(
             {
@@ -155,7 +162,19 @@ def _proof(path: Path) -> tuple[str, bytes, bytes | None]:
 
 
 def _witnessed_size(shell: Shell, custodian: CustodianClient) -> int:
-    return shell.directory().policy.check(Note.from_bytes(custodian.checkpoint())).checkpoint.size
+    note = Note.from_bytes(custodian.checkpoint())
+    shell.directory().saw(note)
+    return shell.directory().policy.check(note).checkpoint.size
+
+
+def _same_log(shell: Shell, kept: CopyFolder) -> None:
+    """A copy of a log that ended is never brought up to date: it may have leaves that are lost. Raises Failed."""
+    ended = [origin_of(log) for log in shell.directory().current.former_logs]
+    if kept.head is not None and kept.head.origin in ended:
+        raise Failed(
+            f"{kept.folder} holds a copy of a log that ended: keep it, it may have leaves that are lost. Name a new "
+            f"folder, and compare both: assent audit verify NEW --former {kept.folder}"
+        )
 
 
 def _is_custodian(shell: Shell, address: str) -> bool:

@@ -146,6 +146,7 @@ def _proved(shell: Shell, access: Access) -> str:
     try:
         proof = LogProof.from_bytes(access.proof.encode())
         proof.verify(from_base64(access.leaf), shell.directory().kept_policy)
+        shell.directory().saw(proof.checkpoint)
     except TransparencyError as error:
         return f"WRONG: {error}"
     if proof.index != access.notification.leaf_index:

@@ -20,7 +20,7 @@ from assent.client.credentials import (
     passphrase_from_file,
 )
 from assent.client.custodian import Clock, CustodianClient
-from assent.client.directory import TrustedDirectory
+from assent.client.directory import CONTRADICTION_SUFFIX, LogContradicted, TrustedDirectory
 from assent.client.transport import Transport, Unreachable, now_utc
 from assent.contracts.keys import SigningKey
 from assent.contracts.times import parse_day
@@ -84,6 +84,16 @@ class Shell:
                 if not trusted.known:
                     raise
                 self.output.note("The custodian cannot be reached; the directory known here is used.", "yellow")
+            except LogContradicted:
+                if not trusted.known:
+                    raise
+            if trusted.contradiction is not None:
+                self.output.note(f"ALARM: {trusted.contradiction}.", "bold red")
+                self.output.note(
+                    f"What proves it is in {self.store.directory_path.with_suffix(CONTRADICTION_SUFFIX)}: keep it, and "
+                    "tell the works council and the witnesses. The directory of before is used; withdrawing works.",
+                    "red",
+                )
             self._directory = trusted
         return self._directory
 

@@ -29,6 +29,7 @@ class LeafType(StrEnum):
     CONSENT_ENDED = "consent.ended"
     CONFIG_CHANGED = "config.changed"
     DIRECTORY_CHANGED = "directory.changed"
+    LOG_OPENED = "log.opened"
     AUDIT_VIEWED = "audit.viewed"
     AUDIT_EXPORTED = "audit.exported"
     ORDER_MADE = "order.made"

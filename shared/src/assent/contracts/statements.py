@@ -82,10 +82,23 @@ class FormerPolicy(Part):
     ended: Moment
 
 
+class FormerLog(FormerPolicy):
+    """A log that ended, since its newest leaves were lost everywhere. The next one begins with its first `kept` leaves.
+
+    `heads`: the newest head of each witness (signed notes), which together have the quorum's signatures. `root`: over
+    the leaves that were kept.
+    """
+
+    heads: Annotated[tuple[Text, ...], Field(min_length=1, max_length=MAX_FORMER)]
+    kept: Annotated[int, Field(ge=0)]
+    root: Hash
+
+
 class Directory(Statement):
     """Where everybody is, and their current keys. Signed by the root key; the version only rises.
 
-    A key of before that is not among the former ones proves nothing any more: so a stolen one is left out.
+    A key of before that is not among the former ones proves nothing any more: so a stolen one is left out. A log ends
+    only by being named among the former ones, in the order in which they ended, and that is never taken back.
     """
 
     TYPE: ClassVar[str] = "directory"
@@ -104,6 +117,7 @@ class Directory(Statement):
     custody_level: Annotated[int, Field(ge=0, le=4)]
     former_keys: Annotated[tuple[FormerKey, ...], Field(max_length=MAX_FORMER)] = ()
     former_policies: Annotated[tuple[FormerPolicy, ...], Field(max_length=MAX_FORMER)] = ()
+    former_logs: Annotated[tuple[FormerLog, ...], Field(max_length=MAX_FORMER)] = ()
 
 
 class NewCredential(Part):

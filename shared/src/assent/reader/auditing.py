@@ -10,19 +10,33 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
 
-from assent.client.directory import DirectoryRefused, KeptPolicy, kept_policy_of, policy_of, verify_directory
+from pydantic import ValidationError
+
+from assent.client.directory import (
+    DirectoryRefused,
+    KeptPolicy,
+    kept_policy_of,
+    origin_of,
+    policy_of,
+    verify_directory,
+)
 from assent.client.transport import is_loopback
 from assent.contracts import limits
+from assent.contracts.leaves import Leaf, LeafType
 from assent.contracts.statements import Directory
 from assent.reader.log_copies import Contradiction, CopyInvalid, LogCopy, blame, cut
 from assent.reader.log_rules import Finding, LogRules
 from assent.transparency.checkpoint import Checkpoint
 from assent.transparency.edge import Edge
 from assent.transparency.errors import TransparencyError
-from assent.transparency.merkle import leaf_hash
+from assent.transparency.lines import to_base64
+from assent.transparency.merkle import EMPTY_ROOT, leaf_hash
+from assent.transparency.note import Note
 from assent.transparency.policy import Witnessed
 from assent.transparency.proof import LogProof
+from assent.transparency.succession import Ending
 from assent.transparency.tiles import TILE_WIDTH, EntryBundle, HashTile, build_bundle, parse_path
 
 SAME_HOST = "witnessed by the same host only"
@@ -60,16 +74,19 @@ def audit(
     root_fingerprint: str,
     proofs: Iterable[Proof] = (),
     *,
+    former: Iterable[tuple[str, LogCopy]] = (),
     approvals_needed: int = limits.APPROVALS_NEEDED,
 ) -> Audit:
-    """Check everything that a copy lets one check.
+    """Check everything that a copy lets one check. `former`: copies, by name, of logs that ended before this one.
 
     1. the root key with this fingerprint signed the directory, and the policy is the directory's;
     2. the log signed the checkpoint and enough witnesses countersigned it;
     3. the leaves are exactly those of the checkpoint, and the tiles are made of them;
     4. each leaf may follow those before it: every lease came after enough approvals of its request by distinct people
        other than the requester, and the other rules of `log_rules`;
-    5. each proof is of a tree that this log contains.
+    5. where a log ended before it, this one begins with what was kept, and says how many leaves are lost;
+    6. each proof is of a tree that this log contains, or of one that ended, as far as is quoted of it;
+    7. a former copy has nothing else than this log, and nothing that is said to be lost.
 
     Raises CopyInvalid when a part is missing, and what reading the copy raises.
     """
@@ -78,7 +95,7 @@ def audit(
     try:
         directory = verify_directory(copy.directory, root_fingerprint)
         checks.append(Check(True, f"directory {directory.version} is signed by the root key"))
-        policy = policy_of(directory)
+        policy, kept_policy = policy_of(directory), kept_policy_of(directory)
     except DirectoryRefused as error:
         return Audit((Check(False, str(error)),), (), 0)
     checks.append(
@@ -96,16 +113,20 @@ def audit(
         warnings.append(SAME_HOST)
     entries = _Entries(LogRules(approvals_needed=approvals_needed), _latest(witnessed))
     tiles = _Tiles(copy, head.size)
-    kept = [_KeptProof(*proof) for proof in proofs]
+    kept = [_KeptProof(*proof, kept_policy) for proof in proofs]
+    begun = _Beginnings(directory, kept_policy.endings)
+    before = [_FormerCopy(*one, kept_policy) for one in former]
     try:
-        _read_all(copy, head, entries, tiles, kept)
+        _read_all(copy, head, entries, tiles, [*kept, *before, begun])
     except Contradiction as error:
         return Audit((*checks, Check(False, str(error))), tuple(warnings), 0)
     checks.append(Check(True, f"the {head.size} leaves are exactly those that were signed"))
     checks.append(tiles.check())
     checks += entries.checks()
-    checks += [proof.check(head, kept_policy_of(directory)) for proof in kept]
-    return Audit(tuple(checks), (*warnings, *entries.warnings()), head.size)
+    checks += begun.checks(entries.begun)
+    checks += [proof.check(head) for proof in kept]
+    checks += [one.check() for one in before]
+    return Audit(tuple(checks), (*warnings, *entries.warnings(), *begun.warnings()), head.size)
 
 
 def same_host(directory: Directory, cosigned: Iterable[str]) -> bool:
@@ -119,7 +140,14 @@ def _latest(witnessed: Witnessed) -> datetime | None:
     return datetime.fromtimestamp(max(times), UTC) if times else None
 
 
-def _read_all(copy: LogCopy, head: Checkpoint, entries: _Entries, tiles: _Tiles, kept: Sequence[_KeptProof]) -> None:
+class _Passed(Protocol):
+    """Takes from the leaves what it needs, while they pass by once."""
+
+    def pass_by(self, edge: Edge, start: int, leaves: Sequence[bytes], hashes: Sequence[bytes]) -> None:
+        """These leaves come next; `edge` is the tree before them."""
+
+
+def _read_all(copy: LogCopy, head: Checkpoint, entries: _Entries, tiles: _Tiles, kept: Sequence[_Passed]) -> None:
     """One pass over the leaves. What was gathered counts when this returns. Raises Contradiction, CopyInvalid."""
     edge = Edge()
     for start, leaves in copy.bundles():
@@ -148,6 +176,11 @@ class _Entries:
             wrong = self._rules.read(leaf, before=self._witnessed).wrong
             self._count += len(wrong)
             self._wrong += wrong[: MAX_SHOWN - len(self._wrong)]
+
+    @property
+    def begun(self) -> list[int]:
+        """Leaves by which a log began after others were lost."""
+        return self._rules.memory.begun
 
     def checks(self) -> list[Check]:
         if self._wrong:
@@ -218,12 +251,134 @@ def _place(tile: HashTile | EntryBundle) -> tuple[int, int]:
     return (tile.level if isinstance(tile, HashTile) else -1, tile.index)
 
 
+def _root_within(edge: Edge, size: int, hashes: Sequence[bytes]) -> bytes | None:
+    """The root of the first `size` leaves, if that tree ends within these, the next ones; `edge` is the tree before."""
+    if not edge.size < size <= edge.size + len(hashes):
+        return None
+    apart = edge.copy()
+    apart.grow(hashes[: size - edge.size])
+    return apart.root()
+
+
+def _ended(policy: KeptPolicy, note: Note) -> tuple[Ending, int] | None:
+    """How the log of this head ended, and how many of its leaves are in the log of now; None if it did not end."""
+    origin = Checkpoint.from_text(note.text).origin
+    for number, ending in enumerate(policy.endings):
+        if ending.origin == origin:
+            return ending, min(one.kept for one in policy.endings[number:])
+    return None
+
+
+class _Beginnings:
+    """Each log that ended: its first leaves are here as they were, and the next one says how many are missing."""
+
+    def __init__(self, directory: Directory, endings: Sequence[Ending]) -> None:
+        self._endings = endings
+        after = [*(ending.origin for ending in endings), origin_of(directory)][1:]
+        # Where a later log kept fewer leaves, that by which this one began is lost, too.
+        self._here = [
+            (ending, after[number])
+            for number, ending in enumerate(endings)
+            if all(ending.kept < later.kept for later in endings[number + 1 :])
+        ]
+        self._roots: dict[int, bytes] = {0: EMPTY_ROOT}
+        self._first: dict[int, bytes] = {}
+
+    def pass_by(self, edge: Edge, start: int, leaves: Sequence[bytes], hashes: Sequence[bytes]) -> None:
+        for ending, _ in self._here:
+            for size in (ending.kept, *(head.size for head in ending.heads)):
+                root = _root_within(edge, size, hashes)
+                if root is not None:
+                    self._roots[size] = root
+            if start <= ending.kept < start + len(leaves):
+                self._first[ending.kept] = leaves[ending.kept - start]
+
+    def checks(self, begun: Sequence[int]) -> list[Check]:
+        """`begun`: the leaves that say that a log begins with them."""
+        known = {ending.kept for ending, _ in self._here}
+        strangers = [
+            Check(False, f"leaf {index}: a new log begins here, the directory knows nothing of it")
+            for index in begun
+            if index not in known
+        ]
+        return [self._check(*one) for one in self._here] + strangers
+
+    def _check(self, ending: Ending, after: str) -> Check:
+        kept, last = ending.kept, ending.last
+        for head in (Checkpoint(ending.origin, kept, ending.kept_root), *ending.heads):
+            if head.size <= kept and self._roots.get(head.size) != head.root:
+                return Check(False, f"the first {head.size} leaves are not those of {ending.origin}, which ended")
+        try:
+            opened = Leaf.model_validate_json(self._first.get(kept, b""))
+        except ValidationError:
+            return Check(False, f"there is no leaf {kept} by which this log begins")
+        counts = {"kept": kept, "witnessed": last.size, "lost": ending.lost}
+        detail = {"log": after, "former": ending.origin, "root": to_base64(last.root)}
+        said = {name: opened.counts.get(name) for name in counts}
+        if opened.type is not LeafType.LOG_OPENED or (said, opened.detail) != (counts, detail):
+            return Check(False, f"leaf {kept} does not say how {ending.origin} ended, as the directory does")
+        return Check(
+            True, f"it begins with the {kept} leaves that were kept of {ending.origin}, and says how many are lost"
+        )
+
+    def warnings(self) -> list[str]:
+        return [
+            f"{ending.lost} leaves of the log {ending.origin} are lost: it had {ending.last.size}, and the first "
+            f"{ending.kept} were kept. Nobody knows what the others said"
+            for ending in self._endings
+        ]
+
+
+class _FormerCopy:
+    """A copy of a log that ended, held by somebody who made it in time."""
+
+    def __init__(self, name: str, copy: LogCopy, policy: KeptPolicy) -> None:
+        self._name = name
+        self._copy = copy
+        self._error = ""
+        self._common = 0
+        self._root: bytes | None = EMPTY_ROOT
+        try:
+            self._head = policy.check(copy.checkpoint).checkpoint
+            ended = _ended(policy, copy.checkpoint)
+        except TransparencyError as error:
+            self._error = str(error)
+            return
+        if ended is None:
+            self._error = "it is of no log that ended, the directory says"
+        else:
+            self._common = min(ended[1], self._head.size)
+
+    def pass_by(self, edge: Edge, start: int, leaves: Sequence[bytes], hashes: Sequence[bytes]) -> None:
+        self._root = _root_within(edge, self._common, hashes) or self._root
+
+    def check(self) -> Check:
+        """Raises CopyInvalid when a part of it is missing."""
+        if self._error:
+            return Check(False, f"{self._name}: {self._error}")
+        edge, common = Edge(), EMPTY_ROOT
+        for _, leaves in self._copy.bundles():
+            hashes = [leaf_hash(leaf) for leaf in leaves]
+            common = _root_within(edge, self._common, hashes) or common
+            edge.grow(hashes)
+        if edge.root() != self._head.root:
+            return Check(False, f"{self._name}: its leaves are not those that were signed")
+        if common != self._root:
+            return Check(False, f"{self._name}: it has other leaves than this log: two histories were signed")
+        if self._head.size > self._common:
+            lost = f"leaves {self._common} to {self._head.size - 1}"
+            return Check(False, f"{self._name}: it has {lost}, which are said to be lost: show them around")
+        return Check(True, f"{self._name}: all of its {self._common} leaves are in this log")
+
+
 class _KeptProof:
     """A proof file, and what is needed of the log in order to check it."""
 
-    def __init__(self, name: str, data: bytes, leaf: bytes | None) -> None:
+    def __init__(self, name: str, data: bytes, leaf: bytes | None, policy: KeptPolicy) -> None:
         self._name = name
         self._leaf = leaf
+        self._here: bytes | None = None
+        self._policy = policy
         self._root: bytes | None = None
         self._error = ""
         try:
@@ -233,28 +388,40 @@ class _KeptProof:
             self._proof, self._error = None, str(error)
 
     def pass_by(self, edge: Edge, start: int, leaves: Sequence[bytes], hashes: Sequence[bytes]) -> None:
-        """These leaves come next; `edge` is the tree before them."""
         if self._proof is None:
             return
-        if self._leaf is None and start <= self._proof.index < start + len(leaves):
-            self._leaf = leaves[self._proof.index - start]
-        if start < self._head.size <= start + len(leaves):
-            apart = edge.copy()
-            apart.grow(hashes[: self._head.size - start])
-            self._root = apart.root()
+        if start <= self._proof.index < start + len(leaves):
+            self._here = leaves[self._proof.index - start]
+        self._root = _root_within(edge, self._head.size, hashes) or self._root
 
-    def check(self, head: Checkpoint, policy: KeptPolicy) -> Check:
+    def check(self, head: Checkpoint) -> Check:
         """When every leaf of the log of this head has passed by."""
         if self._proof is None:
             return Check(False, f"{self._name}: {self._error}")
-        if self._leaf is None:
-            return Check(False, f"{self._name}: there is no leaf {self._proof.index} in this log")
+        index, ended = self._proof.index, _ended(self._policy, self._proof.checkpoint)
+        lost = ended is not None and index >= ended[1]
+        leaf = self._leaf if lost or self._leaf is not None else self._here
+        if leaf is None:
+            missing = f"leaf {index} is lost; lay it beside the proof, as ….leaf"
+            return Check(False, f"{self._name}: {missing if lost else f'there is no leaf {index} in this log'}")
         try:
-            self._proof.verify(self._leaf, policy)
+            self._proof.verify(leaf, self._policy)
         except TransparencyError as error:
             return Check(False, f"{self._name}: {error}")
+        if lost:
+            return Check(
+                True, f"{self._name}: leaf {index} was in {self._head.origin}, and is one of those that are lost"
+            )
+        if ended is not None and self._head.size > ended[1]:
+            return self._of_more_than_was_kept(leaf)
         if self._head.size > head.size:
             return Check(False, f"{self._name}: it is of a longer log than this copy; fetch a newer one")
         if self._head.root != self._root:
             return Check(False, f"{self._name}: it is of another log than this one: two histories were signed")
-        return Check(True, f"{self._name}: leaf {self._proof.index} is in this log")
+        return Check(True, f"{self._name}: leaf {index} is in this log")
+
+    def _of_more_than_was_kept(self, leaf: bytes) -> Check:
+        """The tree cannot be compared any more; the leaf can."""
+        if leaf != self._here:
+            return Check(False, f"{self._name}: this log has another leaf there: two histories were signed")
+        return Check(True, f"{self._name}: this leaf was in {self._head.origin}, and is in this log")

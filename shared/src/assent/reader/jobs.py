@@ -139,6 +139,9 @@ def _check_logged(opened: OpenedLease, leaf_bytes: bytes, proof: bytes, director
     ):
         raise LeaseUnproved("the log entry is not about this lease")
     try:
-        return LogProof.from_bytes(proof).verify(leaf_bytes, directory.policy)
+        logged = LogProof.from_bytes(proof)
+        witnessed = logged.verify(leaf_bytes, directory.policy)
     except TransparencyError as error:
         raise LeaseUnproved(f"the lease is not in the witnessed log: {error}") from error
+    directory.saw(logged.checkpoint)
+    return witnessed

@@ -104,7 +104,9 @@ class Said(_Remembered):
 
 
 class Memory(_Remembered):
-    """Everything that later leaves are compared with. `size`: how many leaves were read."""
+    """Everything that later leaves are compared with. `size`: how many leaves were read. `order`: the last one, or -1
+    where it is lost. `begun`: leaves by which a new log began after others were lost.
+    """
 
     size: int = 0
     latest: str = ""
@@ -126,6 +128,7 @@ class Memory(_Remembered):
     build: str = ""
     overdue: dict[str, Said] = {}
     unreachable: dict[str, Said] = {}
+    begun: list[int] = []
     drill: list[str] = []
     drill_failed: Said | None = None
 
@@ -231,6 +234,8 @@ class LogRules:
                 self._recovery(leaf)
             case LeafType.DIRECTORY_CHANGED:
                 self._directory(leaf)
+            case LeafType.LOG_OPENED:
+                self._log_opened(leaf)
             case LeafType.GENERATION_DESTROYED:
                 number = leaf.counts.get("generation", 0)
                 if number <= self.memory.generation:
@@ -240,7 +245,7 @@ class LogRules:
                 self.memory.generation = max(number, self.memory.generation)
             case LeafType.ORDER_MADE:
                 number, expected = leaf.counts.get("number", 0), self.memory.order + 1
-                if number != expected:
+                if self.memory.order >= 0 and number != expected:
                     self._bad("order", f"order {number} to the collector, where {expected} comes next")
                 self.memory.order = max(number, self.memory.order)
             case LeafType.DRILL_PASSED | LeafType.DRILL_FAILED:
@@ -259,6 +264,24 @@ class LogRules:
                 if self.memory.build and build != self.memory.build:
                     self._tell("boot", f"another version of the custodian was started, {build[:16]}")
                 self.memory.build = build
+
+    def _log_opened(self, leaf: Leaf) -> None:
+        """Leaves are lost: what they said is unknown, so no request, lease or recovery of before counts any more."""
+        memory, counts = self.memory, leaf.counts
+        if leaf.auth != "root" or counts.get("kept") != self._index:
+            self._bad("log-opened", "a new log begins here, and the root key did not say so")
+        memory.begun.append(self._index)
+        for request in memory.requests.values():
+            request.ended = request.ended or leaf.at
+        for recovery in memory.recoveries.values():
+            recovery.stopped = True
+        memory.leases.clear()
+        memory.order = -1
+        memory.directory_version = counts.get("version", 0) - 1
+        self._tell(
+            "log-opened",
+            f"a new log begins: {counts.get('lost', 0)} leaves of {leaf.detail.get('former', '')} are lost",
+        )
 
     def _request_signed(self, leaf: Leaf) -> None:
         hash_ = leaf.request or leaf.subject or ""
