@@ -13,7 +13,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from tests.exposure.canary import Named, search
+from tests.exposure.canary import Marker, Named, search
 from tests.exposure.world import Installation, Populated, Recording, Staff, Template, installed, of
 from tests.simulators.custodian import PURPOSE, RECIPIENT, Member
 
@@ -142,6 +142,70 @@ def test_row_05_no_other_day_and_no_other_modality(in_use: Populated) -> None:
     again = installation.job(in_use.staff.requester, hash_)
     assert {leased.day for leased in again.streams} == {in_use.recordings[0].certificate.day}
     assert refusals(installation, again, tomorrow) == {"not-leased"}
+
+
+def test_row_05_what_was_agreed_to_for_another_purpose_never_opens(installation: Installation) -> None:
+    """Everybody agreed to the pointer for one purpose and to the keyboard for the other: neither grant gets both."""
+    world, marker = installation.world, Marker.new()
+    world.add_purpose(OTHER_PURPOSE)
+    staff = installation.staff()
+    pointer, keyboard = (Modality.POINTER, PURPOSE), (Modality.KEYBOARD, OTHER_PURPOSE)
+    members = [world.add_person(f"Person {number}") for number in range(COHORT_FLOOR + 1)]
+    for member in members:
+        member.consent(choices=choices_of(pointer, keyboard))
+    recordings = [one for m in members for one in installation.record(m, marker, (Modality.POINTER, Modality.KEYBOARD))]
+
+    def opens(job: Job) -> dict[Modality, set[str]]:
+        of = {one: [r for r in recordings if r.modality is one] for one in (Modality.POINTER, Modality.KEYBOARD)}
+        return {modality: refusals(installation, job, some) for modality, some in of.items()}
+
+    shown = [dict(entry) for entry in staff.requester.get("/v1/catalogue").json()["entries"]]
+    counted = {(entry["modality"], entry["purpose"]) for entry in shown if entry["people"]}
+    assert counted == {pointer, keyboard}
+    first, second = (installation.grant(staff, purpose=purpose) for purpose in (PURPOSE, OTHER_PURPOSE))
+
+    def leases() -> tuple[Job, Job]:
+        return installation.job(staff.requester, first), installation.job(staff.requester, second)
+
+    one, other = leases()
+    assert opens(one) == {Modality.POINTER: set(), Modality.KEYBOARD: {"not-leased"}}
+    assert opens(other) == {Modality.KEYBOARD: set(), Modality.POINTER: {"not-leased"}}
+    assert marker.text.encode() not in installation.plaintext(one)
+    assert marker.text.encode() in installation.plaintext(other), "the control"
+    for crossed in ((PURPOSE, Modality.KEYBOARD), (OTHER_PURPOSE, Modality.POINTER)):
+        hash_ = installation.grant(staff, purpose=crossed[0], modalities=(crossed[1],))
+        assert staff.requester.get(f"/v1/requests/{hash_}").json()["state"] == "not-available", "nobody agreed to it"
+
+    one, other = leases()
+    leaver, renewer, second_device = members[:3]
+    assert leaver.withdraw(modalities=(Modality.POINTER,), purposes=(OTHER_PURPOSE,)).status_code == 200
+    assert opens(one)[Modality.POINTER] == opens(other)[Modality.KEYBOARD] == set(), "that pair was never given"
+    assert leaver.withdraw(modalities=(Modality.KEYBOARD,), purposes=(OTHER_PURPOSE,)).status_code == 200
+    own = [r for r in recordings if r.member is leaver]
+    by_modality = {r.modality: r for r in own}
+    assert refusals(installation, other, [by_modality[Modality.KEYBOARD]]) == {"withdrawn"}
+    assert refusals(installation, one, [by_modality[Modality.POINTER]]) == set(), "the other pair stays"
+
+    world.clock.forward(seconds=1)
+    renewer.consent(choices=choices_of((Modality.KEYBOARD, PURPOSE), (Modality.POINTER, OTHER_PURPOSE)))
+    elsewhere = second_device.on(second_device.add_key())
+    elsewhere.consent(choices=choices_of((Modality.KEYBOARD, PURPOSE)))
+    world.clock.forward(minutes=1)
+    again = leases()
+    before = {(r.member.person, r.modality): r for r in recordings}
+    for job in again:
+        for modality in (Modality.POINTER, Modality.KEYBOARD):
+            swapped = before[renewer.person, modality]
+            assert refusals(installation, job, [swapped]) != set(), "what was made for one purpose is not for another"
+    assert refusals(installation, again[0], [before[second_device.person, Modality.KEYBOARD]]) != set()
+    assert refusals(installation, again[0], [before[second_device.person, Modality.POINTER]]) == set(), "the control"
+    late = installation.record(elsewhere, marker, (Modality.KEYBOARD,))
+    assert refusals(installation, installation.job(staff.requester, first), late) == set(), "agreed to, over there"
+    assert refusals(installation, installation.job(staff.requester, second), late) != set()
+
+
+def choices_of(*pairs: tuple[Modality, str]) -> tuple[Choice, ...]:
+    return tuple(Choice(modality=modality, purpose=purpose, purpose_version=1) for modality, purpose in pairs)
 
 
 def test_row_05_what_was_released_is_of_no_use_in_another_lease_or_batch(in_use: Populated) -> None:

@@ -63,8 +63,7 @@ def receipt() -> Receipt:
         person="2" * 32,
         previous=FIRST_PREVIOUS,
         at=datetime(2026, 11, 23, 9, 0, tzinfo=UTC),
-        modalities=(Modality.KEYBOARD, Modality.SCREEN),
-        purposes=(purpose,),
+        pairs=((Modality.KEYBOARD, purpose.iri), (Modality.SCREEN, purpose.iri)),
         keyboard_mode=KeyboardMode.TEXT,
         modes=(Mode.READER,),
     )

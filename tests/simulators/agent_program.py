@@ -1,8 +1,8 @@
 """The real agent on a desktop, as `assent-agent run` starts it, which also says where its widgets are.
 
 It reads object names, one per line, and answers each with one line of JSON: `null` while no visible widget has that
-name, else its rectangle on the screen, whether it is enabled and ticked, and its text. Everything that a person does is
-done from outside, with real clicks.
+name, else its rectangle on the screen, whether it is enabled, focused and ticked, its text, and whether all of it can
+be seen. Everything that a person does is done from outside, with real clicks and keys.
 """
 
 from __future__ import annotations
@@ -43,6 +43,9 @@ def facts(widget: QWidget) -> dict[str, object]:
         "width": widget.width(),
         "height": widget.height(),
         "enabled": widget.isEnabled(),
+        "focused": widget.hasFocus(),
+        "whole": widget.visibleRegion().boundingRect() == widget.rect()
+        and widget.heightForWidth(widget.width()) <= widget.height(),
         "ticked": isinstance(widget, QAbstractButton) and widget.isChecked(),
         "text": widget.text() if isinstance(widget, QLabel | QAbstractButton) else "",
     }

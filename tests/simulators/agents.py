@@ -129,7 +129,9 @@ class MovableClock:
 
 @dataclass
 class Desk:
-    """The custodian as an agent sees it. `now` is its own clock. `online` False: it does not answer."""
+    """The custodian as an agent sees it. `now` is its own clock. `online` False: it does not answer. `also_for`:
+    further purposes and their sentences.
+    """
 
     issuer: Issuer
     collector_url: str
@@ -157,6 +159,7 @@ class Desk:
     budget: int = 10**9
     application: str = "editor"
     notifications: tuple[Notification, ...] = ()
+    also_for: dict[str, str] = field(default_factory=dict)
 
     @property
     def directory(self) -> Envelope:
@@ -167,17 +170,18 @@ class Desk:
             notice_version="1",
             locale="en",
             notice="This is what is recorded.",
-            purposes=(
+            purposes=tuple(
                 PurposeView(
-                    iri=PURPOSE,
+                    iri=iri,
                     version=1,
-                    sentence="Train models to use a computer.",
+                    sentence=sentence,
                     recipients=("research",),
                     modes=(Mode.READER, Mode.EXPORT),
                     terms=(f"{DPV}#ResearchAndDevelopment",),
                     draft="0" * 64,
                     signed=True,
-                ),
+                )
+                for iri, sentence in {PURPOSE: "Train models to use a computer.", **self.also_for}.items()
             ),
             application_list=ApplicationList(version="1", allow=(self.application,), deny=()),
             redaction_profile="none",
@@ -442,8 +446,7 @@ def receipt_for(desk: Desk, modalities: tuple[Modality, ...], now: datetime, rec
         person=desk.person,
         previous=FIRST_PREVIOUS,
         at=now,
-        modalities=modalities,
-        purposes=offer.purposes,
+        pairs=[(modality, purpose.iri) for modality in modalities for purpose in offer.purposes],
         keyboard_mode=KeyboardMode.TEXT,
         modes=(Mode.READER,),
     )

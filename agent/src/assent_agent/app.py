@@ -6,7 +6,7 @@ import os
 import signal
 import stat
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,7 @@ from assent.client.custodian import CustodianClient
 from assent.client.directory import TrustedDirectory
 from assent.client.files import write_private
 from assent.client.joining import Kind, join
-from assent.client.receipts import receipt_of
+from assent.client.receipts import Pair, receipt_of
 from assent.client.transport import ClientError, Refused, Unreachable, now_utc
 from assent.contracts.codes import CodeInvalid, InvitationCode
 from assent.contracts.envelope import read_unverified, sign
@@ -212,31 +212,35 @@ def offer(parts: Parts, device: SigningKey | None = None) -> Offer:
     return found
 
 
+def check_offered(shown: Offer, pairs: Collection[Pair], keyboard_mode: KeyboardMode, modes: Sequence[Mode]) -> None:
+    """Raises NotPossible when nothing is chosen, or something that is not offered."""
+    chosen = {purpose for _, purpose in pairs}
+    unknown = sorted(chosen - {purpose.iri for purpose in shown.purposes})
+    if unknown:
+        raise NotPossible(f"Not offered: {', '.join(unknown)}. What is offered: 'assent-agent consent show'.")
+    if not pairs:
+        raise NotPossible("Nothing was chosen.")
+    if keyboard_mode is KeyboardMode.OFF and any(modality is Modality.KEYBOARD for modality, _ in pairs):
+        raise NotPossible("With 'keyboard', choose how much is recorded of it: --keyboard-mode shape or text.")
+    if not set(modes) <= {mode for purpose in shown.purposes if purpose.iri in chosen for mode in purpose.modes}:
+        raise NotPossible("These purposes do not offer that mode.")
+
+
 def give(
     parts: Parts,
     shown: Offer,
     *,
-    modalities: Sequence[Modality],
-    purposes: Sequence[str],
+    pairs: Collection[Pair],
     keyboard_mode: KeyboardMode,
     modes: Sequence[Mode],
     device: SigningKey | None = None,
 ) -> tuple[Receipt, Path]:
-    """Sign a receipt for exactly these choices, have it counter-signed, keep it, and switch this device on.
+    """Sign a receipt for exactly these pairs, have it counter-signed, keep it, and switch this device on.
 
     `device`: its key, where it is at hand (a running agent asks for no passphrase twice).
-    Raises NotPossible when a choice was not offered, ClientError.
+    Raises NotPossible as `check_offered` does, ClientError.
     """
-    offered = {purpose.iri: purpose for purpose in shown.purposes}
-    unknown = sorted(set(purposes) - offered.keys())
-    if unknown or not purposes or not modalities:
-        raise NotPossible(f"Not offered: {', '.join(unknown)}" if unknown else "Nothing was chosen.")
-    if Modality.KEYBOARD in modalities and keyboard_mode is KeyboardMode.OFF:
-        raise NotPossible("With 'keyboard', choose how much is recorded of it: --keyboard-mode shape or text.")
-    chosen = [offered[iri] for iri in dict.fromkeys(purposes)]
-    allowed = {mode for purpose in chosen for mode in purpose.modes}
-    if not set(modes) <= allowed:
-        raise NotPossible("These purposes do not offer that mode.")
+    check_offered(shown, pairs, keyboard_mode, modes)
     identity = parts.home.identity()
     device = device or parts.device(parts.secrets())
     with parts.links(device).custodian() as custodian:
@@ -245,8 +249,7 @@ def give(
             person=identity.person,
             previous=_previous_receipt(custodian, device),
             at=datetime.now(UTC),
-            modalities=modalities,
-            purposes=chosen,
+            pairs=pairs,
             keyboard_mode=keyboard_mode,
             modes=modes,
         )
@@ -404,8 +407,12 @@ class AgentDesk:
             agreed = Agreed(
                 at=parse_moment(receipt.at),
                 valid_until=held.valid_until,
-                modalities=tuple(modality for modality in Modality if modality in held.modalities),
-                purposes=tuple(sorted(p.sentence for p in receipt.purposes if p.iri in {i for _, i in held.choices})),
+                pairs=tuple(
+                    (choice.modality, choice.purpose)
+                    for choice in receipt.choices
+                    if (choice.modality, choice.purpose) in held.choices and choice.modality in held.modalities
+                ),
+                sentences={purpose.iri: purpose.sentence for purpose in receipt.purposes},
                 keyboard_mode=held.keyboard_mode,
                 export=Mode.EXPORT in receipt.modes,
                 file=str(home.kept_receipt(receipt.record)),
@@ -422,8 +429,7 @@ class AgentDesk:
             give(
                 self._parts,
                 shown,
-                modalities=chosen.modalities,
-                purposes=chosen.purposes,
+                pairs=chosen.pairs,
                 keyboard_mode=chosen.keyboard_mode,
                 modes=(Mode.READER, Mode.EXPORT) if chosen.export else (Mode.READER,),
                 device=self._device,

@@ -23,8 +23,10 @@ from assent_agent.runtime.control import AgentNotRunning, ask
 from assent_agent.runtime.paths import base_folder, control_socket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
+    from assent.client.receipts import Pair
+    from assent.contracts.ids import Modality
     from assent.contracts.wire import Offer
     from assent_agent.app import Parts
     from assent_agent.core.monitors import Monitor
@@ -377,8 +379,8 @@ def consent_show(as_json: Json = False) -> None:
         receipt = read_unverified(stored.receipt, Receipt)
         choices = sorted((modality.value, purpose) for modality, purpose in held.choices)
         text = [f"You agreed on {receipt.at}, until {receipt.valid_until}:"]
-        text += [f"  {modality} for {purpose}" for modality, purpose in choices]
-        text += [f"  keyboard: {held.keyboard_mode.value}", "Withdraw with 'assent-agent consent withdraw'."]
+        text += _pairs_text(held.choices, {purpose.iri: purpose.sentence for purpose in receipt.purposes})
+        text += [f"Keyboard: {held.keyboard_mode.value}.", "Withdraw with 'assent-agent consent withdraw'."]
         _print(
             as_json,
             {
@@ -390,6 +392,18 @@ def consent_show(as_json: Json = False) -> None:
             },
             "\n".join(text),
         )
+
+
+def _pairs_text(pairs: Collection[Pair], sentences: Mapping[str, str]) -> list[str]:
+    """A table, modalities down and purposes across; below it each purpose by its number, as it was shown."""
+    from assent.contracts.ids import Modality
+
+    columns = [iri for iri in sentences if any(purpose == iri for _, purpose in pairs)]
+    lines = [f"  {'':<10}" + "".join(f"{number:>5}" for number in range(1, len(columns) + 1))]
+    for modality in Modality:
+        marks = ("yes" if (modality, iri) in pairs else "-" for iri in columns)
+        lines.append(f"  {modality.value:<10}" + "".join(f"{mark:>5}" for mark in marks))
+    return lines + [f"  {number}: {iri}: {sentences[iri]}" for number, iri in enumerate(columns, 1)]
 
 
 def _offer_text(offer: Offer) -> str:
@@ -412,12 +426,19 @@ def _offer_text(offer: Offer) -> str:
 def consent_give(
     modality: Annotated[list[str] | None, typer.Option(help="pointer, keyboard, screen or context; repeat it.")] = None,
     purpose: Annotated[list[str] | None, typer.Option(help="The purpose's identifier; repeat it.")] = None,
+    choice: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MODALITY=PURPOSE", help="One modality for one purpose; repeat it."),
+    ] = None,
     keyboard_mode: Annotated[str, typer.Option(help="shape (kind and timing of keys) or text (which keys).")] = "shape",
     export: Annotated[bool, typer.Option(help="Also allow copies outside the protected reader.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="You have read the notice; do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Agree to be recorded on this device: what, and for what. Nothing is chosen for you."""
+    """Agree to be recorded on this device: what, and for what. Nothing is chosen for you.
+
+    Every --modality counts for every --purpose; a --choice is one pair alone. What is signed is shown as a table first.
+    """
     with _parts() as parts:
         from assent.contracts.events import KeyboardMode
         from assent.contracts.ids import Modality
@@ -427,28 +448,33 @@ def consent_give(
         parts.home.identity()
         shown = agent_app.offer(parts)
         asking = sys.stdin.isatty() and not yes
-        if not asking and (not yes or not modality or not purpose):
-            _fail("Say what you agree to: --modality, --purpose and --yes. The notice: 'assent-agent consent show'.")
+        if not asking and not (yes and (choice or modality) and bool(modality) == bool(purpose)):
+            _fail(
+                "Say what you agree to: --modality with --purpose, or --choice MODALITY=PURPOSE, and --yes. "
+                "The notice: 'assent-agent consent show'."
+            )
         try:
-            modalities = [Modality(each) for each in modality or ()]
             mode = KeyboardMode(keyboard_mode)
+            single = {_pair(each) for each in choice or ()}
+            modalities = [Modality(each) for each in modality or ()]
         except ValueError as error:
             raise typer.BadParameter(str(error)) from error
-        purposes = list(purpose or ())
         if asking:
             typer.echo(_offer_text(shown) + "\n")
-            purposes = purposes or _ticked([(p.iri, f"For: {p.sentence}") for p in shown.purposes])
-            modalities = modalities or [
-                Modality(each) for each in _ticked([(m.value, f"Record {m.value}?") for m in Modality])
-            ]
-            if Modality.KEYBOARD in modalities and typer.confirm("Record which keys (else only their kind)?"):
-                mode = KeyboardMode.TEXT
-            if not purposes or not modalities or not typer.confirm("Give this consent?"):
-                _fail("Nothing was given, and nothing is recorded.")
+        pairs = single | {(one, iri) for one in modalities for iri in purpose or ()}
+        if asking and not (single and bool(modality) == bool(purpose)):
+            pairs |= _ticked_pairs(shown, modalities, purpose or [])
+        if asking and any(one is Modality.KEYBOARD for one, _ in pairs):
+            mode = KeyboardMode.TEXT if typer.confirm("Record which keys (else only their kind)?") else mode
         modes = (Mode.READER, Mode.EXPORT) if export else (Mode.READER,)
-        receipt, path = agent_app.give(
-            parts, shown, modalities=modalities, purposes=purposes, keyboard_mode=mode, modes=modes
-        )
+        if asking and not pairs:
+            _fail("Nothing was given, and nothing is recorded.")
+        agent_app.check_offered(shown, pairs, mode, modes)
+        sentences = {one.iri: one.sentence for one in shown.purposes}
+        typer.echo("\n".join(["You agree to:", *_pairs_text(pairs, sentences)]), err=as_json)
+        if asking and not typer.confirm("Give this consent?"):
+            _fail("Nothing was given, and nothing is recorded.")
+        receipt, path = agent_app.give(parts, shown, pairs=pairs, keyboard_mode=mode, modes=modes)
         _wish({"do": "given"})
         _print(
             as_json,
@@ -521,8 +547,34 @@ def _monitors() -> tuple[Monitor, ...]:
     return desktop_monitors(os.environ)
 
 
-def _ticked(choices: list[tuple[str, str]]) -> list[str]:
-    return [name for name, text in choices if typer.confirm(text, default=False)]
+def _pair(text: str) -> Pair:
+    """A pair as it is named on the command line. Raises ValueError."""
+    from assent.contracts.ids import Modality
+
+    modality, is_a_pair, purpose = (part.strip() for part in text.partition("="))
+    if not is_a_pair or not purpose or modality not in list(Modality):
+        raise ValueError(
+            f"{text!r} is no choice: say MODALITY=PURPOSE, for instance pointer=urn:purpose:train; "
+            f"a modality is one of {', '.join(Modality)}"
+        )
+    return Modality(modality), purpose
+
+
+def _ticked_pairs(shown: Offer, modalities: Collection[Modality], purposes: Collection[str]) -> set[Pair]:
+    """Ask for each purpose, and then for each modality of it, unless that was said already."""
+    from assent.contracts.ids import Modality
+
+    pairs: set[Pair] = set()
+    for purpose in shown.purposes:
+        if purpose.iri in purposes or (not purposes and typer.confirm(f"For: {purpose.sentence}", default=False)):
+            if not modalities:
+                typer.echo(f"What may be recorded for this: {purpose.sentence}")
+            pairs |= {
+                (one, purpose.iri)
+                for one in modalities or Modality
+                if modalities or typer.confirm(f"Record {one.value}?", default=False)
+            }
+    return pairs
 
 
 @consent_app.command("refuse")

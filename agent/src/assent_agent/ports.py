@@ -287,22 +287,25 @@ class DeskRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What the person ticked. `purposes`: IRIs. `export`: copies outside the protected reader are allowed, too."""
+    """What the person ticked. `pairs`: modality and purpose (IRI). `export`: copies outside the protected reader are
+    allowed, too.
+    """
 
-    modalities: tuple[Modality, ...]
-    purposes: tuple[str, ...]
+    pairs: tuple[tuple[Modality, str], ...]
     keyboard_mode: KeyboardMode
     export: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Agreed:
-    """What is agreed to on this device now, less what was withdrawn. `purposes`: the sentences, as they were shown."""
+    """What is agreed to on this device now, less what was withdrawn. `pairs`: modality and purpose (IRI). `sentences`:
+    those of the purposes, by IRI, as they were shown.
+    """
 
     at: datetime
     valid_until: datetime
-    modalities: tuple[Modality, ...]
-    purposes: tuple[str, ...]
+    pairs: tuple[tuple[Modality, str], ...]
+    sentences: Mapping[str, str]
     keyboard_mode: KeyboardMode
     export: bool
     file: str

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import stat
+import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.simulators.agent_device import Device, a_device
+from tests.simulators.agent_device import AGENT, Device, a_device
 from tests.simulators.agents import PURPOSE, wait_until, write_replay
 
 from assent.client.credentials import CredentialStore
@@ -22,7 +25,7 @@ from assent.contracts.codes import InvitationCode
 from assent.contracts.envelope import read_unverified
 from assent.contracts.ids import Modality
 from assent.contracts.problems import Code, Problem
-from assent.contracts.statements import Directory
+from assent.contracts.statements import Directory, Receipt
 from assent_agent.app import explain
 from assent_agent.runtime.home import AgentHome
 
@@ -69,6 +72,73 @@ def test_who_revoked_this_device_is_told_so() -> None:
     told = explain(Refused(Problem(Code.NOT_SIGNED_IN, "sign this with a credential that is enrolled here")))
     assert "revoked it" in told and "assent me add-device" in told
     assert explain(Refused(Problem(Code.REFUSED, "not offered"))) == "not offered", "the control"
+
+
+OTHER = "urn:purpose:forms"
+
+
+def test_single_pairs_are_given_shown_as_a_table_and_withdrawn_alone(enrolled: Device) -> None:
+    device = enrolled
+    device.desk.also_for = {OTHER: "Find out which forms take too long."}
+    single = ("--choice", f"pointer={PURPOSE}", "--choice", f"keyboard={OTHER}")
+    told = device.command("consent", "give", *single, "--yes")
+    table = ["      1    2", "pointer     yes    -", "keyboard      -  yes", "screen        -    -"]
+    assert all(line in told for line in table), told
+    assert told.index("pointer     yes") < told.index("Your receipt"), "before it is signed"
+    given = read_unverified(device.desk.receipts[0], Receipt)
+    assert [(c.modality.value, c.purpose) for c in given.choices] == [("pointer", PURPOSE), ("keyboard", OTHER)]
+    assert [item.modality.value for item in given.personal_data] == ["pointer", "keyboard"]
+    shown = device.command("consent", "show")
+    assert all(line in shown for line in table), shown
+    assert f"2: {OTHER}: Find out which forms take too long." in shown
+    device.command("consent", "withdraw", "--modality", "keyboard", "--purpose", OTHER)
+    assert json.loads(device.command("consent", "show", "--json"))["choices"] == [["pointer", PURPOSE]]
+    assert "keyboard      -" in device.command("consent", "show")
+    device.command("consent", "give", "--modality", "screen", "--purpose", PURPOSE, *single[:2], "--yes", "--json")
+    both = read_unverified(device.desk.receipts[1], Receipt)
+    assert [(c.modality.value, c.purpose) for c in both.choices] == [("pointer", PURPOSE), ("screen", PURPOSE)]
+
+
+def test_a_pair_that_is_not_offered_or_not_whole_is_refused_in_words_and_nothing_is_given(enrolled: Device) -> None:
+    def give(*words: str, code: int) -> str:
+        return " ".join(enrolled.command("consent", "give", *words, "--yes", code=code).replace("│", " ").split())
+
+    assert "Not offered: urn:other" in give("--choice", f"pointer={PURPOSE}", "--choice", "keyboard=urn:other", code=1)
+    for wrong in (f"sound={PURPOSE}", "pointer", "pointer=", PURPOSE):
+        assert "say MODALITY=PURPOSE" in give("--choice", wrong, code=2), wrong
+    assert "one of pointer, keyboard, screen, context" in give("--choice", f"sound={PURPOSE}", code=2)
+    for half in (("--modality", "pointer"), ("--purpose", PURPOSE)):
+        assert "Say what you agree to" in give(*half, "--choice", f"screen={PURPOSE}", code=1), half
+    assert enrolled.desk.receipts == []
+
+
+def test_who_is_asked_says_yes_or_no_to_each_pair_and_sees_the_table_before_the_last_question(
+    enrolled: Device,
+) -> None:
+    enrolled.desk.also_for = {OTHER: "Find out which forms take too long."}
+    for last, count in (("n", 0), ("y", 1)):
+        answers = ["y", "y", "n", "n", "n", "y", "n", "y", "n", "n", "n", last]  # 2: purpose, 4 kinds; which keys; give
+        told = typed(enrolled, answers, "consent", "give")
+        assert told.index("pointer     yes    -") < told.index("Give this consent?"), told
+        assert len(enrolled.desk.receipts) == count
+    given = read_unverified(enrolled.desk.receipts[0], Receipt)
+    assert [(c.modality.value, c.purpose) for c in given.choices] == [("pointer", PURPOSE), ("keyboard", OTHER)]
+    assert given.keyboard_mode == "shape"
+
+
+def typed(device: Device, answers: list[str], *words: str) -> str:
+    """The command at a terminal, at which somebody types these lines; what it wrote."""
+    here, there = pty.openpty()
+    process = subprocess.Popen([*AGENT, *words], env=device.environment, stdin=there, stdout=there, stderr=there)
+    os.close(there)
+    os.write(here, "".join(f"{answer}\n" for answer in answers).encode())
+    written = b""
+    with suppress(OSError):  # that is how a terminal ends
+        while some := os.read(here, 65536):
+            written += some
+    process.wait(60)
+    os.close(here)
+    return written.decode()
 
 
 def test_from_an_invitation_to_a_stored_recording_and_back_to_nothing(enrolled: Device, replay: Path) -> None:

@@ -20,7 +20,7 @@ from tests.simulators.desktop import Desktop
 from assent.client.directory import policy_of
 from assent.client.receipts import ReceiptFile, check_receipt
 from assent.contracts.envelope import read_unverified
-from assent.contracts.statements import Directory, Notification
+from assent.contracts.statements import Directory, Notification, Receipt
 from assent_agent.core.narrowing import NARROWING_UNREADABLE
 from assent_agent.ui.words import LINE
 
@@ -35,6 +35,7 @@ class Program:
 
     def __init__(self, device: Device, desktop: Desktop) -> None:
         self._desktop = desktop
+        self.clicks = 0
         self._log = device.folder / "agent.log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -76,6 +77,7 @@ class Program:
 
         wait_until(still, f"{name} to be at rest")
         at = self.see(name)
+        self.clicks += 1
         self._desktop.xdotool("mousemove", at["x"] + at["width"] // 2, at["y"] + at["height"] // 2, "click", 1)
 
     def says(self, words: str) -> bool:
@@ -148,17 +150,15 @@ def test_consent_is_given_and_withdrawn_with_clicks_alone(
 ) -> None:
     program.choose("Record on this device")
     assert program.see("agree")["enabled"] is False, "there is nothing to agree to yet"
-    for name in (*MODALITIES, f"purpose {PURPOSE}"):
-        assert program.see(name)["ticked"] is False, name
+    for modality in MODALITIES:
+        assert program.see(f"{modality} {PURPOSE}")["ticked"] is False, modality
     assert program.look("keyboard shape") is None
     desktop.screenshot(tmp_path / "offer.png")
-    program.click("pointer")
-    assert program.see("pointer")["ticked"] is True
-    assert program.see("agree")["enabled"] is False, "no purpose is ticked"
     program.click("agree")
-    program.click(f"purpose {PURPOSE}")
+    program.click(f"pointer {PURPOSE}")
+    assert program.see(f"pointer {PURPOSE}")["ticked"] is True
     wait_until(lambda: program.see("agree")["enabled"], "agree to be possible")
-    program.click("keyboard")
+    program.click(f"keyboard {PURPOSE}")
     assert program.see("keyboard shape")["ticked"] is True, "the mode that tells less"
     assert program.see("keyboard text")["ticked"] is False
     desktop.screenshot(tmp_path / "ticked.png")
@@ -183,6 +183,101 @@ def test_consent_is_given_and_withdrawn_with_clicks_alone(
     desktop.screenshot(tmp_path / "withdrawn.png")
     assert why(device) == "no-receipt"
     assert len(device.desk.withdrawals) == 1
+
+
+def test_withdrawing_takes_no_more_clicks_than_the_fewest_that_give(device: Device, program: Program) -> None:
+    program.choose("Record on this device")
+    program.see("agree")
+    before = program.clicks
+    program.click(f"pointer {PURPOSE}")
+    program.click("agree")
+    wait_until(lambda: program.says("Thank you"), "the thanks")
+    giving = program.clicks - before
+    wait_until(lambda: why(device) not in ("no-receipt", "switched-off"), "the agent to take the receipt")
+    program.click("withdraw")
+    wait_until(lambda: program.says("Confirmed by the custodian"), "the confirmation")
+    assert program.clicks - before - giving <= giving
+    assert why(device) == "no-receipt"
+
+
+MORE = {
+    f"urn:purpose:{number}": f"Purpose {number}: find out where forms take longer than they must, and write down for "
+    "those who make them what could be left out."
+    for number in range(1, 8)
+}
+
+
+def test_six_purposes_fit_on_the_screen_and_only_the_pairs_that_are_ticked_are_agreed_to(
+    tmp_path: Path, device: Device
+) -> None:
+    five = dict(list(MORE.items())[:5])
+    device.desk.also_for = five
+    columns = (PURPOSE, *five)
+    with Desktop((1280, 800), tray=True) as small:
+        device.environment.update(small.env)
+        program = Program(device, small)
+        try:
+            wait_until(lambda: device.asks({"do": "status"})["state"] == "off", "the agent", timeout_s=40)
+            program.choose("Record on this device")
+            for purpose in columns:
+                assert program.see(f"purpose {purpose}")["whole"], "its whole sentence can be read"
+                row = {modality: program.see(f"{modality} {purpose}") for modality in MODALITIES[:2]}
+                assert not any(tick["ticked"] for tick in row.values())
+                assert row["pointer"]["x"] == row["keyboard"]["x"], "one column"
+            assert len({program.see(f"pointer {purpose}")["y"] for purpose in columns}) == 1, "one row"
+            program.click(f"pointer {PURPOSE}")
+            program.click(f"keyboard {columns[3]}")
+            small.screenshot(tmp_path / "table.png")
+            program.click("agree")
+            wait_until(lambda: program.says("Thank you"), "the thanks")
+            small.screenshot(tmp_path / "agreed.png")
+        finally:
+            program.close()
+    receipt = read_unverified(device.desk.receipts[0], Receipt)
+    given = [(choice.modality.value, choice.purpose) for choice in receipt.choices]
+    assert given == [("pointer", PURPOSE), ("keyboard", columns[3])]
+    assert [purpose.iri for purpose in receipt.purposes] == [PURPOSE, columns[3]]
+
+
+def test_every_pair_is_reached_with_the_keyboard_alone_and_what_has_the_focus_is_seen(
+    device: Device, desktop: Desktop, tmp_path: Path
+) -> None:
+    device.desk.also_for = MORE
+    columns = (PURPOSE, *MORE)
+    program = Program(device, desktop)
+    try:
+        wait_until(lambda: device.asks({"do": "status"})["state"] == "off", "the agent", timeout_s=40)
+        program.choose("Record on this device")
+        program.see("agree")
+
+        def focused(name: str) -> bool:
+            found = program.look(name)
+            return found is not None and found["focused"]
+
+        for _ in range(12):
+            if focused(f"pointer {PURPOSE}"):
+                break
+            desktop.xdotool("key", "Tab")
+        for modality in MODALITIES:
+            for purpose in columns:
+                name = f"{modality} {purpose}"
+                wait_until(lambda name=name: focused(name), f"the focus on {name}")
+                assert program.see(name)["whole"] and not program.see(name)["ticked"]
+                if name in (f"pointer {columns[-1]}", f"screen {PURPOSE}"):
+                    desktop.xdotool("key", "space")
+                    wait_until(lambda name=name: program.see(name)["ticked"], f"a tick at {name}")
+                    desktop.screenshot(tmp_path / f"{modality}.png")
+                desktop.xdotool("key", "Tab")
+        for _ in range(12):
+            if focused("agree"):
+                break
+            desktop.xdotool("key", "Tab")
+        desktop.xdotool("key", "space")
+        wait_until(lambda: program.says("Thank you"), "the thanks")
+    finally:
+        program.close()
+    shown = json.loads(device.command("consent", "show", "--json"))
+    assert shown["choices"] == [["pointer", columns[-1]], ["screen", PURPOSE]]
 
 
 def test_offline_nothing_can_be_given_but_everything_withdrawn(

@@ -1,24 +1,27 @@
 """The consent page: consent is given and withdrawn in the same window.
 
-Nothing is ticked at the start, and what is agreed to is exactly what is ticked. "Not now" is as easy as "Agree".
+It is given by pairs, in one table: what is recorded, for what. Nothing is ticked at the start, and what is agreed to is
+exactly what is ticked. "Not now" is as easy as "Agree".
 Withdrawing takes one click and no network. The window shows what is kept on this computer and what the custodian
 answered, never what was merely asked for.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from PySide6.QtCore import QSize, QTimer
+from PySide6.QtCore import QSize, Qt, QTimer
 from PySide6.QtGui import QHideEvent
-from PySide6.QtWidgets import QButtonGroup, QPushButton, QWidget
+from PySide6.QtWidgets import QButtonGroup, QGridLayout, QPushButton, QWidget
 
+from assent.client.receipts import Pair, blocks
 from assent.contracts.events import KeyboardMode
 from assent.contracts.ids import Modality
 from assent.contracts.statements import Mode
-from assent.contracts.wire import Offer
+from assent.contracts.wire import Offer, PurposeView
 from assent_agent.ports import Agreed, Chosen, ConsentDesk, Standing
-from assent_agent.ui.look import Choice, Dot, Tick, Window, button, card, text
+from assent_agent.ui.look import Cell, Choice, Dot, Sideways, Tick, Window, Words, button, card, line, text
 from assent_agent.ui.words import (
     EXPORT_WORDS,
     KEYBOARD_WORDS,
@@ -32,6 +35,8 @@ from assent_agent.ui.words import (
 from assent_agent.ui.work import Work
 
 CONFIRM_LOOK_MS = 1000
+WORDS_WIDTH, COLUMN_WIDTH, AROUND = 200, 150, 110
+"""Pixels: the table's first column and each of the others at least; and what stands left and right of the table."""
 
 
 class ConsentWindow(Window):
@@ -46,8 +51,8 @@ class ConsentWindow(Window):
         self._asked = 0
         self._withdrawn_file = ""
         self._changed: tuple[str, ...] = ()
-        self._purposes: dict[str, Tick] = {}
-        self._modalities: dict[Modality, Tick] = {}
+        self._pairs: dict[Pair, Tick] = {}
+        self._mode_rows: list[Choice] = []
         self._confirming = QTimer(self)
         self._confirming.setInterval(CONFIRM_LOOK_MS)
         self._confirming.timeout.connect(self._look_whether_confirmed)
@@ -128,18 +133,12 @@ class ConsentWindow(Window):
 
     def _show_offer(self, offer: Offer) -> None:
         self._choosing = True
-        self._purposes = {purpose.iri: Tick() for purpose in offer.purposes}
-        self._modalities = {modality: Tick() for modality in Modality}
-        for iri, tick in self._purposes.items():
-            tick.setObjectName(f"purpose {iri}")
-        for modality, tick in self._modalities.items():
-            tick.setObjectName(modality.value)
-        purposes: list[QWidget] = [
-            Choice(self._purposes[p.iri], p.sentence, "Who may receive it: " + ", ".join(p.recipients))
-            for p in offer.purposes
-        ]
-        if not purposes:
-            purposes = [text("There is no purpose that could be agreed to now.", "quiet")]
+        self._pairs, self._mode_rows = {}, []
+        choices = [*self._export_choice()]
+        if offer.purposes:
+            choices.insert(0, self._table(offer.purposes))
+        else:
+            choices.insert(0, text("There is no purpose that could be agreed to now.", "quiet"))
         agree = button("Agree", lambda: self._agree(offer), name="agree", main=True)
         self._agree_button = agree
         self._not_now = button("Not now", lambda: self._decline(never=False), name="not now")
@@ -150,10 +149,9 @@ class ConsentWindow(Window):
                 text("You decide. It is off, and stays off unless you agree. Nothing is ticked for you.", "quiet"),
                 *([card(text(changed_words(self._changed)))] if self._changed else []),
                 card(text(offer.notice.strip())),
-                text("For what", "section"),
-                card(*purposes, *self._export_choice()),
-                text("What is recorded", "section"),
-                card(*self._modality_choices()),
+                text("What is recorded, and for what", "section"),
+                text("Each tick is one agreement: this, for that. You can take back each one alone.", "quiet"),
+                card(*choices),
                 text("Where, and for how long", "section"),
                 card(
                     text("Only in these applications: " + (", ".join(offer.application_list.allow) or "none so far")),
@@ -182,9 +180,10 @@ class ConsentWindow(Window):
             ],
             [self._never, self._not_now, *self._withdraw_instead(), agree],
         )
-        for each in (*self._purposes.values(), *self._modalities.values()):
+        for each in self._pairs.values():
             each.toggled.connect(lambda *_: self._offer_what_fits(offer))
         self._offer_what_fits(offer)
+        self.widen(AROUND + WORDS_WIDTH + COLUMN_WIDTH * len(offer.purposes))
 
     def _decline(self, *, never: bool) -> None:
         """Closes at once; that it could not be written down means at most that the person is asked again."""
@@ -204,45 +203,69 @@ class ConsentWindow(Window):
         self._export_row = Choice(self._export, *EXPORT_WORDS)
         return [self._export_row]
 
-    def _modality_choices(self) -> list[QWidget]:
-        rows: list[QWidget] = []
+    def _table(self, purposes: Sequence[PurposeView]) -> QWidget:
+        """Rows are what is recorded, columns what for; a tick for every pair, to be reached row by row."""
+        self._pairs = {(modality, p.iri): Tick() for modality in Modality for p in purposes}
+        sheet = QWidget()
+        grid = QGridLayout(sheet)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setHorizontalSpacing(14)
+        grid.setVerticalSpacing(10)
+        grid.setColumnMinimumWidth(0, WORDS_WIDTH)
+        grid.setColumnStretch(0, 1)
+        for column, purpose in enumerate(purposes, 1):
+            grid.setColumnMinimumWidth(column, COLUMN_WIDTH - grid.horizontalSpacing())
+            grid.setColumnStretch(column, 1)
+            recipients = "Who may receive it: " + ", ".join(purpose.recipients)
+            heading = Words(purpose.sentence, recipients)
+            heading.words.setObjectName(f"purpose {purpose.iri}")
+            grid.addWidget(heading, 0, column, Qt.AlignmentFlag.AlignTop)
+        row = 1
+        for modality in Modality:
+            grid.addWidget(line(), row, 0, 1, -1)
+            only = self._pairs[modality, purposes[0].iri] if len(purposes) == 1 else None
+            grid.addWidget(Words(MODALITY_WORDS[modality], MODALITY_MEANINGS[modality], only), row + 1, 0)
+            for column, purpose in enumerate(purposes, 1):
+                tick = self._pairs[modality, purpose.iri]
+                tick.setObjectName(f"{modality.value} {purpose.iri}")
+                grid.addWidget(Cell(tick, f"{MODALITY_WORDS[modality]}, for: {purpose.sentence}"), row + 1, column)
+            row += 2
+            if modality is Modality.KEYBOARD:
+                for choice in self._keyboard_choices():
+                    grid.addWidget(choice, row, 0, 1, -1)
+                    row += 1
+        return Sideways(sheet)
+
+    def _keyboard_choices(self) -> list[Choice]:
         self._modes = {mode: Dot() for mode in (KeyboardMode.SHAPE, KeyboardMode.TEXT)}
-        self._mode_rows: list[Choice] = []
         group = QButtonGroup(self._modes[KeyboardMode.SHAPE])
         for mode, dot in self._modes.items():
             dot.setObjectName(f"keyboard {mode.value}")
             group.addButton(dot)
             self._mode_rows.append(Choice(dot, *KEYBOARD_WORDS[mode], indent=34))
         self._modes[KeyboardMode.SHAPE].setChecked(True)  # the one that tells less
-        for modality, tick in self._modalities.items():
-            rows.append(Choice(tick, MODALITY_WORDS[modality], MODALITY_MEANINGS[modality]))
-            if modality is Modality.KEYBOARD:
-                rows += self._mode_rows
-        return rows
+        return self._mode_rows
 
     def _offer_what_fits(self, offer: Offer) -> None:
-        """Agree only when something is ticked of both; further choices only where they mean something."""
-        modalities, purposes = self._ticked()
-        self._agree_button.setEnabled(bool(modalities and purposes) and not self._busy)
+        """Agree only when something is ticked; further choices only where they mean something."""
+        pairs = self._ticked()
+        self._agree_button.setEnabled(bool(pairs) and not self._busy)
         for row in self._mode_rows:
-            row.setVisible(Modality.KEYBOARD in modalities)
-        exportable = any(Mode.EXPORT in p.modes for p in offer.purposes if p.iri in purposes)
+            row.setVisible(any(modality is Modality.KEYBOARD for modality, _ in pairs))
+        ticked = {purpose for _, purpose in pairs}
+        exportable = any(Mode.EXPORT in p.modes for p in offer.purposes if p.iri in ticked)
         self._export_row.setVisible(exportable)
         if not exportable:
             self._export.setChecked(False)
 
-    def _ticked(self) -> tuple[tuple[Modality, ...], tuple[str, ...]]:
-        return (
-            tuple(modality for modality, tick in self._modalities.items() if tick.isChecked()),
-            tuple(iri for iri, tick in self._purposes.items() if tick.isChecked()),
-        )
+    def _ticked(self) -> tuple[Pair, ...]:
+        return tuple(pair for pair, tick in self._pairs.items() if tick.isChecked())
 
     def _agree(self, offer: Offer) -> None:
-        modalities, purposes = self._ticked()
-        mode = KeyboardMode.OFF
-        if Modality.KEYBOARD in modalities:
+        pairs, mode = self._ticked(), KeyboardMode.OFF
+        if any(modality is Modality.KEYBOARD for modality, _ in pairs):
             mode = next(mode for mode, dot in self._modes.items() if dot.isChecked())
-        chosen = Chosen(modalities, purposes, mode, self._export.isChecked())
+        chosen = Chosen(pairs, mode, self._export.isChecked())
         self._hold(True)
         self.say("Signing your consent…")
         self._work.do(lambda: self._desk.give(offer, chosen), self._given, self._not_given)
@@ -287,24 +310,13 @@ class ConsentWindow(Window):
     def _show_agreed(self, agreed: Agreed) -> None:
         self._choosing = False
         self._withdrawn_file = agreed.file
-        what: list[QWidget] = []
-        for modality in agreed.modalities:
-            words = MODALITY_WORDS[modality]
-            if modality is Modality.KEYBOARD:
-                words += f": {KEYBOARD_WORDS[agreed.keyboard_mode][0].lower()}"
-            what.append(text(f"•  {words}"))
-        purposes: list[QWidget] = [text(f"•  {sentence}") for sentence in agreed.purposes]
-        if agreed.export:
-            purposes.append(text(EXPORT_WORDS[0], "quiet"))
         self._withdraw_button = button("Withdraw", self._withdraw, name="withdraw", main=True)
         self.fill(
             [
                 text("You agreed to record on this computer", "title"),
                 text(f"On {day_words(agreed.at)}. It ends by itself on {day_words(agreed.valid_until)}.", "quiet"),
-                text("What", "section"),
-                card(*what),
-                text("For what", "section"),
-                card(*purposes),
+                *_agreed_words(agreed),
+                *([text(EXPORT_WORDS[0] + ".", "quiet")] if agreed.export else []),
                 text("If you withdraw", "section"),
                 card(
                     text(
@@ -360,3 +372,19 @@ class ConsentWindow(Window):
         self.say(withdrawn_words(standing))
         if not standing.unconfirmed:
             self._confirming.stop()
+
+
+def _agreed_words(agreed: Agreed) -> list[QWidget]:
+    """What is recorded, and for what: one pair of cards when everything is for everything, else as many as it takes."""
+    shown: list[QWidget] = []
+    for modalities, purposes in blocks(agreed.pairs):
+        what: list[QWidget] = []
+        for modality in modalities:
+            words = MODALITY_WORDS[modality]
+            if modality is Modality.KEYBOARD:
+                words += f": {KEYBOARD_WORDS[agreed.keyboard_mode][0].lower()}"
+            what.append(text(f"•  {words}"))
+        sentences = sorted(agreed.sentences[purpose] for purpose in purposes)
+        shown += [text("What", "section"), card(*what), text("For what", "section")]
+        shown.append(card(*(text(f"•  {sentence}") for sentence in sentences)))
+    return shown

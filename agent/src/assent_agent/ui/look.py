@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from PySide6.QtCore import QPointF, QRectF, QSize, Qt
-from PySide6.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPen, QPolygonF
+from PySide6.QtCore import QEvent, QObject, QPointF, QRectF, QSize, Qt
+from PySide6.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPen, QPolygonF, QResizeEvent
 from PySide6.QtWidgets import (
     QCheckBox,
     QFrame,
@@ -39,11 +39,14 @@ QLabel[kind="bad"] { color: #7a271a; background: #fdecea; border: 1px solid #f3c
 QLabel[kind="command"] { font-family: monospace; background: #20242e; color: #f1f3f8; border-radius: 8px;
   padding: 12px 14px; }
 QFrame[kind="card"] { background: #ffffff; border: 1px solid #e0e4eb; border-radius: 10px; }
+QWidget#sheet { background: transparent; }
 QFrame[kind="line"] { background: #e0e4eb; max-height: 1px; min-height: 1px; border: none; }
 QScrollArea { background: transparent; border: none; }
 QScrollBar:vertical { background: transparent; width: 10px; margin: 0; }
 QScrollBar::handle:vertical { background: #c3c9d4; border-radius: 5px; min-height: 36px; }
-QScrollBar::add-line, QScrollBar::sub-line { height: 0; }
+QScrollBar:horizontal { background: transparent; height: 10px; margin: 0; }
+QScrollBar::handle:horizontal { background: #c3c9d4; border-radius: 5px; min-width: 36px; }
+QScrollBar::add-line, QScrollBar::sub-line { height: 0; width: 0; }
 QScrollBar::add-page, QScrollBar::sub-page { background: transparent; }
 QPushButton { font-size: 14px; padding: 9px 22px; border-radius: 8px; border: 1px solid #b9c0cc; background: #ffffff;
   color: #1f2430; }
@@ -113,14 +116,22 @@ class Window(QWidget):
         self.message.style().polish(self.message)
         self.message.setVisible(bool(sentence))
 
+    def widen(self, width: int) -> None:
+        """Be this wide at least, as far as the screen has room."""
+        if self.width() < width:
+            self._place(QSize(width, max(self.height(), self._wanted.height())))
+
+    def _place(self, wanted: QSize) -> None:
+        area = self.screen().availableGeometry()
+        size = wanted.boundedTo(area.size() - QSize(24, 56))
+        self.resize(size)
+        middle = area.center()
+        self.move(middle.x() - size.width() // 2, max(area.top() + 20, middle.y() - size.height() // 2))
+
     def come(self) -> None:
         """Be seen: in the middle of the screen when it was closed, and in front."""
         if not self.isVisible():
-            area = self.screen().availableGeometry()
-            size = self._wanted.boundedTo(area.size() - QSize(24, 56))
-            self.resize(size)
-            middle = area.center()
-            self.move(middle.x() - size.width() // 2, max(area.top() + 20, middle.y() - size.height() // 2))
+            self._place(self._wanted)
         self.show()
         self.raise_()
         self.activateWindow()
@@ -217,8 +228,34 @@ class Dot(QRadioButton):
         painter.end()
 
 
-class Choice(QWidget):
-    """A mark, its words, and a quieter line below; a click on the words counts, too."""
+class _OfAMark(QWidget):
+    """What belongs to a mark: a click anywhere on it counts. `mark` None: it belongs to none."""
+
+    mark: QCheckBox | QRadioButton | None = None
+
+    def mouseReleaseEvent(self, event: QMouseEvent) -> None:
+        here = self.rect().contains(event.position().toPoint())
+        if self.mark is not None and here and event.button() is Qt.MouseButton.LeftButton:
+            self.mark.click()
+
+
+class Words(_OfAMark):
+    """Words, and a quieter line below."""
+
+    def __init__(self, words: str, more: str = "", mark: QCheckBox | None = None) -> None:
+        super().__init__()
+        self.mark = mark
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(2)
+        self.words = text(words)
+        column.addWidget(self.words)
+        if more:
+            column.addWidget(text(more, "quiet"))
+
+
+class Choice(_OfAMark):
+    """A mark, its words, and a quieter line below."""
 
     def __init__(self, mark: QCheckBox | QRadioButton, words: str, more: str = "", *, indent: int = 0) -> None:
         super().__init__()
@@ -229,16 +266,49 @@ class Choice(QWidget):
         row.setContentsMargins(indent, 0, 0, 0)
         row.setSpacing(10)
         row.addWidget(mark, 0, Qt.AlignmentFlag.AlignTop)
-        column = QVBoxLayout()
-        column.setSpacing(2)
-        column.addWidget(text(words))
-        if more:
-            column.addWidget(text(more, "quiet"))
-        row.addLayout(column, 1)
+        row.addWidget(Words(words, more), 1)
 
-    def mouseReleaseEvent(self, event: QMouseEvent) -> None:
-        if event.button() is Qt.MouseButton.LeftButton and self.rect().contains(event.position().toPoint()):
-            self.mark.click()
+
+class Cell(_OfAMark):
+    """A mark in a table, in the middle of its cell."""
+
+    def __init__(self, mark: QCheckBox, words: str) -> None:
+        super().__init__()
+        self.mark = mark
+        mark.setAccessibleName(words)
+        mark.setToolTip(words)
+        self.setToolTip(words)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 4, 0, 4)
+        row.addWidget(mark, 0, Qt.AlignmentFlag.AlignCenter)
+
+
+class Sideways(QScrollArea):
+    """As high as its content; scrolls from side to side where that is wider than there is room."""
+
+    def __init__(self, content: QWidget) -> None:
+        super().__init__()
+        self._content = content
+        self.setWidgetResizable(True)
+        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        content.setObjectName("sheet")
+        self.setWidget(content)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._fit()
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        taken = super().eventFilter(watched, event)
+        if event.type() is QEvent.Type.LayoutRequest:
+            self._fit()
+        return taken
+
+    def _fit(self) -> None:
+        wide = self._content.minimumSizeHint().width()
+        bar = self.horizontalScrollBar().sizeHint().height() if wide > self.width() else 0
+        self.setFixedHeight(self._content.heightForWidth(max(self.width(), wide)) + bar)
 
 
 def _focus(painter: QPainter, box: QRectF, focused: bool, radius: float) -> None:

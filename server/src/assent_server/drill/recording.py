@@ -109,8 +109,9 @@ class Recorder:
         previous = self._folder.notes.receipts.get(self.member.name, FIRST_PREVIOUS)
         for _ in range(2):
             receipt = receipt_of(
-                offer, person=self.member.person, previous=previous, at=self._clock(), modalities=modalities,
-                purposes=offer.purposes, keyboard_mode=KeyboardMode.TEXT, modes=(Mode.READER,),
+                offer, person=self.member.person, previous=previous, at=self._clock(),
+                pairs={(modality, purpose.iri) for modality in modalities for purpose in offer.purposes},
+                keyboard_mode=KeyboardMode.TEXT, modes=(Mode.READER,),
             )  # fmt: skip
             envelope = sign(receipt, self._device)
             try:

@@ -23,6 +23,7 @@ from assent.client.receipts import (
     ErasureFile,
     ReceiptFile,
     ReceiptInvalid,
+    blocks,
     check_erasure,
     check_receipt,
     erasure_files,
@@ -177,17 +178,13 @@ def receipts(
         found = [{"state": entry.state, **statement.model_dump(mode="json")} for entry, statement in statements]
         shell.output.json({"receipts": found})
         return
-    rows = [
-        (
-            entry.record[:SHORT],
-            entry.state,
-            ", ".join(dict.fromkeys(choice.modality for choice in statement.choices)),
-            ", ".join(dict.fromkeys(choice.purpose for choice in statement.choices)),
-            f"{statement.valid_from[:10]} to {statement.valid_until[:10]}",
-        )
-        for entry, statement in statements
-    ]
-    columns = ("record", "state", "modalities", "purposes", "valid")
+    rows = []
+    for entry, statement in statements:
+        first = (entry.record[:SHORT], entry.state, f"{statement.valid_from[:10]} to {statement.valid_until[:10]}")
+        of_it = blocks((choice.modality, choice.purpose) for choice in statement.choices)
+        for number, (modalities, purposes) in enumerate(of_it):  # a line says no more than what was agreed to
+            rows.append((*(first if number == 0 else ("", "", "")), ", ".join(modalities), ", ".join(purposes)))
+    columns = ("record", "state", "valid", "recorded", "for what")
     shell.output.table("Your receipts", columns, rows, "You have not agreed to anything; nothing is recorded.")
     if save is not None:
         proved = sum(file.proof is not None for file in files)

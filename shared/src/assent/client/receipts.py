@@ -8,7 +8,7 @@ shown; and the entry of the log with its proof, once there is one.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -27,10 +27,13 @@ from assent.contracts.lists import person_leaf
 from assent.contracts.rotation import StatementKey, read_lasting
 from assent.contracts.statements import AgreedPurpose, Choice, ErasureReceipt, Mode, Notice, Receipt
 from assent.contracts.times import moment
-from assent.contracts.wire import ApplicationList, Base64, ErasuresView, Offer, PurposeView
+from assent.contracts.wire import ApplicationList, Base64, ErasuresView, Offer
 from assent.transparency.errors import TransparencyError
 from assent.transparency.policy import Policy
 from assent.transparency.proof import LogProof
+
+Pair = tuple[Modality, str]
+"""One thing to agree to: this modality for this purpose (its IRI)."""
 
 
 def receipt_of(
@@ -39,13 +42,19 @@ def receipt_of(
     person: str,
     previous: str,
     at: datetime,
-    modalities: Sequence[Modality],
-    purposes: Sequence[PurposeView],
+    pairs: Collection[Pair],
     keyboard_mode: KeyboardMode,
     modes: Sequence[Mode],
 ) -> Receipt:
-    """The receipt for exactly these choices, pinning everything that the person was shown."""
-    wanted = tuple(dict.fromkeys(modalities))
+    """The receipt for exactly these pairs, pinning everything that the person was shown.
+
+    Its purposes, recipients and kinds of data are those of the pairs and no others. Raises ValueError when there is no
+    pair, or one of a purpose that is not offered.
+    """
+    if not pairs or {purpose for _, purpose in pairs} - {shown.iri for shown in offer.purposes}:
+        raise ValueError("a receipt is for pairs of a modality and an offered purpose, one at least")
+    wanted = {modality for modality, _ in pairs}
+    purposes = [shown for shown in offer.purposes if any(purpose == shown.iri for _, purpose in pairs)]
     return Receipt(
         record=new_id(),
         person=person,
@@ -55,7 +64,8 @@ def receipt_of(
         choices=tuple(
             Choice(modality=modality, purpose=purpose.iri, purpose_version=purpose.version)
             for purpose in purposes
-            for modality in wanted
+            for modality in Modality
+            if (modality, purpose.iri) in pairs
         ),
         purposes=tuple(
             AgreedPurpose(iri=shown.iri, version=shown.version, sentence=shown.sentence, terms=shown.terms)
@@ -74,6 +84,21 @@ def receipt_of(
         valid_from=moment(at),
         valid_until=moment(at + timedelta(days=offer.valid_days)),
     )
+
+
+def blocks(pairs: Iterable[Pair]) -> list[tuple[tuple[Modality, ...], tuple[str, ...]]]:
+    """The same pairs as few blocks: each says that all these modalities are for all these purposes, and no more.
+
+    When everything is for everything there is one block. Purposes stand in the order of their first pair.
+    """
+    by_purpose: dict[str, set[Modality]] = {}
+    for modality, purpose in pairs:
+        by_purpose.setdefault(purpose, set()).add(modality)
+    found: dict[tuple[Modality, ...], tuple[str, ...]] = {}
+    for purpose, of_it in by_purpose.items():
+        modalities = tuple(modality for modality in Modality if modality in of_it)
+        found[modalities] = (*found.get(modalities, ()), purpose)
+    return list(found.items())
 
 
 class ReceiptInvalid(Exception):
