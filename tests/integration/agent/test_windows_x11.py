@@ -230,6 +230,10 @@ def test_six_purposes_fit_on_the_screen_and_only_the_pairs_that_are_ticked_are_a
             small.screenshot(tmp_path / "table.png")
             program.click("agree")
             wait_until(lambda: program.says("Thank you"), "the thanks")
+            for name in f"0 pointer|0 {PURPOSE}|1 keyboard|1 {columns[3]}".split("|"):
+                assert program.see(f"agreed {name}")["text"], name
+            for name in f"0 keyboard|0 {columns[3]}|1 pointer|1 {PURPOSE}".split("|"):
+                assert program.look(f"agreed {name}") is None, "nothing else was agreed to"
             small.screenshot(tmp_path / "agreed.png")
         finally:
             program.close()

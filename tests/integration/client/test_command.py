@@ -23,7 +23,7 @@ from assent.contracts.codes import InvitationCode
 from assent.contracts.envelope import sign
 from assent.contracts.ids import Modality
 from assent.contracts.lists import person_leaf
-from assent.contracts.statements import Role
+from assent.contracts.statements import Choice, Role
 from assent.contracts.wire import ReceiptAnswer, StatementWithLeaf
 from assent_custodian.night import run_night
 
@@ -462,6 +462,28 @@ def test_a_receipt_is_saved_with_its_proof_and_verified_offline(
     assert "seen by the witnesses" in terminal.ok(mine, "me", "receipts", "--verify", str(proved)).out
     proved.write_text(proved.read_text().replace("asks whether", "demands that"))
     assert "does not hold" in terminal.run(mine, "me", "receipts", "--verify", str(proved)).err
+
+
+def test_receipts_are_shown_as_pairs_where_not_everything_is_for_everything(
+    terminal: Terminal, populated: Populated
+) -> None:
+    world, other = populated.world, "urn:purpose:forms"
+    world.add_purpose(other)
+    member = world.add_person("Pat")
+    mine = terminal.is_("pat", member)
+    pairs = ((Modality.POINTER, PURPOSE), (Modality.KEYBOARD, other))
+    member.consent(choices=tuple(Choice(modality=m, purpose=p, purpose_version=1) for m, p in pairs))
+
+    def lines() -> list[list[str]]:
+        told = terminal.ok(mine, "me", "receipts").out.splitlines()
+        return [[word for word in line.split() if word.isascii()] for line in told if "urn:" in line]
+
+    first, second = lines()
+    assert (first[1], first[-2:]) == ("given", ["pointer", PURPOSE])
+    assert second == ["keyboard", other]
+    whole = tuple(Choice(modality=m, purpose=p, purpose_version=1) for p in (PURPOSE, other) for m, _ in pairs)
+    member.consent(choices=whole)
+    assert len(lines()) == 3, "one line is enough where everything is for everything"
 
 
 def test_receipts_of_another_device_are_completed_and_verified_offline_too(

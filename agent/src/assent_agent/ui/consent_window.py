@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from PySide6.QtCore import QSize, Qt, QTimer
 from PySide6.QtGui import QHideEvent
-from PySide6.QtWidgets import QButtonGroup, QGridLayout, QPushButton, QWidget
+from PySide6.QtWidgets import QButtonGroup, QGridLayout, QLabel, QPushButton, QWidget
 
 from assent.client.receipts import Pair, blocks
 from assent.contracts.events import KeyboardMode
@@ -377,14 +377,18 @@ class ConsentWindow(Window):
 def _agreed_words(agreed: Agreed) -> list[QWidget]:
     """What is recorded, and for what: one pair of cards when everything is for everything, else as many as it takes."""
     shown: list[QWidget] = []
-    for modalities, purposes in blocks(agreed.pairs):
+    for number, (modalities, purposes) in enumerate(blocks(agreed.pairs)):
         what: list[QWidget] = []
         for modality in modalities:
             words = MODALITY_WORDS[modality]
             if modality is Modality.KEYBOARD:
                 words += f": {KEYBOARD_WORDS[agreed.keyboard_mode][0].lower()}"
-            what.append(text(f"•  {words}"))
-        sentences = sorted(agreed.sentences[purpose] for purpose in purposes)
+            what.append(_named(text(f"•  {words}"), f"agreed {number} {modality.value}"))
         shown += [text("What", "section"), card(*what), text("For what", "section")]
-        shown.append(card(*(text(f"•  {sentence}") for sentence in sentences)))
+        shown.append(card(*(_named(text(f"•  {agreed.sentences[one]}"), f"agreed {number} {one}") for one in purposes)))
     return shown
+
+
+def _named(widget: QLabel, name: str) -> QLabel:
+    widget.setObjectName(name)
+    return widget
