@@ -267,6 +267,7 @@ def test_every_pair_is_reached_with_the_keyboard_alone_and_what_has_the_focus_is
                 name = f"{modality} {purpose}"
                 wait_until(lambda name=name: focused(name), f"the focus on {name}")
                 assert program.see(name)["whole"] and not program.see(name)["ticked"]
+                wait_until(lambda name=name: program.see(f"words {name}")["whole"], f"what {name} is, beside it")
                 if name in (f"pointer {columns[-1]}", f"screen {PURPOSE}"):
                     desktop.xdotool("key", "space")
                     wait_until(lambda name=name: program.see(name)["ticked"], f"a tick at {name}")

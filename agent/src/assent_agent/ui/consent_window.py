@@ -228,7 +228,9 @@ class ConsentWindow(Window):
             for column, purpose in enumerate(purposes, 1):
                 tick = self._pairs[modality, purpose.iri]
                 tick.setObjectName(f"{modality.value} {purpose.iri}")
-                grid.addWidget(Cell(tick, f"{MODALITY_WORDS[modality]}, for: {purpose.sentence}"), row + 1, column)
+                whole = f"{MODALITY_WORDS[modality]}, for: {purpose.sentence}"
+                beside = "" if only else MODALITY_WORDS[modality]  # the first column may be scrolled away
+                grid.addWidget(Cell(tick, whole, beside), row + 1, column)
             row += 2
             if modality is Modality.KEYBOARD:
                 for choice in self._keyboard_choices():

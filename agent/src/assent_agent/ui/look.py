@@ -8,6 +8,7 @@ from typing import Final
 from PySide6.QtCore import QEvent, QObject, QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPen, QPolygonF, QResizeEvent
 from PySide6.QtWidgets import (
+    QApplication,
     QCheckBox,
     QFrame,
     QHBoxLayout,
@@ -270,9 +271,9 @@ class Choice(_OfAMark):
 
 
 class Cell(_OfAMark):
-    """A mark in a table, in the middle of its cell."""
+    """A mark in a table, with a short word beside it, or else in the middle of its cell; `words` say the whole."""
 
-    def __init__(self, mark: QCheckBox, words: str) -> None:
+    def __init__(self, mark: QCheckBox, words: str, beside: str = "") -> None:
         super().__init__()
         self.mark = mark
         mark.setAccessibleName(words)
@@ -280,7 +281,16 @@ class Cell(_OfAMark):
         self.setToolTip(words)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 4, 0, 4)
-        row.addWidget(mark, 0, Qt.AlignmentFlag.AlignCenter)
+        row.setSpacing(8)
+        if not beside:
+            row.addStretch(1)
+        row.addWidget(mark)
+        if beside:
+            label = text(beside, "quiet")
+            label.setWordWrap(False)
+            label.setObjectName(f"words {mark.objectName()}")
+            row.addWidget(label, 0, Qt.AlignmentFlag.AlignVCenter)
+        row.addStretch(1)
 
 
 class Sideways(QScrollArea):
@@ -304,6 +314,14 @@ class Sideways(QScrollArea):
         if event.type() is QEvent.Type.LayoutRequest:
             self._fit()
         return taken
+
+    def focusNextPrevChild(self, onward: bool) -> bool:
+        moved = super().focusNextPrevChild(onward)
+        now = QApplication.focusWidget()
+        cell = None if now is None else now.parentWidget()
+        if moved and cell is not None and self._content.isAncestorOf(cell):
+            self.ensureWidgetVisible(cell, 0, 0)  # the words beside it, too
+        return moved
 
     def _fit(self) -> None:
         wide = self._content.minimumSizeHint().width()
