@@ -173,6 +173,7 @@ def test_the_doctor_says_level_one_and_who_could_still_open_recordings(company: 
     assert (told["custody_level"], told["faults"]) == (1, [])
     assert "root on keys.example" in told["custody_sentence"]
     assert [note.split(":")[1].strip() for note in told["notes"]] == [
+        "no canary drill has been set up yet; `assent-server drill` does, and runs it",
         "the KEK can be copied",
         "the directory claims level 1",
     ]
@@ -258,7 +259,7 @@ def test_the_installation_moves_into_a_token_and_the_doctor_says_level_two(compa
     assert (told["custody_level"], told["faults"]) == (2, [])
     assert "root on keys.example" in told["custody_sentence"]
     assert "ask the token" in told["custody_sentence"]
-    assert "software" in told["notes"][0]
+    assert any("software" in note for note in told["notes"])
     assert own_recordings(ada.person, ada.day)["events"] == before, "and everything opens as before"
 
 
