@@ -778,9 +778,11 @@ def drill_(
     Sets itself up when it runs first. Ends with 1 if anything is not as promised, or if it could not be run.
     """
     with _failures():
-        named = _config_of(ServiceName.CUSTODIAN, config, data)
-        beside = collector_config or (_config_of(ServiceName.COLLECTOR, None, data) if config is None else None)
-        settings = CustodianSettings.load(named) if named is not None or folder is None else None
+        installed = config is None and Layout(data).exists
+        here = config is not None or installed or folder is None  # otherwise the services are elsewhere
+        named = _custodian_config(config, data) if here else None
+        settings = CustodianSettings.load(named) if here else None
+        beside = collector_config or (_config_of(ServiceName.COLLECTOR, None, data) if installed else None)
         if invite is not None:
             with _opened(named) as opened:
                 hosting.write_codes(hosting.make_codes(opened), invite)

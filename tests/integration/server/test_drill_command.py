@@ -50,6 +50,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 def drill(*arguments: str) -> tuple[int, dict[str, Any]]:
     done = _process("drill", "--json", *arguments)
+    assert done.stdout, done.stderr
     return done.returncode, json.loads(done.stdout)
 
 
