@@ -394,6 +394,25 @@ def make_whole(populated: Populated, copied: Path) -> None:
     assert catch_up(custodian) is None
 
 
+def test_row_32_a_first_receipt_given_since_the_backup_is_asked_for_and_nobody_waits_for_it(
+    in_use: Populated, tmp_path: Path
+) -> None:
+    world, giver, lost = in_use.world, in_use.people[0], in_use.people[1]
+    late, never = world.add_person("Late"), lost.on(lost.add_key())
+    copied = set_back(in_use, tmp_path, late.consent)
+    make_whole(in_use, copied)
+    assert news(late).restate is True
+    assert news(late).live == ()
+    assert late.restate().status_code == 200
+    assert news(late).restate is None
+    assert [live.record for live in news(late).live] == [late.receipts[-1].record]
+    late.certify()
+    assert giver.restate().status_code == 200
+    assert lost.restate().status_code == 200
+    assert news(never).restate is True, "the second device has given nothing, before or since"
+    assert in_use.installation.own_job(lost).streams, "and the door does not wait for it"
+
+
 ASKS = {
     Role.ADMIN: "/v1/people",
     Role.COUNCIL: "/v1/recoveries",

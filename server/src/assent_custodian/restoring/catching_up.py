@@ -65,8 +65,8 @@ def catch_up(custodian: Custodian) -> dict[str, Any] | None:
                 row.orders_whole = custodian.today()
                 return None
             missing = "orders: the collector brings them back by itself, with its next question"
-        unheard = len(set(session.scalars(select(Unheard.person))))
-        return {"missing": missing, "devices_unheard": bool(unheard)}
+        unheard = session.scalar(select(Unheard.person).where(Unheard.waits).limit(1))
+        return {"missing": missing, "devices_unheard": unheard is not None}
 
 
 def _witness_log(custodian: Custodian, size: int, reach: int) -> str | None:

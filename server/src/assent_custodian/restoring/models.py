@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Integer
+from sqlalchemy import Boolean, Integer
 from sqlalchemy.orm import Mapped, mapped_column
 
 from assent_custodian.base import DAY, ID, Base
@@ -28,8 +28,10 @@ class Restoration(Base):
 
 
 class Unheard(Base):
-    """A device whose person's latest statement has not come again. The door stays shut for that person."""
+    """A device whose person's latest statement has not come again. `waits`: the door stays shut for that person; not
+    for a device that had given nothing yet, whose first receipt may have come since."""
 
     __tablename__ = "unheard_devices"
     key_id: Mapped[str] = mapped_column(ID, primary_key=True)
     person: Mapped[str] = mapped_column(ID, index=True)
+    waits: Mapped[bool] = mapped_column(Boolean, default=True)

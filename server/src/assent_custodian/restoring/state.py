@@ -34,15 +34,17 @@ def begin(session: Session, reach: int, day: str, *, anew: bool = False) -> None
         return
     session.merge(Restoration(id=1, since=day, reach=reach, log_whole=None, orders_whole=None, claimed=None))
     session.execute(delete(Unheard))
-    concerned = session.execute(
-        select(Credential.key_id, Credential.person).where(
-            Credential.kind == "device",
-            Credential.revoked.is_(None),
+    devices = session.execute(
+        select(
+            Credential.key_id,
+            Credential.person,
             (Credential.last_receipt != FIRST_PREVIOUS) | Credential.key_id.in_(select(ReceiptRow.credential)),
-        )
+        ).where(Credential.kind == "device", Credential.revoked.is_(None))
     ).all()
-    if concerned:
-        session.execute(insert(Unheard), [{"key_id": row.key_id, "person": row.person} for row in concerned])
+    if devices:
+        session.execute(
+            insert(Unheard), [{"key_id": key, "person": person, "waits": bool(gave)} for key, person, gave in devices]
+        )
     session.execute(update(LeaseRow).where(LeaseRow.state.in_(("open", "pending"))).values(state="ended"))
     session.execute(update(Invitation).where(Invitation.used.is_(None), Invitation.by.is_not(None)).values(used=day))
 
@@ -86,7 +88,7 @@ def unheard(session: Session, people: Iterable[str]) -> set[str]:
     """Those of these people of whom a device has not said again what they want: for them the door is shut."""
     found: set[str] = set()
     for some in batches(sorted(set(people))):
-        found.update(session.scalars(select(Unheard.person).where(Unheard.person.in_(some))))
+        found.update(session.scalars(select(Unheard.person).where(Unheard.person.in_(some), Unheard.waits)))
     return found
 
 
