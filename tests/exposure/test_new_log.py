@@ -46,6 +46,7 @@ from assent_custodian.keys.models import Generation, Stream, VaultKey
 from assent_custodian.log import service as log
 from assent_custodian.log import witnesses
 from assent_custodian.night import run_night
+from assent_custodian.orders import service as orders
 from assent_custodian.people.models import RecoveryRow, RoleHeld
 from assent_custodian.restoring import databases, logs, new_log
 from assent_custodian.restoring.catching_up import catch_up
@@ -233,6 +234,30 @@ def test_row_33_the_door_opens_again_and_everybody_sees_how_many_leaves_are_miss
     with pytest.raises(TransparencyError):
         kept_proof.verify(loss.populated.job.leaf, loss.reader.policy)
     assert loss.reader.accept(world.custodian.directory.envelope) == published, "who saw the newest head accepts it"
+
+
+def test_row_33_an_order_that_nobody_has_is_lost_with_the_leaves_from_it_on(loss: Loss, tmp_path: Path) -> None:
+    """It was made in the last minute: the log names it, and the collector had not fetched it."""
+    world, collector = loss.world, loss.populated.installation.collector
+    before, gone = export(loss.populated, tmp_path / "before"), loss.populated.people[2]
+    assert gone.withdraw().status_code == 200
+    with world.custodian.database.transaction() as session:
+        assert orders.make_orders(session, world.custodian) == [1]
+    newest = export(loss.populated, tmp_path / "newest")
+    loss.lose(newest)
+    collector.orders.pull_orders_once()
+    missing = catch_up(world.custodian)
+    assert missing is not None and "orders" in missing["missing"]
+    loss.lose(before)
+    loss.begin()
+    loss.settle()
+    world.resume()
+    assert loss.populated.installation.own_job(loss.populated.people[0]).streams
+    world.clock.forward(days=8)
+    assert run_night(world.custodian)["ran"]
+    with world.custodian.database.reading() as session:
+        erased = set(session.scalars(select(Stream.person).where(Stream.erased.is_not(None))))
+    assert erased == {gone.person}, "its device said again what to erase"
 
 
 def test_row_33_what_the_lost_leaves_may_have_said_does_not_count(loss: Loss) -> None:
