@@ -927,4 +927,4 @@ class _Offers:
 
 
 TestConsentMachine = ConsentMachine.TestCase
-TestConsentMachine.settings = stories(100, 40)
+TestConsentMachine.settings = stories(60, 40)
