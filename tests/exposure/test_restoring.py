@@ -79,6 +79,27 @@ def opens(populated: Populated) -> set[str]:
     return named
 
 
+def set_back(populated: Populated, folder: Path, since: Callable[[], object]) -> Path:
+    """Make a backup, let happen what happens `since`, and restore it. Returns a copy of the log of just before."""
+    world = populated.world
+    backup = backups.back_up(world.custodian, folder / "backups")
+    since()
+    copied = export(populated, folder / "copy")
+    world.custodian.close()
+    databases.restore(world.settings, backup, over=True, clock=world.clock)
+    world.restart()
+    return copied
+
+
+def make_whole(populated: Populated, copied: Path) -> None:
+    """Bring the log and the orders that the backup lacks."""
+    custodian = populated.world.custodian
+    logs.restore_log(custodian, copied)
+    catch_up(custodian)
+    populated.installation.collector.orders.pull_orders_once()
+    assert catch_up(custodian) is None
+
+
 class Drill:
     """A backup of the custodian from before a withdrawal (`gone`) and an erasure (`erased`), restored."""
 
@@ -289,16 +310,15 @@ def test_row_32_a_receipt_given_since_the_backup_comes_back_with_the_salt_that_p
     in_use: Populated, tmp_path: Path
 ) -> None:
     world, inst, kim, salt = in_use.world, in_use.installation, in_use.people[0], "5a" * 16
-    backup = backups.back_up(world.custodian, tmp_path / "backups")
     receipt = sign(kim.receipt(), kim.device)
-    with inst.custodian_as(kim.device) as custodian:
-        kim.countersigned = custodian.deliver_receipt(receipt, bytes.fromhex(salt))
-    run_night(world.custodian)
-    copy = export(in_use, tmp_path / "copy")
-    world.custodian.close()
-    databases.restore(world.settings, backup, over=True, clock=world.clock)
-    world.restart()
-    logs.restore_log(world.custodian, copy)
+
+    def since() -> None:
+        with inst.custodian_as(kim.device) as custodian:
+            kim.countersigned = custodian.deliver_receipt(receipt, bytes.fromhex(salt))
+        run_night(world.custodian)
+
+    copied = set_back(in_use, tmp_path, since)
+    logs.restore_log(world.custodian, copied)
     catch_up(world.custodian)
     with inst.custodian_as(kim.opening) as custodian:
         assert receipt.hash not in {row.receipt.hash for row in custodian.receipts().receipts}, "lost"
@@ -320,21 +340,16 @@ def test_row_32_consent_that_the_dpo_ended_since_the_backup_stays_ended(
 ) -> None:
     world, inst = either.world, either.installation
     assert opens(either), "the positive control"
-    backup = backups.back_up(world.custodian, tmp_path / "backups")
-    ending = ConsentEnding(state="terminated", reason="the programme ends", nonce=new_id(), at=world.now)
-    assert world.dpo.post("/v1/consent/endings", ending).status_code == 200
-    if with_order:
-        with world.custodian.database.transaction() as session:
-            assert orders.make_orders(session, world.custodian) == [1]
-        inst.collector.orders.pull_orders_once()
-    copy = export(either, tmp_path / "copy")
-    world.custodian.close()
-    databases.restore(world.settings, backup, over=True, clock=world.clock)
-    world.restart()
-    logs.restore_log(world.custodian, copy)
-    catch_up(world.custodian)
-    inst.collector.orders.pull_orders_once()
-    assert catch_up(world.custodian) is None
+
+    def since() -> None:
+        ending = ConsentEnding(state="terminated", reason="the programme ends", nonce=new_id(), at=world.now)
+        assert world.dpo.post("/v1/consent/endings", ending).status_code == 200
+        if with_order:
+            with world.custodian.database.transaction() as session:
+                assert orders.make_orders(session, world.custodian) == [1]
+            inst.collector.orders.pull_orders_once()
+
+    make_whole(either, set_back(either, tmp_path, since))
     for member in either.people:
         assert member.restate(in_force=True).status_code == 200, "devices that had not heard of it"
     with pytest.raises(Refused) as refused:
@@ -349,20 +364,14 @@ def test_row_32_a_receipt_that_was_given_and_ended_since_the_backup_is_not_live_
     in_use: Populated, tmp_path: Path
 ) -> None:
     """Its device brings it back, and has not heard that the dpo ended it."""
-    world, inst = in_use.world, in_use.installation
-    member = in_use.people[0]
-    backup = backups.back_up(world.custodian, tmp_path / "backups")
-    receipt = member.consent()
-    ending = ConsentEnding(state="terminated", record=receipt.record, reason="x", nonce=new_id(), at=world.now)
-    assert world.dpo.post("/v1/consent/endings", ending).status_code == 200
-    copy = export(in_use, tmp_path / "copy")
-    world.custodian.close()
-    databases.restore(world.settings, backup, over=True, clock=world.clock)
-    world.restart()
-    logs.restore_log(world.custodian, copy)
-    catch_up(world.custodian)
-    inst.collector.orders.pull_orders_once()
-    assert catch_up(world.custodian) is None
+    world, member = in_use.world, in_use.people[0]
+
+    def since() -> None:
+        receipt = member.consent()
+        ending = ConsentEnding(state="terminated", record=receipt.record, reason="x", nonce=new_id(), at=world.now)
+        assert world.dpo.post("/v1/consent/endings", ending).status_code == 200
+
+    make_whole(in_use, set_back(in_use, tmp_path, since))
     for one in in_use.people:
         assert one.restate(in_force=True).status_code == 200
     assert news(member).live == ()
@@ -371,27 +380,6 @@ def test_row_32_a_receipt_that_was_given_and_ended_since_the_backup_is_not_live_
     assert set(answer.certificates) == {None}
     member.consent()
     member.certify()
-
-
-def set_back(populated: Populated, folder: Path, since: Callable[[], object]) -> Path:
-    """Make a backup, let happen what happens `since`, and restore it. Returns a copy of the log of just before."""
-    world = populated.world
-    backup = backups.back_up(world.custodian, folder / "backups")
-    since()
-    copied = export(populated, folder / "copy")
-    world.custodian.close()
-    databases.restore(world.settings, backup, over=True, clock=world.clock)
-    world.restart()
-    return copied
-
-
-def make_whole(populated: Populated, copied: Path) -> None:
-    """Bring the log and the orders that the backup lacks."""
-    custodian = populated.world.custodian
-    logs.restore_log(custodian, copied)
-    catch_up(custodian)
-    populated.installation.collector.orders.pull_orders_once()
-    assert catch_up(custodian) is None
 
 
 def test_row_32_a_first_receipt_given_since_the_backup_is_asked_for_and_nobody_waits_for_it(

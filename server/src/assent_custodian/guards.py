@@ -22,6 +22,7 @@ from assent_custodian import auth, roles
 from assent_custodian.auth import Asker, Stated
 from assent_custodian.context import Custodian
 from assent_custodian.log import service as log
+from assent_custodian.log import witnesses
 from assent_custodian.roles import Party, Permission
 from assent_service.web import read_body
 
@@ -56,8 +57,7 @@ def _transaction(request: Request, _arrived: RawBody) -> Iterator[Session]:
         yield session
     if log.has_appended(session):
         try:
-            with custodian.database.transaction() as signing:
-                log.sign_head(signing, custodian.log_signer, custodian.head_memory)
+            witnesses.sign_head(custodian)
         except Exception as error:  # it is committed; the background signs it, too
             _log.warning("head-not-signed", kind=type(error).__name__)
 

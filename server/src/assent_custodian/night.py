@@ -19,7 +19,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from assent.contracts.ids import new_id
 from assent.contracts.leaves import Leaf, LeafType
 from assent.contracts.problems import Problem
-from assent.contracts.times import add_days, moment
+from assent.contracts.times import moment
 from assent_custodian import alarms, backups, replay
 from assent_custodian.base import DAY, ID, MOMENT, Base
 from assent_custodian.consent import service as consent
@@ -119,7 +119,7 @@ def _steps(custodian: Custodian) -> dict[str, Any]:
     with custodian.database.transaction() as session:
         report["streams_erased"] = erase_due(session, custodian) + consent.erase_ended(session, custodian)
     with custodian.database.transaction() as session:
-        report["streams_past_retention"] = erase_past_retention(session, custodian)
+        report["streams_past_retention"] = erasures.erase_past_retention(session, custodian)
     with custodian.database.transaction() as session:
         report["drill_streams_erased"] = drills.clear(session, custodian)
     with custodian.database.transaction() as session:
@@ -169,12 +169,6 @@ def erase_due(session: Session, custodian: Custodian) -> int:
         )
         withdrawal.erased = custodian.today()
     return count
-
-
-def erase_past_retention(session: Session, custodian: Custodian) -> int:
-    """Erase streams whose day is further back than the retention."""
-    last = add_days(custodian.today(), -custodian.settings.retention_days)
-    return erasures.erase_past_retention(session, custodian, last)
 
 
 def append_person_leaves(session: Session, day: str) -> int:

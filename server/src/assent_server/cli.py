@@ -788,10 +788,12 @@ def drill_(
                 hosting.write_codes(hosting.make_codes(opened), invite)
             _report({"codes": str(invite)}, f"codes, good for an hour: {invite}", as_json)
             return
+        keys = folder if settings is None else folder or settings.drill
+        assert keys is not None  # noqa: S101 - where the services are elsewhere, it was given
         results = hosting.run_once(
             settings,
             CollectorSettings.load(beside) if beside is not None else None,
-            Folder(folder or settings.drill) if settings is not None else Folder(folder or Path()),
+            Folder(keys),
             codes=hosting.read_codes(codes) if codes is not None else None,
             progress=lambda text: None if as_json else print(f"… {text}", file=sys.stderr),
         )

@@ -142,17 +142,19 @@ def follow(
     return receipt
 
 
-def erase_past_retention(session: Session, custodian: Custodian, before: str) -> int:
-    """Erase streams of days before this one, with receipts as for every erasure. Returns how many there were.
+def erase_past_retention(session: Session, custodian: Custodian) -> int:
+    """Erase streams whose day is further back than the retention, with receipts as for every erasure. Returns how many
+    there were.
 
     These receipts are not in the log: they would be as many as people had recorded on that day.
     """
-    query = select(Stream).where(Stream.day < before, Stream.erased.is_(None)).order_by(Stream.person, Stream.id)
+    today = custodian.today()
+    last = add_days(today, -custodian.settings.retention_days)
+    query = select(Stream).where(Stream.day < last, Stream.erased.is_(None)).order_by(Stream.person, Stream.id)
     old = session.scalars(query).all()
     count = keys.erase(session, custodian, [stream.id for stream in old], reason="retention")
     for person, some in groupby(old, key=lambda stream: stream.person):
         streams, of = list(some), secrets.token_hex(32)
-        today = custodian.today()
         follow(session, custodian, person=person, of=of, kind="retention", streams=streams, erased_from=today)
         tombstones = keys.tombstones_of(session, [stream.id for stream in streams])
         note_destroyed(session, custodian, of, person, tombstones)

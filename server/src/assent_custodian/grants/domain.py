@@ -148,8 +148,8 @@ def step(
     `wanted`: the number of people asked for, None for all. `needed`: approvals by distinct stewards, at least two.
     Fewer than ten people, or a wish for fewer than ten, ends as "not-available" at the last approval, without telling
     anybody how many there were. So does a wish for more than the full tens that there are: where 23 were granted and
-    24 were not, asking twice would tell the number. `floor`: these ten; the drill's
-    grants, which reach no people, have another.
+    24 were not, asking twice would tell the number. `floor`: these ten; the drill's grants, which reach no people, have
+    another.
     """
     if needed < APPROVALS_NEEDED:
         raise ValueError("the number of approvals can only be raised")

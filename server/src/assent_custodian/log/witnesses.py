@@ -94,7 +94,7 @@ def submit_head(custodian: Custodian, *, again: bool = False) -> Note:
 
 def _submit_once(custodian: Custodian, *, again: bool) -> tuple[Note, bool]:
     """One round; and whether it was overtaken by a newer head."""
-    signed = _sign_head(custodian)
+    signed = sign_head(custodian)
     checkpoint = Checkpoint.from_text(signed.text)
     entries = custodian.directory.directory.witnesses
     with custodian.database.reading() as session:
@@ -125,7 +125,9 @@ def _submit_once(custodian: Custodian, *, again: bool) -> tuple[Note, bool]:
     return everything or signed, any(result.outcome == "overtaken" for result in results)
 
 
-def _sign_head(custodian: Custodian) -> Note:
+def sign_head(custodian: Custodian) -> Note:
+    """The signed checkpoint of the committed head, as `service.sign_head`, in a transaction of its own. Raises Problem
+    `closed` also for a database from before the log of the directory began."""
     with custodian.database.transaction() as session:
         service.check_begun(session, custodian.directory.directory)
         return service.sign_head(session, custodian.log_signer, custodian.head_memory)
@@ -216,7 +218,7 @@ def checkpoint(custodian: Custodian) -> Note:
                 return note
     if newest is not None:
         return newest
-    return _sign_head(custodian)
+    return sign_head(custodian)
 
 
 def _met(check: Callable[[Note], object], note: Note) -> bool:
