@@ -209,6 +209,7 @@ class Member:
             for modality in ALL_MODALITIES
         )
         modalities, wanted = {choice.modality for choice in choices}, {choice.purpose for choice in choices}
+        asked_for = [purpose for purpose in offer.purposes if purpose.iri in wanted] or offer.purposes
         content: dict[str, Any] = {
             "record": new_id(),
             "person": self.person,
@@ -221,7 +222,7 @@ class Member:
             "purposes": _shown(offer, choices),
             "personal_data": tuple(item for item in offer.personal_data if item.modality in modalities),
             "terms": offer.terms,
-            "recipients": tuple(dict.fromkeys(r for p in offer.purposes if p.iri in wanted for r in p.recipients)),
+            "recipients": tuple(dict.fromkeys(recipient for purpose in asked_for for recipient in purpose.recipients)),
             "modes": (Mode.READER,),
             "application_list": offer.application_list.version,
             "redaction_profile": offer.redaction_profile,

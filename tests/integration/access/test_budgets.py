@@ -129,3 +129,14 @@ def test_ones_own_look_is_no_first_use(access: AccessWorld) -> None:
     own = OwnData(from_day=day, to_day=day, modalities=(Modality.POINTER,))
     assert access.job().open(access.people[0], own=own).status_code == 200
     assert [leaf.detail for leaf in leases(access)] == [{}]
+
+
+def test_a_lease_that_never_opened_is_no_use_and_the_first_that_does_is_told(access: AccessWorld) -> None:
+    request = access.grant()
+    access.custodian.witness.silent = True
+    assert problem(access.job().open(access.requester, request=request)) == "no-quorum"
+    access.custodian.witness.silent = False
+    assert access.stewards[0].get("/v1/me").json()["messages"] == []
+    assert access.job().open(access.requester, request=request).status_code == 200
+    (message,) = access.stewards[0].get("/v1/me").json()["messages"]
+    assert "for the first time" in message["text"]

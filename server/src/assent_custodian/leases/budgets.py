@@ -6,7 +6,7 @@ day. What was opened on the same day already costs nothing again, so a job that 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from sqlalchemy import select
@@ -70,11 +70,14 @@ def _opened_on(session: Session, requester: str, day: str) -> set[tuple[str, str
 
 def first_use(session: Session, requester: str, credential: str, request: str) -> FirstUse | None:
     """What is used here for the first time, the most remarkable only: this requester reads at all, with this key, or
-    under this grant."""
-    before = select(LeaseRow.id).where(LeaseRow.person == requester, LeaseRow.mode != "own").limit(1)
-    seen: Iterable[tuple[FirstUse, bool]] = (
-        ("requester", session.scalar(before) is not None),
-        ("key", session.scalar(before.where(LeaseRow.credential == credential)) is not None),
-        ("grant", session.scalar(before.where(LeaseRow.request == request)) is not None),
+    under this grant. A lease that never opened, for want of witnesses, was no use."""
+    before = (
+        select(LeaseRow.id)
+        .where(LeaseRow.person == requester, LeaseRow.mode != "own", LeaseRow.state != "pending")
+        .limit(1)
     )
-    return next((what for what, known in seen if not known), None)
+    if session.scalar(before) is None:
+        return "requester"
+    if session.scalar(before.where(LeaseRow.credential == credential)) is None:
+        return "key"
+    return "grant" if session.scalar(before.where(LeaseRow.request == request)) is None else None
