@@ -106,7 +106,8 @@ class Followed:
 
 @dataclass
 class Model:
-    """`revoked`, `unheard`, `lost`: devices. `restored`: from now on the custodian may know less, and never more."""
+    """`revoked`, `unheard`, `gave_before`, `lost`: devices. `restored`: from now on the custodian may know less, and
+    never more. Who gave something before the backup is waited for; a device that gave nothing is only asked."""
 
     backup_days: int
     retention_days: int
@@ -121,8 +122,14 @@ class Model:
     restored: bool = False
     revoked: set[int] = field(default_factory=set)
     unheard: set[int] = field(default_factory=set)
+    gave_before: set[int] = field(default_factory=set)
     lost: set[int] = field(default_factory=set)
     others_since: str | None = None
+
+    @property
+    def waited_for(self) -> set[int]:
+        """Devices for whose word the door stays shut for everything of this person."""
+        return self.unheard & self.gave_before
 
     # --- what may be ---
 
@@ -164,7 +171,7 @@ class Model:
             and made.receipt.state(now) in ("given", "expired")
             and made.closed in (None, "revoked")
             and not made.erased
-            and not self.unheard
+            and not self.waited_for
         )
 
     def why_not(self, made: Made, purpose: str, now: datetime) -> str:

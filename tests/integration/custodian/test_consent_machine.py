@@ -617,7 +617,7 @@ class ConsentMachine(RuleBasedStateMachine):
 
     def _why_no_lease(self, own: bool, expected: set[str]) -> tuple[str, ...] | None:
         """The names of the problem that must be the answer, or None when there is none."""
-        if self.model.halted or (own and self.model.unheard):
+        if self.model.halted or (own and self.model.waited_for):
             return ("closed",)
         if not own and self.now >= self.expires:
             return ("refused",)
@@ -770,15 +770,13 @@ class ConsentMachine(RuleBasedStateMachine):
         known, giving = self.at_backup
         model.restored = True
         model.lost = set(range(known, len(self.devices)))
-        model.unheard = giving - model.revoked
-        for number in set(range(known)) - giving:  # what it gave since is not known any more, and it is not asked
-            self.devices[number].member.previous, self.devices[number].newest = FIRST_PREVIOUS, None
+        model.unheard, model.gave_before = set(range(known)) - model.revoked, giving
         for followed in model.followed:
             followed.erase_on = max(followed.erase_on, day(self.now + timedelta(days=7)))
         for reading in self.readings:
             reading.ended = True
         for signed in self.since_backup:  # what no device says again, the person hands in again
-            if signed.device not in model.unheard:
+            if signed.device not in model.waited_for:
                 by_hand = signed.device if signed.device not in model.lost else None
                 assert self._hand_in(self._signed(signed.statement, by_hand)).status_code == 200
 
@@ -847,7 +845,7 @@ class ConsentMachine(RuleBasedStateMachine):
         told = {live.record: {(choice.modality, choice.purpose) for choice in live.left} for live in news.live}
         lives = [model.live(other, self.now) for other in range(len(self.devices))]
         live = {receipt.record: receipt.left for receipt in lives if receipt is not None and receipt.left}
-        if news.revoked or model.unheard:
+        if news.revoked or model.waited_for:
             assert told == {}
         elif model.restored:
             assert all(left <= live.get(record, set()) for record, left in told.items())
@@ -895,7 +893,7 @@ class ConsentMachine(RuleBasedStateMachine):
         }
 
     def _knows_no_more(self, receipts: list[Any], streams: list[Any], theirs: dict[str, Made]) -> None:
-        if self.model.unheard:
+        if self.model.waited_for:
             return
         states = {receipt.record: receipt.end for receipt in self.model.receipts}
         for record, state, _ in receipts:
