@@ -7,11 +7,9 @@ used: remove the data folder and begin again.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -36,6 +34,7 @@ from assent.contracts.statements import (
 from assent.contracts.times import day_of, moment
 from assent.transparency.errors import TransparencyError
 from assent.transparency.note import Kind, Note, Signer, VerifierKey
+from assent_custodian.builds import build_hash
 from assent_custodian.consent.offer import OfferPolicy, default_policy, policy_bytes
 from assent_custodian.context import Clock, Custodian, open_custodian, wall_clock
 from assent_custodian.custody import Custody, assess
@@ -376,17 +375,6 @@ def _newest_configurations(session: Session) -> list[Leaf]:
     """What was written of the configuration lately, the newest last."""
     found = log.newest_of_type(session, LeafType.CONFIG_CHANGED, LOOK_BACK)
     return [Leaf.model_validate_json(data) for _, data in reversed(found)]
-
-
-def build_hash() -> str:
-    """SHA-256 over the names and contents of the Python files that make up the custodian, shared packages included."""
-    digest = hashlib.sha256()
-    for package in ("assent", "assent_service", "assent_custodian"):
-        with_root = Path(str(files(package)))
-        for path in sorted(with_root.rglob("*.py")):
-            digest.update(f"{package}/{path.relative_to(with_root).as_posix()}\0".encode())
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
 
 
 def _check_keys(collector_key: str, witnesses: Sequence[WitnessEntry]) -> None:

@@ -29,6 +29,7 @@ from assent_collector import backups as collector_backups
 from assent_collector.settings import CollectorSettings
 from assent_custodian import app as custodian_app
 from assent_custodian import backups, ceremony, night, roles
+from assent_custodian.builds import build_hash
 from assent_custodian.consent.offer import NO_REFERENCE, read_policy
 from assent_custodian.context import Custodian, open_custodian
 from assent_custodian.custody import assess
@@ -800,6 +801,12 @@ def drill_(
         _report(results.as_dict(), results.as_text(), as_json)
         if not results.passed:
             raise typer.Exit(1)
+
+
+@app.command()
+def build(as_json: Json = False) -> None:
+    """Print the hash of what is installed here: the custodian writes it into the log whenever it starts."""
+    _report({"build": build_hash()}, f"Build {build_hash()}", as_json)
 
 
 @app.command()

@@ -21,6 +21,7 @@ from assent.contracts.keys import PublicKey, SigningKey, fingerprint
 from assent.contracts.statements import Directory
 from assent_custodian import ceremony, tables
 from assent_custodian.app import create_app
+from assent_custodian.builds import build_hash
 from assent_custodian.context import open_custodian
 from assent_custodian.files import NotReady
 from assent_custodian.log.models import LogEntry
@@ -188,7 +189,7 @@ def test_starting_is_written_down_with_the_build(tmp_path: Path) -> None:
         with TestClient(create_app(world.settings, world.clock)) as client:
             assert client.get("/readyz").status_code == 200
         (boot,) = leaves(world, "boot")
-        assert boot["detail"] == {"build": ceremony.build_hash()}
+        assert boot["detail"] == {"build": build_hash()}
 
 
 def test_what_people_are_offered_and_promised_is_written_down_when_it_was_changed(tmp_path: Path) -> None:

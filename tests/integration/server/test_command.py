@@ -26,6 +26,7 @@ from typer.testing import CliRunner
 from assent.contracts.codes import InvitationCode
 from assent.contracts.keys import SigningKey
 from assent_collector.app import openapi
+from assent_custodian.builds import build_hash
 from assent_server.cli import app
 from assent_server.doctor import redacted
 
@@ -467,6 +468,10 @@ def test_the_description_names_everything_it_refers_to(service: str) -> None:
     for path in document["paths"].values():
         for operation in path.values():
             assert "default" in operation["responses"]
+
+
+def test_build_says_what_the_log_will_say() -> None:
+    assert json.loads(_run("build", "--json").stdout) == {"build": build_hash()}
 
 
 def test_the_description_of_the_collector_knows_no_person() -> None:
