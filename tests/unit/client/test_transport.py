@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -56,6 +57,7 @@ def test_a_captive_portal_that_redirects_is_not_followed() -> None:
         (403, {"content-type": "application/problem+json"}, b"{}", AnswerInvalid),
         (403, {"content-type": "application/problem+json"}, b"not json", AnswerInvalid),
         (403, {"content-type": "application/problem+json"}, b"[" * 300_000, AnswerInvalid),
+        (403, {"content-type": "application/problem+json"}, b"[" * 200_000, AnswerInvalid),
         (200, {"content-type": "application/problem+json"}, problem(Code.REFUSED), AnswerInvalid),
         (403, {"content-type": "application/problem+json"}, problem(Code.NOT_FOUND), AnswerInvalid),
         (403, {"content-type": "application/problem+json"}, problem(Code.REFUSED), Refused),
@@ -93,6 +95,46 @@ def test_out_of_order_says_what_is_expected() -> None:
 def test_an_answer_is_not_read_beyond_its_limit() -> None:
     with pytest.raises(AnswerInvalid, match="longer"):
         answering(200, JSON, b"x" * 1000).request("GET", "/v1/x", max_bytes=999)
+
+
+@pytest.mark.parametrize("status", [200, 403])
+def test_an_answer_that_comes_byte_by_byte_for_ever_is_given_up(status: int) -> None:
+    """Each byte in time, and no end: what holds a reader or an agent for ever if only silence has a limit."""
+    sent = 0
+
+    class Drip(httpx2.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            nonlocal sent
+            while sent < 10_000:
+                time.sleep(0.01)
+                sent += 1
+                yield b" "
+
+    kind = "application/json" if status == 200 else "application/problem+json"
+
+    def handle(_request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(status, headers={"content-type": kind}, stream=Drip())
+
+    with pytest.raises(Unreachable, match="too slowly"):
+        Transport("http://service.test", timeout_s=0.3, transport=httpx2.MockTransport(handle)).request("GET", "/x")
+    assert sent < 1_000
+
+
+def test_who_takes_their_time_over_an_answer_is_not_told_that_it_came_slowly() -> None:
+    class Pieces(httpx2.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            yield from (b"x", b"y", b"z")
+
+    def handle(_request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, headers={"content-type": "application/octet-stream"}, stream=Pieces())
+
+    transport = Transport("http://service.test", timeout_s=0.05, transport=httpx2.MockTransport(handle))
+    with transport.stream("GET", "/x") as pieces:
+        taken = []
+        for piece in pieces:
+            time.sleep(0.1)
+            taken.append(piece)
+    assert b"".join(taken) == b"xyz"
 
 
 def test_nobody_listening_is_unreachable_and_may_be_asked_again() -> None:

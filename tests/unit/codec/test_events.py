@@ -15,7 +15,7 @@ from tests.strategies.traces import dense_trace, office_trace
 from assent.codec.columns import Reader, column, fold, text_table, unfold, varint
 from assent.codec.events import decode_events, encode_events
 from assent.codec.limits import DEFAULT_LIMITS, ContentInvalid
-from assent.contracts.events import Display, DisplaysChanged, KeyEvent, PointerMoved, Rect
+from assent.contracts.events import Display, DisplaysChanged, KeyEvent, PointerMoved, Rect, ScreenFrame
 
 
 @settings(max_examples=150, deadline=None)
@@ -176,6 +176,7 @@ EMPTY = unpacked(encode_events(()))
         "bytes left over": packed(EMPTY + b"\0"),
         "cut inside": packed(unpacked(VALID)[:-1]),
         "more events than limits allow": packed(varint(2_000_001)),
+        "more pictures than limits allow": packed(varint(20_001) + text_table([]) + column([4] * 20_001) + b"\0\0"),
         "more texts than limits allow": packed(varint(0) + varint(2**40)),
         "a text that is not there": packed(varint(0) + varint(1) + column([50]) + b"x"),
         "a text of negative length": packed(varint(0) + varint(2) + column([-1, 1]) + b"x"),
@@ -195,6 +196,19 @@ EMPTY = unpacked(encode_events(()))
 def test_each_kind_of_damage_has_the_one_error(data):
     with pytest.raises(ContentInvalid):
         decode_events(data[1])
+
+
+@pytest.mark.parametrize("field", ["masked", "displays"])
+def test_what_stands_inside_events_is_counted_too(field):
+    rects = tuple(Rect(n, 0, 1, 1) for n in range(7))
+    events = {
+        "masked": ScreenFrame(t_ns=0, seq=0, display=0, width=9, height=9, masked=rects),
+        "displays": DisplaysChanged(t_ns=0, seq=0, displays=tuple(Display(id=0, rect=rect) for rect in rects)),
+    }
+    data = encode_events([events[field]])
+    assert decode_events(data, replace(DEFAULT_LIMITS, rectangles=7)) == (events[field],)
+    with pytest.raises(ContentInvalid, match="count"):
+        decode_events(data, replace(DEFAULT_LIMITS, rectangles=6))
 
 
 def test_a_zstd_bomb_is_refused_before_it_is_unpacked():

@@ -322,6 +322,47 @@ def test_bombs_are_refused_in_little_memory():
     assert max(map(peak_bytes, (endless, huge, many))) < 2_000_000
 
 
+def picture_record(side: int, moves: int = 0, tiles: bytes = b"\x00") -> bytes:
+    """One more picture of display 0, moved onto itself so often."""
+    move = b"".join(map(varint, (0, 0, side, side, 0, 0)))
+    return b"\x01" + b"".join(map(varint, (1, 0, side, side, moves))) + move * moves + tiles
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        picture_record(4096),
+        picture_record(4096, 16),
+        picture_record(4096, 0, varint(4096) + b"\x00\x01" * 4096),
+    ],
+    ids=["pictures", "moves", "tiles"],
+)
+def test_hours_of_work_in_a_few_bytes_are_refused(record):
+    """Twenty thousand pictures of 8192 × 8192, moved sixteen times each, took 36 bytes, and would have taken a day."""
+    first = picture_record(4096, 0, varint(4096) + b"\x00\x00" + b"\x00\x01" * 4095) + bytes(64 * 64 * 3)
+    bomb = stream(first, record * 1000)
+    assert len(bomb) < 60_000
+    came = 0
+    with pytest.raises(ContentInvalid, match="more work"):
+        for _ in FrameDecoder(bomb, replace(DEFAULT_LIMITS, work_pixels=2**29)):
+            came += 1
+    assert came <= 2**29 // 4096**2
+    assert DEFAULT_LIMITS.work_pixels <= 2**35
+
+
+def test_the_writer_stays_within_the_work_that_a_reader_does():
+    patience = replace(DEFAULT_LIMITS, work_pixels=100_000)
+    encoder = FrameEncoder(patience)
+    pictures = [noise(n, 70, 70) for n in range(20)]
+    kept = []
+    with pytest.raises(ContentInvalid, match="more work"):
+        for picture in pictures:
+            encoder.add(picture)
+            kept.append(picture)
+    assert 0 < len(kept) < len(pictures)
+    assert len(decode(encoder.finish(), patience)) == len(kept)
+
+
 def test_a_window_larger_than_the_limits_is_refused():
     parameters = zstandard.ZstdCompressionParameters.from_level(3, window_log=27)
     compressor = zstandard.ZstdCompressor(compression_params=parameters).compressobj()

@@ -6,11 +6,13 @@ import base64
 import json
 
 import pytest
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from assent.contracts.envelope import Envelope, StatementInvalid, pae, read, read_unverified, sign
 from assent.contracts.ids import new_id
-from assent.contracts.keys import KeyInvalid, PublicKey, SignatureInvalid, SigningKey
+from assent.contracts.keys import SMALL_ORDER, KeyInvalid, PublicKey, SignatureInvalid, SigningKey, b64url
 from assent.contracts.statements import LeaseClosed, Revocation
 
 STATEMENT = LeaseClosed(lease="ab" * 16, opened=3)
@@ -125,3 +127,23 @@ def test_a_text_that_is_no_key_is_refused(text: str) -> None:
 def test_a_wrong_signature_names_the_key_and_nothing_else() -> None:
     with pytest.raises(SignatureInvalid, match=ED25519.public.id):
         ED25519.public.verify(b"\0" * 64, b"message")
+
+
+def test_a_key_whose_one_signature_fits_every_message_is_no_key() -> None:
+    """Points of small order (RFC 8032 §5.1.2), with either sign bit: with R = 1 and s = 0 they "sign" anything."""
+    signature = bytes([1]) + bytes(63)
+    assert len(SMALL_ORDER) == 7
+    for point in SMALL_ORDER:
+        for sign_bit in (0, 0x80):
+            raw = point[:31] + bytes([point[31] | sign_bit])
+            fits = 0
+            for number in range(64):
+                try:
+                    Ed25519PublicKey.from_public_bytes(raw).verify(signature, b"message %d" % number)
+                    fits += 1
+                except (InvalidSignature, ValueError):
+                    pass
+            assert fits, "the positive control: the library alone is taken in"
+            with pytest.raises(KeyInvalid):
+                PublicKey(f"ed25519:{b64url(raw)}").verify(signature, b"message")
+    assert PublicKey(SigningKey.generate().public.text).load()

@@ -58,7 +58,7 @@ EVENT_BYTES: Final = 8
 """What an event is counted as until it is encoded; the true figure is 1 to 6."""
 
 MAX_EVENTS: Final = 500_000
-"""A reader's limit is four times this."""
+"""A reader's limit is twice this."""
 
 MODIFIERS: Final = frozenset(
     f"{name}_{side}" for name in ("Shift", "Control", "Alt", "Super", "Meta", "Hyper") for side in "LR"

@@ -5,13 +5,15 @@ has a stable code. `AnswerInvalid`: whatever answered, it was not the service sp
 that says 200 with a web page, a redirect, a cut-off or oversized body); nothing of it counts.
 
 HTTP/1.1, since it is the faster one for bulk. Redirects are never followed. A proxy from the environment is honoured,
-except for loopback addresses, which never leave the machine. No answer is read beyond its limit.
+except for loopback addresses, which never leave the machine. No answer is read beyond its limit, and nobody holds a
+caller by sending an answer byte by byte.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import json
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -31,6 +33,9 @@ MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
 """Longest answer that is read into memory, unless a call says otherwise."""
 
 CHUNK_BYTES: Final = 256 * 1024
+
+SLOWEST_ANSWER_BYTES_PER_S: Final = 8 * 1024
+"""An answer may be waited for as long as the timeout, and a second longer for so many bytes of it that came."""
 
 _GATEWAY_ERRORS: Final = (502, 503, 504)
 _RETRYABLE: Final = (Code.INTERNAL, Code.TOO_MANY, Code.CLOSED, Code.NO_QUORUM, Code.STORAGE_FULL)
@@ -86,6 +91,7 @@ class Transport:
     ) -> None:
         """`url`: where the service is. `transport` replaces the network, for in-process services."""
         self.url = url.rstrip("/")
+        self._timeout_s = timeout_s
         self._client = httpx2.Client(
             base_url=self.url,
             http1=True,
@@ -133,11 +139,26 @@ class Transport:
         try:
             with self._client.stream(method, target, content=body, headers=sent) as response:
                 self._check(response, expect)
-                yield response.iter_bytes(CHUNK_BYTES)
+                yield self._in_time(response.iter_bytes())
         except httpx2.HTTPError as error:
             raise Unreachable(f"the service at {self.url} cannot be reached ({type(error).__name__})") from error
         except httpx2.InvalidURL as error:
             raise AnswerInvalid(f"the address {self.url} cannot be asked") from error
+
+    def _in_time(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        """The pieces, as long as they do not come too slowly on the whole. What the caller does meanwhile is not
+        counted. Raises Unreachable."""
+        allowed = self._timeout_s
+        while True:
+            began = time.monotonic()
+            piece = next(pieces, None)
+            allowed -= time.monotonic() - began
+            if piece is None:
+                return
+            allowed += len(piece) / SLOWEST_ANSWER_BYTES_PER_S
+            if allowed < 0:
+                raise Unreachable(f"the service at {self.url} answers too slowly")
+            yield piece
 
     def _check(self, response: httpx2.Response, expect: str) -> None:
         """Return only for a success of the expected type. Raises Unreachable, Refused or AnswerInvalid."""
@@ -147,7 +168,7 @@ class Transport:
         if response.status_code in (200, 201) and kind == expect:
             return
         if kind == PROBLEM and response.status_code >= 400:
-            problem = _read_problem(response)
+            problem = _read_problem(self._in_time(response.iter_bytes()))
             if problem is not None and problem.code.status == response.status_code:
                 raise refusal_of(problem, _seconds(response.headers.get("retry-after")))
         if response.status_code in _GATEWAY_ERRORS:
@@ -208,15 +229,15 @@ def is_loopback(url: str) -> bool:
         return False
 
 
-def _read_problem(response: httpx2.Response) -> Problem | None:
+def _read_problem(pieces: Iterator[bytes]) -> Problem | None:
     data = bytearray()
-    for piece in response.iter_bytes(CHUNK_BYTES):
+    for piece in pieces:
         data += piece
         if len(data) > CHUNK_BYTES:
             return None
     try:
         parsed = json.loads(bytes(data))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return Problem.from_dict(parsed) if isinstance(parsed, dict) else None
 

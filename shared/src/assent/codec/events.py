@@ -150,6 +150,8 @@ def decode_events(data: bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[Event, 
     per_kind: list[list[int]] = [[] for _ in KINDS]
     for kind, t_ns in zip(kinds, times, strict=True):
         per_kind[kind].append(t_ns)
+    if len(per_kind[4]) > limits.frames:
+        raise ContentInvalid("a count exceeds the limits")
     pointer = [kind for kind in kinds if KINDS[kind] in _POINTER]
     decoded = (
         _pointer(read, pointer, [t for kind, t in zip(kinds, times, strict=True) if KINDS[kind] in _POINTER]),
@@ -216,7 +218,7 @@ def _screen(read: Reader, times: list[int], texts: list[str], limits: Limits) ->
     modalities = read.choices(sum(bound), len(texts))
     actions = iter(zip((texts[i] for i in modalities), read.column(sum(bound)), strict=True))
     lags, cursor_xs, cursor_ys = (read.column(number) for _ in range(3))
-    mask_counts = read.counts(number, limits.events)
+    mask_counts = read.counts(number, limits.rectangles)
     rects = _rects(read, sum(mask_counts))
     return (
         ScreenFrame(
@@ -252,7 +254,7 @@ def _windows(read: Reader, times: list[int], texts: list[str]) -> Iterator[Event
 
 
 def _topologies(read: Reader, times: list[int], limits: Limits) -> Iterator[Event]:
-    seqs, counts = read.column(len(times)), read.counts(len(times), limits.events)
+    seqs, counts = read.column(len(times)), read.counts(len(times), limits.rectangles)
     total = sum(counts)
     ids, rects = read.column(total), _rects(read, total)
     scales = [_float_of(bits) for bits in read.column(total)]

@@ -58,6 +58,7 @@ class FrameEncoder:
         self._spare: dict[int, Packed] = {}
         self._known: dict[tuple[int, bytes], int] = {}
         self._tiles = 0
+        self._work = 0
         self._frames = 0
         self._seq = -1
         self._finished = False
@@ -103,6 +104,7 @@ class FrameEncoder:
             for value in (move.x, move.y, move.width, move.height, fold(move.dx), fold(move.dy)):
                 head += varint(value)
         self._write_tiles(head, now, dirty)
+        self._work += now.size + sum(move.width * move.height for move in moves) + len(dirty) * TILE**2
         if before is not None:
             self._spare[display] = before
         self._pictures[display] = now
@@ -121,8 +123,11 @@ class FrameEncoder:
             raise ContentInvalid("a picture has more pixels than the limits allow")
         if self._frames >= self._limits.frames or len(self._pictures.keys() | {display}) > self._limits.displays:
             raise ContentInvalid("there are more pictures or displays than the limits allow")
-        if self._tiles + -(-height // TILE) * -(-width // TILE) > self._limits.tiles:
+        tiles = -(-height // TILE) * -(-width // TILE)
+        if self._tiles + tiles > self._limits.tiles:
             raise ContentInvalid("there are more tiles than the limits allow")
+        if self._work + 2 * height * width + tiles * TILE**2 > self._limits.work_pixels:
+            raise ContentInvalid("reading the pictures would be more work than the limits allow")
         return height, width
 
     def _packed(self, pixels: Pixels, display: int, shape: tuple[int, int]) -> Packed:
@@ -224,6 +229,7 @@ class FrameDecoder:
 
     Pictures come in the order they were added. Damage is found on the way, so the pictures before it have come out
     already when ContentInvalid is raised. Memory: `HISTORY` tiles, the displays' current pictures, and zstd's window.
+    Time: what `Limits.work_pixels` allows, however few bytes ask for it.
     """
 
     def __init__(self, data: bytes, limits: Limits = DEFAULT_LIMITS) -> None:
@@ -237,7 +243,8 @@ class FrameDecoder:
         if source.take(1)[0] != _VERSION:
             raise ContentInvalid("the pictures have an unknown version")
         pictures: dict[int, Pixels] = {}
-        tiles = _Tiles(source, self._limits)
+        work = _Work(self._limits.work_pixels)
+        tiles = _Tiles(source, self._limits, work)
         seq, frames = -1, 0
         while True:
             tag = source.take(1)[0]
@@ -251,7 +258,8 @@ class FrameDecoder:
             if step == 0 or seq >= 2**63:
                 raise ContentInvalid("the numbers of pictures do not increase")
             picture = self._canvas(pictures, source)
-            _apply_moves(picture, source)
+            work.spend(picture.size // 3)
+            _apply_moves(picture, source, work)
             tiles.paint(picture)
             yield seq, picture.copy()
         source.end()
@@ -272,7 +280,19 @@ class FrameDecoder:
         return pictures[display]
 
 
-def _apply_moves(picture: Pixels, source: _Source) -> None:
+class _Work:
+    """What may still be done for the pictures of one segment, in pixels touched."""
+
+    def __init__(self, pixels: int) -> None:
+        self._left = pixels
+
+    def spend(self, pixels: int) -> None:
+        self._left -= pixels
+        if self._left < 0:
+            raise ContentInvalid("reading the pictures would be more work than the limits allow")
+
+
+def _apply_moves(picture: Pixels, source: _Source, work: _Work) -> None:
     height, width = picture.shape[:2]
     count = source.varint()
     if count > MAX_MOVES:
@@ -283,15 +303,17 @@ def _apply_moves(picture: Pixels, source: _Source) -> None:
         inside = x + w <= width and y + h <= height
         if not inside or not 0 <= x - dx <= width - w or not 0 <= y - dy <= height - h:
             raise ContentInvalid("a move reaches beyond the picture")
+        work.spend(w * h)
         _move(picture, Move(x, y, w, h, dx, dy))
 
 
 class _Tiles:
     """The latest distinct tiles, by number."""
 
-    def __init__(self, source: _Source, limits: Limits) -> None:
+    def __init__(self, source: _Source, limits: Limits, work: _Work) -> None:
         self._source = source
         self._limits = limits
+        self._work = work
         self._kept: dict[int, Pixels] = {}
         self._total = 0
 
@@ -302,6 +324,7 @@ class _Tiles:
         count = self._source.varint()
         if count > rows * columns:
             raise ContentInvalid("a picture has more tiles than fit")
+        self._work.spend(count * TILE**2)
         place, total = -1, self._total
         plan: list[tuple[int, int]] = []
         for _ in range(count):

@@ -14,23 +14,27 @@ class ContentInvalid(ValueError):
 class Limits:
     """Upper bounds, checked before anything of that size is allocated. The defaults fit every honest segment.
 
-    An event takes about 200 bytes as a Python object, a pixel 3 bytes.
+    An event takes 200 to 450 bytes as a Python object, a pixel 3 bytes. Whoever wants harm fills them in a few bytes:
+    they bound what one segment can cost its reader, in memory and in time.
     """
 
     content_bytes: int = 64 * 1024 * 1024
     """The encoded content as a whole."""
 
-    events: int = 2_000_000
-    """Events of one segment; masked rectangles and displays inside events have the same bound, each in total."""
+    events: int = 1_000_000
+    """Events of one segment; distinct texts and keys have the same bound."""
 
-    event_bytes: int = 256 * 1024 * 1024
+    rectangles: int = 500_000
+    """Masked rectangles inside events, and displays inside events, each in total."""
+
+    event_bytes: int = 64 * 1024 * 1024
     """The decompressed block of events, texts included."""
 
     notes: int = 100_000
     """Clock anchors, and gaps, each."""
 
     frames: int = 20_000
-    """Pictures of one segment."""
+    """Pictures of one segment, and events that describe them."""
 
     displays: int = 16
     """Displays that pictures may belong to."""
@@ -40,6 +44,10 @@ class Limits:
 
     tiles: int = 200_000
     """Tiles sent in one segment, so at most 2.4 GB pass through the decompressor; 8,192 of them are kept at a time."""
+
+    work_pixels: int = 2**35
+    """Pixels that reading all pictures of one segment touches: of each picture as it comes out, of each move, of each
+    tile that is put in place. About a minute of work, or four thousand 4K pictures that hardly differ."""
 
     window_bytes: int = 32 * 1024 * 1024
     """Memory that the compressed pictures may demand of the decompressor."""

@@ -10,7 +10,7 @@ import base64
 import binascii
 import hashlib
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Final
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
@@ -24,6 +24,22 @@ VaultKeyText = Annotated[str, StringConstraints(pattern=r"^a1-xw:[A-Za-z0-9_-]{1
 """A public HPKE key of suite A1-XW (1,216 bytes) as text."""
 
 KeyId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+
+
+SMALL_ORDER: Final = frozenset(
+    bytes.fromhex(text)
+    for text in (
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "0100000000000000000000000000000000000000000000000000000000000000",
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    )
+)
+"""The points of Ed25519 whose order divides 8, in every encoding, sign bit cleared (RFC 8032 §5.1.2). One signature of
+such a key fits any number of messages: whoever signs with it could deny everything, and anybody could sign for them."""
 
 
 class KeyInvalid(ValueError):
@@ -83,6 +99,8 @@ class PublicKey:
         try:
             raw = b64url_bytes(data)
             if kind == "ed25519":
+                if _of_small_order(raw):
+                    raise ValueError("one signature of it would fit any number of messages")
                 return ed25519.Ed25519PublicKey.from_public_bytes(raw)
             if kind == "p256":
                 return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), raw)
@@ -100,6 +118,10 @@ class PublicKey:
                 key.verify(signature, message, ec.ECDSA(hashes.SHA256()))
         except InvalidSignature as error:
             raise SignatureInvalid(f"not signed by key {self.id}") from error
+
+
+def _of_small_order(raw: bytes) -> bool:
+    return raw[:31] + bytes(byte & 0x7F for byte in raw[31:]) in SMALL_ORDER
 
 
 class SigningKey:

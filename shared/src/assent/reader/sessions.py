@@ -8,7 +8,8 @@ What is promised:
   refused, damaged or not delivered, events that lie outside the hour of their segment. `Session.coverage` and `Data`
   say so; nothing is ever silently whole.
 - A withdrawal or revocation in the middle ends what it concerns and nothing else.
-- Memory holds the keys of one person's day and a few segments per modality, however much the lease covers.
+- Memory holds the keys of one person's day, and per modality a few segments as bytes and one as events, however much
+  the lease covers and whatever somebody recorded to fill it.
 
 A *session* is what one run of an agent recorded on one UTC day. Streams do not say to which run they belong; those of
 one run begin together and share one monotonic clock, and that is how they are put together (`assemble`).
@@ -49,7 +50,8 @@ from assent.sealing.segments import DataKey, check_body, open_body, open_release
 
 GROUP_SEGMENTS: Final = 4
 GROUP_BYTES: Final = 8 * 1024 * 1024
-"""Segments fetched and opened at a time, per modality; one such group is opened ahead of the reader."""
+"""Segments fetched and decrypted at a time, per modality; one such group is ahead of the reader. They are decoded one
+by one: a few bytes can stand for a million events."""
 
 ATTEMPTS: Final = 4
 """Calls that fail for a passing reason are repeated, with waits of 1, 2 and 4 seconds."""
@@ -153,6 +155,15 @@ class Progress:
 
 
 @dataclass(frozen=True, repr=False)
+class _Decrypted:
+    """A segment's plaintext, still encoded, or None and the reason."""
+
+    segment: PendingSegment
+    plaintext: bytes | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, repr=False)
 class OpenedSegment:
     """A segment's content, or None and the reason."""
 
@@ -227,6 +238,8 @@ class Session:
                     sifted = sift(opened.content, readable.modality, opened.segment.header.hour)
                     kept = tuple(event for _, event in sifted.events)
                     yield msgspec.structs.replace(opened.content, events=kept, frames=b"")
+                    del sifted, kept
+                del opened  # the next one is decoded before the loop lets go of this one
 
     def frames(self) -> Iterator[Picture]:
         """Pictures in time order, decoded one by one."""
@@ -236,6 +249,7 @@ class Session:
             for opened in self._data._opened(readable):
                 if opened.content is not None:
                     yield from self._pictures(readable, opened.segment, opened.content)
+                del opened
 
     def coverage(self) -> Coverage:
         """The whole account; opens what was not opened yet."""
@@ -253,6 +267,7 @@ class Session:
             if opened.content is not None:
                 for at_ns, event in sift(opened.content, readable.modality, opened.segment.header.hour).events:
                     yield Recorded(at_ns, readable.modality, event)
+            del opened
 
     def _pictures(self, readable: _Readable, segment: PendingSegment, content: SegmentContent) -> Iterator[Picture]:
         times = {
@@ -435,8 +450,8 @@ class Data:
     def _find_clock(self, readable: _Readable) -> bool:
         """Open segments from the front until one says when it was. False when none does."""
         for segment in readable.openable:
-            for opened in self._load(readable, [segment]):
-                self._note(readable, opened)
+            for decrypted in self._load(readable, [segment]):
+                opened = self._decode(readable, decrypted)
                 if opened.content is not None and opened.content.anchors:
                     readable.clock = WallClock(opened.content.anchors)
                     return True
@@ -445,38 +460,42 @@ class Data:
     # --- segments -----------------------------------------------------------------------------------------------------
 
     def _opened(self, readable: _Readable) -> Iterator[OpenedSegment]:
-        """All openable segments in order, one group ahead of whoever reads them."""
+        """All openable segments in order, decoded one by one; fetched one group ahead of whoever reads them."""
         groups = list(_groups(readable.openable))
-        ahead: Future[list[OpenedSegment]] | None = None
+        ahead: Future[list[_Decrypted]] | None = None
         try:
             for number in range(len(groups)):
                 current = ahead or self._pool.submit(self._load, readable, groups[number])
                 following = groups[number + 1 : number + 2]
                 ahead = self._pool.submit(self._load, readable, following[0]) if following else None
-                for opened in current.result():
-                    self._note(readable, opened)
-                    yield opened
+                for decrypted in current.result():
+                    yield self._decode(readable, decrypted)
         finally:
             if ahead is not None:
                 ahead.cancel()
 
-    def _load(self, readable: _Readable, segments: Sequence[PendingSegment]) -> list[OpenedSegment]:
-        """Fetch and open a few segments. What goes wrong with one is said of it, not raised."""
+    def _load(self, readable: _Readable, segments: Sequence[PendingSegment]) -> list[_Decrypted]:
+        """Fetch and decrypt a few segments. What goes wrong with one is said of it, not raised."""
         waiting = list(segments)
-        done: list[OpenedSegment] = []
+        done: list[_Decrypted] = []
 
         def fetch() -> None:
             wanted = [(segment.id, segment.body_length) for segment in waiting]
             ticket = self.job.tickets[readable.stream.leased.stream]
             for _, body in self._collector.fetch_bodies(ticket, self.job.signing_key, wanted):
                 segment = waiting.pop(0)
-                done.append(_open(readable, segment, body))
+                done.append(_decrypt(readable, segment, body))
 
         try:
             self._again(fetch)
         except ClientError:
-            done += [OpenedSegment(segment, None, "not-delivered") for segment in waiting]
+            done += [_Decrypted(segment, None, "not-delivered") for segment in waiting]
         return done
+
+    def _decode(self, readable: _Readable, decrypted: _Decrypted) -> OpenedSegment:
+        opened = _decoded(readable, decrypted)
+        self._note(readable, opened)
+        return opened
 
     def _note(self, readable: _Readable, opened: OpenedSegment) -> None:
         """Enter a segment into its stream's account, once."""
@@ -522,14 +541,24 @@ class Data:
         return f"Data({self.job!r})"
 
 
-def _open(readable: _Readable, segment: PendingSegment, body: bytes | None) -> OpenedSegment:
-    """Digest, decryption, decoding, and whether the content says itself that it belongs here."""
+def _decrypt(readable: _Readable, segment: PendingSegment, body: bytes | None) -> _Decrypted:
     if body is None:
-        return OpenedSegment(segment, None, "not-delivered")
+        return _Decrypted(segment, None, "not-delivered")
     try:
         check_body(body, segment.body_sha256)
-        content = decode_content(open_body(segment.header_bytes, body, readable.keys[segment.id]))
-    except (SealingError, ContentInvalid):
+        return _Decrypted(segment, open_body(segment.header_bytes, body, readable.keys[segment.id]))
+    except SealingError:
+        return _Decrypted(segment, None, "damaged")
+
+
+def _decoded(readable: _Readable, decrypted: _Decrypted) -> OpenedSegment:
+    """The content, if it can be read and says itself that it belongs here."""
+    segment = decrypted.segment
+    if decrypted.plaintext is None:
+        return OpenedSegment(segment, None, decrypted.reason)
+    try:
+        content = decode_content(decrypted.plaintext)
+    except ContentInvalid:
         return OpenedSegment(segment, None, "damaged")
     place = (segment.header.stream, segment.header.sequence, readable.modality)
     if (content.stream, content.sequence, content.modality) != place:
