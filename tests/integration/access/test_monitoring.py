@@ -347,7 +347,6 @@ def test_a_lease_that_nobody_approved_is_found_in_a_log_that_is_whole(auditor: A
     assert reasons(auditor.verify()), "whoever looks anew sees it as before"
 
 
-@ON_BOTH
 def test_witnesses_that_the_directory_does_not_name_count_for_nothing(auditor: Auditor) -> None:
     world, had = auditor.world, auditor.look().size
     more(auditor)
@@ -384,7 +383,6 @@ def test_witnesses_that_the_directory_does_not_name_count_for_nothing(auditor: A
 # --- clocks and silence -----------------------------------------------------------------------------------------------
 
 
-@ON_BOTH
 @pytest.mark.parametrize("minutes", [-10, 4, 10])
 def test_a_custodian_whose_clock_is_off_is_found_by_the_witnesses_times(auditor: Auditor, minutes: int) -> None:
     """The auditor's clock and the witness's are right."""
@@ -428,7 +426,6 @@ def test_a_witness_with_another_time_is_named(auditor: Auditor) -> None:
     assert [alarm.id for alarm in auditor.look().alarms] == ["clock:witness.example/one"]
 
 
-@ON_BOTH
 def test_a_witness_that_went_silent_is_named_and_its_return_ends_the_alarm(auditor: Auditor) -> None:
     world = auditor.world
     last = auditor.look().witnessed["witness.example/one"]
@@ -443,7 +440,6 @@ def test_a_witness_that_went_silent_is_named_and_its_return_ends_the_alarm(audit
     assert (kinds(look), [alarm.kind for alarm in look.ended]) == ([], ["witness-stale"])
 
 
-@ON_BOTH
 def test_one_silent_witness_of_three_is_named_though_the_quorum_is_met(auditor: Auditor) -> None:
     world = auditor.world
     with ExitStack() as stack:
@@ -519,7 +515,6 @@ def test_a_role_that_counts_too_early_is_an_alarm(auditor: Auditor) -> None:
     assert any("somebody is given the role steward" in one.text for one in look.news)
 
 
-@ON_BOTH
 def test_a_halt_stands_and_a_lease_during_it_stays(auditor: Auditor) -> None:
     world, access = auditor.world, auditor.access
     world.halt("something is wrong")
@@ -537,7 +532,6 @@ def test_a_halt_stands_and_a_lease_during_it_stays(auditor: Auditor) -> None:
     assert kinds(auditor.look()) == ["lease-halted"], "a lease after it is none"
 
 
-@ON_BOTH
 def test_a_lease_that_nobody_closed_is_an_alarm_from_its_end_on(auditor: Auditor) -> None:
     access, world = auditor.access, auditor.world
     assert access.job().open(access.requester, request=access.grant()).status_code == 200
