@@ -31,6 +31,7 @@ from assent.contracts.problems import Code
 from assent.contracts.segment import FIRST_PREVIOUS
 from assent.contracts.statements import (
     CertificateAnswer,
+    CollectorReport,
     ConsentEnding,
     CredentialCode,
     CredentialRevocation,
@@ -195,6 +196,10 @@ def _statement(route: str, populated: Populated, by: Asker) -> bytes:
         ),
         "/v1/me/standing": lambda: Standing(person=by.person, in_force=False, nonce=new_id(), at=now),
         "/v1/orders/done": lambda: OrderDone(number=1, order="ab" * 32),
+        "/v1/reports": lambda: CollectorReport(
+            number=10**6, since=f"{day}T00", until=f"{day}T01", listings=0, bodies=0, refused_tickets=0,
+            refused_certificates=0, refused_over_budget=0, orders=0,
+        ),
         "/v1/drills": lambda: DrillResult(tried=1, wrong=0, nonce=new_id(), at=now),
         "/v1/enrolments": lambda: Enrolment(
             secret=new_id(), credentials=(NewCredential(kind="device", key=by.key.public.text),),

@@ -25,6 +25,7 @@ from assent.contracts.ids import Modality, new_id
 from assent.contracts.keys import SigningKey, b64url, fingerprint
 from assent.contracts.segment import FIRST_PREVIOUS, EndRecord, SkipRecord
 from assent.contracts.statements import (
+    CollectorReport,
     Directory,
     FetchRequest,
     Order,
@@ -52,7 +53,7 @@ from assent.sealing.hpke import HybridPrivateKey
 from assent.sealing.segments import SealedSegment, SignedRecord, parse_header, parse_record, seal_segment, sign_record
 from assent.transparency.note import Cosigner, Signer
 from assent_collector.app import Collector, application, open_collector
-from assent_collector.custodian import CustodianUnreachable
+from assent_collector.custodian import CustodianUnreachable, ReportElsewhere
 from assent_collector.rules import read_preamble
 from assent_collector.settings import CollectorSettings
 from assent_collector.uploads import Uploads
@@ -151,6 +152,7 @@ class OrderBook:
     issuer: Issuer
     orders_: list[Envelope] = field(default_factory=list)
     acknowledged: list[OrderDone] = field(default_factory=list)
+    reports: list[CollectorReport] = field(default_factory=list)
     online: bool = True
     current: Envelope | None = None
 
@@ -180,6 +182,16 @@ class OrderBook:
     def done(self, envelope: Envelope) -> None:
         self._answer()
         self.acknowledged.append(read(envelope, OrderDone, self.issuer.collector_key.public))
+
+    def reported(self, envelope: Envelope) -> None:
+        self._answer()
+        report = read(envelope, CollectorReport, self.issuer.collector_key.public)
+        if self.reports and report == self.reports[-1]:
+            return
+        expected, since = len(self.reports) + 1, self.reports[-1].until if self.reports else None
+        if report.number != expected or report.since != (since or report.since):
+            raise ReportElsewhere(expected, since)
+        self.reports.append(report)
 
     def close(self) -> None:
         """Nothing is held."""

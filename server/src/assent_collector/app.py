@@ -20,11 +20,13 @@ from assent.contracts.keys import KeyInvalid, SigningKey
 from assent.contracts.problems import Code, Problem
 from assent.contracts.wire import FetchBody, RecordBody
 from assent.sealing.segments import body_size
+from assent_collector.background import Background
 from assent_collector.blobs import FolderBlobs, Hook, no_hook
 from assent_collector.custodian import Custodian, HttpCustodian
 from assent_collector.endpoints import routes
 from assent_collector.fetches import Fetches
-from assent_collector.orders import Background, OrderHook, Orders, no_order_hook
+from assent_collector.orders import OrderHook, Orders, no_order_hook
+from assent_collector.reports import Reports
 from assent_collector.settings import CollectorSettings
 from assent_collector.trust import Trust
 from assent_collector.uploads import Uploads
@@ -58,6 +60,7 @@ class Collector:
     uploads: Uploads
     fetches: Fetches
     orders: Orders
+    reports: Reports
 
     def ready(self) -> None:
         """Raises Problem (closed) unless it can take uploads that agents will believe."""
@@ -90,6 +93,7 @@ def open_collector(
     blobs = FolderBlobs(settings.blobs, hook)
     asked = custodian or HttpCustodian(settings.custodian_url, key, clock)
     trust = Trust(settings.root_fingerprint, settings.directory, asked, clock)
+    reports = Reports(database, asked, key=key, clock=clock, hours=settings.report_hours)
     return Collector(
         settings=settings,
         key=key,
@@ -98,7 +102,7 @@ def open_collector(
         custodian=asked,
         trust=trust,
         uploads=Uploads(database, blobs, trust, key=key, clock=clock, hook=hook),
-        fetches=Fetches(database, blobs, trust, clock, settings.behind),
+        fetches=Fetches(database, blobs, trust, reports, clock, settings.behind),
         orders=Orders(
             database,
             blobs,
@@ -110,6 +114,7 @@ def open_collector(
             order_days=settings.order_days,
             hook=order_hook,
         ),
+        reports=reports,
     )
 
 
@@ -118,7 +123,9 @@ def application(collector: Collector) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        background = Background(collector.orders, collector.trust, collector.settings.orders_interval_s)
+        background = Background(
+            collector.orders, collector.reports, collector.trust, collector.settings.orders_interval_s
+        )
         if collector.settings.background:
             background.start()
         yield
@@ -129,7 +136,7 @@ def application(collector: Collector) -> FastAPI:
     app = new_app(TITLE, collector.ready, longest_body, lifespan)
     app.state.metrics = Metrics(lambda: facts_of(collector))
     app.add_middleware(CountAnswers, metrics=app.state.metrics)
-    app.include_router(routes(collector.uploads, collector.fetches, collector.settings))
+    app.include_router(routes(collector.uploads, collector.fetches, collector.reports, collector.settings))
     return app
 
 
@@ -148,7 +155,9 @@ def openapi() -> dict[str, Any]:
     """The description of the routes. Opens nothing."""
     app = new_app(TITLE, lambda: None, longest_body)
     settings = CollectorSettings(root_fingerprint="0" * 64, custodian_url="http://localhost", data_dir=Path())
-    app.include_router(routes(cast(Uploads, None), cast(Fetches, None), settings))  # described here, never called
+    app.include_router(
+        routes(cast(Uploads, None), cast(Fetches, None), cast(Reports, None), settings)
+    )  # described here, never called
     return describe(app, Envelope, RecordBody, FetchBody)
 
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
@@ -28,6 +28,7 @@ from assent.contracts.wire import (
 )
 from assent_collector import rules
 from assent_collector.fetches import Fetches
+from assent_collector.reports import Reports
 from assent_collector.settings import CollectorSettings
 from assent_collector.uploads import Admission, Receiving, Uploads
 from assent_service.describing import takes, takes_bytes
@@ -75,9 +76,17 @@ class Slots:
                 self._taken[stream] -= 1
 
 
-def routes(uploads: Uploads, fetches: Fetches, settings: CollectorSettings) -> APIRouter:
+def routes(uploads: Uploads, fetches: Fetches, reports: Reports, settings: CollectorSettings) -> APIRouter:
     """All routes, bound to the services that do the work."""
-    router = APIRouter()
+
+    async def count_refusals() -> AsyncIterator[None]:
+        try:
+            yield
+        except Problem as problem:
+            reports.refused(problem.code)
+            raise
+
+    router = APIRouter(dependencies=[Depends(count_refusals, scope="function")])
     uploading = Slots(settings.max_uploads, settings.max_uploads_per_stream)
     fetching = Slots(settings.max_fetches, settings.max_fetches)
 

@@ -1,4 +1,5 @@
-"""Fetching: ciphertext, against a ticket and its job's signature. Nothing about a ticket is kept.
+"""Fetching: ciphertext, against a ticket and its job's signature. Nothing about a ticket is kept; how much leaves is
+counted before it does.
 
 A listing is written stream by stream and a body piece by piece, so that memory does not grow with what is asked for.
 """
@@ -19,6 +20,7 @@ from assent.contracts.statements import FetchRequest, Ticket
 from assent.contracts.wire import GONE, FetchBody, FetchedRecord, FetchedSegment, FetchedStream
 from assent_collector import rules, store
 from assent_collector.blobs import Blobs
+from assent_collector.reports import Reports
 from assent_collector.store import Item
 from assent_collector.trust import Trust
 from assent_service.database import Database
@@ -41,11 +43,18 @@ class Fetches:
     """Answers tickets. Thread-safe; every method and every step of an iterator blocks on disk and database."""
 
     def __init__(
-        self, database: Database, blobs: Blobs, trust: Trust, clock: Callable[[], datetime], behind: Path
+        self,
+        database: Database,
+        blobs: Blobs,
+        trust: Trust,
+        reports: Reports,
+        clock: Callable[[], datetime],
+        behind: Path,
     ) -> None:
         self._database = database
         self._blobs = blobs
         self._trust = trust
+        self._reports = reports
         self._clock = clock
         self._behind = behind
 
@@ -53,12 +62,16 @@ class Fetches:
         """A FetchAnswer in pieces. Raises Problem, before the first piece."""
         ticket, request = self._check(body)
         asked = list(dict.fromkeys(request.streams or ticket.streams))
+        here = []
         with self._database.reading() as session:
             for name in asked:
                 stream = store.find_stream(session, name)
                 if stream is not None and stream.day != ticket.day:
                     raise Problem(Code.TICKET_INVALID, "the ticket names a stream of another day than its own")
-        return self._listing(asked)
+                if stream is not None:
+                    here.append(name)
+        self._reports.handed_out(listings=len(here))
+        return self._listing(here)
 
     def bodies(self, body: FetchBody) -> Iterator[bytes]:
         """The bodies asked for, in pieces. Raises Problem, before the first piece."""
@@ -79,6 +92,7 @@ class Fetches:
                 wanted.append(Body(segment, day, blob, length))
             else:
                 wanted.append(Body(segment))
+        self._reports.handed_out(bodies=len(found))
         return self._pieces(wanted)
 
     def _check(self, body: FetchBody) -> tuple[Ticket, FetchRequest]:

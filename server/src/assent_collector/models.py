@@ -93,3 +93,20 @@ orders: Final = Table(
     Column("acknowledged", Boolean, nullable=False),
 )
 """One row, `place` 1: the last order that was carried out."""
+
+reports: Final = Table(
+    "reports",
+    metadata,
+    Column("place", BigInteger, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, nullable=False),
+    Column("since", String(13), nullable=False),
+    Column("until", String(13)),
+    Column("listings", BigInteger, nullable=False),
+    Column("bodies", BigInteger, nullable=False),
+    Column("refused_tickets", BigInteger, nullable=False),
+    Column("refused_certificates", BigInteger, nullable=False),
+    Column("refused_over_budget", BigInteger, nullable=False),
+    Column("orders", BigInteger, nullable=False),
+    Column("resumed", Boolean, nullable=False),
+)
+"""`place` 0: what is being counted since an hour. Others, by number: reports that the custodian has not taken yet."""

@@ -9,7 +9,6 @@ acknowledged. After a crash between any two of them it is carried out again from
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,17 +20,15 @@ import structlog
 from assent.contracts import limits
 from assent.contracts.envelope import Envelope, StatementInvalid, sign
 from assent.contracts.keys import SigningKey
-from assent.contracts.problems import Problem
 from assent.contracts.segment import FIRST_PREVIOUS
 from assent.contracts.statements import Order, OrderDone, OrderItem, OrderReturned, Revocation, Tombstone
 from assent.contracts.times import add_days, day_of, parse_day
 from assent_collector import rules, store
 from assent_collector.blobs import ORPHAN_AGE_S, Blobs
-from assent_collector.custodian import Custodian, CustodianUnreachable
+from assent_collector.custodian import Custodian
 from assent_collector.store import OrderPlace
-from assent_collector.trust import REFRESH_EVERY, Trust
+from assent_collector.trust import Trust
 from assent_service.database import Database
-from assent_service.problems import where
 
 MARGIN_DAYS = 1
 """How much longer than the upload deadline a mark is kept."""
@@ -244,38 +241,3 @@ class Orders:
     def _known(self, names: list[str]) -> set[str]:
         with self._database.reading() as session:
             return store.known_blobs(session, names)
-
-
-class Background:
-    """Pulls orders and tidies up, in a thread, until `stop`. A failure is logged and tried again next time."""
-
-    def __init__(self, orders: Orders, trust: Trust, interval_s: float) -> None:
-        self._orders = orders
-        self._trust = trust
-        self._interval_s = interval_s
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="orders", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Returns when the thread has ended, or after a few seconds when it hangs in the network."""
-        self._stopping.set()
-        self._thread.join(STOP_TIMEOUT_S)
-
-    def _run(self) -> None:
-        tidied = -TIDY_EVERY_S
-        while True:
-            try:
-                self._trust.refresh(REFRESH_EVERY)
-                if time.monotonic() - tidied >= TIDY_EVERY_S:
-                    tidied = time.monotonic()
-                    self._orders.tidy()
-                self._orders.pull_orders_once()
-            except (CustodianUnreachable, OrderInvalid, Problem) as error:
-                _log.warning("orders-not-pulled", kind=type(error).__name__, reason=str(error))
-            except Exception as error:
-                _log.error("orders-not-pulled", kind=type(error).__name__, at=where(error))
-            if self._stopping.wait(self._interval_s):
-                return

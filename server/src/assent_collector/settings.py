@@ -51,8 +51,10 @@ class CollectorSettings(ServiceSettings):
     order_days: Annotated[int, Field(ge=1)] = 400
     """How long orders that were carried out are kept for a custodian that is restored from a backup: longer than it
     keeps backups."""
+    report_hours: Annotated[int, Field(ge=1, le=24)] = 1
+    """How often a signed report of what was handed out and refused goes to the custodian, into its log."""
     background: bool = True
-    """Whether the service pulls orders and cleans up itself; otherwise a scheduler must."""
+    """Whether the service pulls orders, reports and cleans up itself; otherwise a scheduler must."""
     max_uploads: Annotated[int, Field(ge=1)] = 64
     """Uploads under way at once. The next one is answered 429."""
     max_uploads_per_stream: Annotated[int, Field(ge=1)] = 2

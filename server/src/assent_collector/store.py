@@ -133,7 +133,7 @@ def add_certificate(session: Session, certificate: StreamCertificate, hash_: str
         "record_until": certificate.record_until,
         "envelope": envelope,
     }
-    _insert_once(session, certificates, values)
+    insert_once(session, certificates, values)
 
 
 def find_item(session: Session, stream: str, number: int) -> Item | None:
@@ -196,7 +196,7 @@ def add_mark(
         "evidence": evidence,
         "keep_until": keep_until,
     }
-    _insert_once(session, marks, values)
+    insert_once(session, marks, values)
 
 
 def bodies_of(session: Session, stream: str, hours: Sequence[str]) -> list[tuple[str, str]]:
@@ -242,7 +242,7 @@ def set_last_order(session: Session, place: OrderPlace) -> None:
 
 def keep_order(session: Session, number: int, day: str, envelope: str) -> None:
     """Repeating changes nothing."""
-    _insert_once(session, kept_orders, {"number": number, "day": day, "envelope": envelope})
+    insert_once(session, kept_orders, {"number": number, "day": day, "envelope": envelope})
 
 
 def kept_above(session: Session, number: int, most: int) -> list[tuple[int, str]]:
@@ -274,6 +274,7 @@ def _item(row: Row[Any]) -> Item:
     return Item(**row._mapping)
 
 
-def _insert_once(session: Session, table: Any, values: dict[str, Any]) -> None:
+def insert_once(session: Session, table: Any, values: dict[str, Any]) -> None:
+    """Repeating changes nothing: the first row of a key stays."""
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     session.execute(dialect.insert(table).values(**values).on_conflict_do_nothing())

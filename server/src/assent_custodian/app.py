@@ -45,6 +45,7 @@ from assent_custodian.people import endpoints as people
 from assent_custodian.people import notices
 from assent_custodian.purposes import endpoints as purposes
 from assent_custodian.recalls import endpoints as recalls
+from assent_custodian.reports import endpoints as reports
 from assent_custodian.restoring import catching_up
 from assent_custodian.restoring import endpoints as restoring
 from assent_custodian.settings import Settings
@@ -60,6 +61,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     erasures.router,
     keys.router,
     orders.router,
+    reports.router,
     restoring.router,
     log.router,
     grants.router,

@@ -76,6 +76,7 @@ class Permission(StrEnum):
     RETURN_ORDERS = "return orders after a restore"
     RESTATE = "say again, after a restore, what one consents to"
     ACKNOWLEDGE_ORDERS = "acknowledge orders"
+    REPORT = "report what the collector did"
     STATE_DRILL = "say how a drill ended"
 
 
@@ -171,6 +172,7 @@ RULES: tuple[Rule, ...] = (
     _rule(Permission.RETURN_ORDERS, {Party.COLLECTOR}, _NO_CREDENTIAL, "POST /v1/orders/returned"),
     _rule(Permission.RESTATE, {Party.PERSON}, DEVICE, "POST /v1/me/standing"),
     _rule(Permission.ACKNOWLEDGE_ORDERS, {Party.COLLECTOR}, _NO_CREDENTIAL, "POST /v1/orders/done"),
+    _rule(Permission.REPORT, {Party.COLLECTOR}, _NO_CREDENTIAL, "POST /v1/reports"),
     _rule(Permission.STATE_DRILL, {Party.DRILL}, OPENING, "POST /v1/drills"),
 )
 

@@ -26,6 +26,7 @@ from assent.contracts.segment import FIRST_PREVIOUS
 from assent.contracts.statements import (
     Ask,
     CertificateRequest,
+    CollectorReport,
     ConsentEnding,
     CredentialCode,
     CredentialRevocation,
@@ -230,6 +231,10 @@ def body_of(path: str, about: About, key: SigningKey, now: datetime) -> bytes:
         "/v1/orders/done": lambda: OrderDone(number=2**31 - 1, order=NOTHING),
         "/v1/orders/returned": lambda: OrderReturned(
             order=sign(Order(number=2**31 - 1, previous=NOTHING, day=at[:10], items=()), key)
+        ),
+        "/v1/reports": lambda: CollectorReport(
+            number=2**31 - 1, since="2020-01-01T00", until="2020-01-01T01", listings=0, bodies=0, refused_tickets=0,
+            refused_certificates=0, refused_over_budget=0, orders=0,
         ),
         "/v1/drills": lambda: DrillResult(tried=1, wrong=0, nonce=new_id(), at=at),
     }  # fmt: skip

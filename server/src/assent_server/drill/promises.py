@@ -98,6 +98,7 @@ CUSTODIAN: Final[Mapping[str, Promise]] = {
     "GET /v1/orders": _promise("collector"),
     "POST /v1/orders/done": _promise("collector"),
     "POST /v1/orders/returned": _promise("collector"),
+    "POST /v1/reports": _promise("collector"),
     "POST /v1/drills": _promise("drill", "opening", "drill"),
 }
 

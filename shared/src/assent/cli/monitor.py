@@ -22,6 +22,7 @@ from assent.contracts import limits
 from assent.contracts.times import parse_moment
 from assent.reader import monitoring
 from assent.reader.log_copies import Address, Live, Served
+from assent.reader.log_rules import REPORT_WITHIN
 from assent.reader.monitoring import ADVICE, ROLE_DELAY, STALE_AFTER, Alarm, Look, Monitor
 
 HOUR = timedelta(hours=1)
@@ -53,6 +54,9 @@ def monitor(
     stale_hours: Annotated[
         float, typer.Option(min=0.1, help="Hours after which a witness that has signed nothing is an alarm.")
     ] = STALE_AFTER / HOUR,
+    report_hours: Annotated[
+        float, typer.Option(min=0.1, help="Hours after which a collector that has reported nothing is an alarm.")
+    ] = REPORT_WITHIN / HOUR,
     root: Annotated[
         str | None, typer.Option(help="The root key's fingerprint; default: that of your credential.")
     ] = None,
@@ -73,7 +77,7 @@ def monitor(
     fingerprint = root_option(shell, root)
     with Monitor(
         place, fingerprint, approvals_needed=approvals, role_delay=timedelta(hours=role_delay_hours),
-        stale_after=timedelta(hours=stale_hours),
+        stale_after=timedelta(hours=stale_hours), report_within=timedelta(hours=report_hours),
     ) as watching:  # fmt: skip
         if source is None:
             shell.signer()  # the passphrase is asked for now, and not in the night

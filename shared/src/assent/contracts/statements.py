@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, ClassVar, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from assent.contracts import limits
 from assent.contracts.envelope import Envelope, Statement
@@ -31,6 +31,9 @@ MAX_DRILL_RULES = 64
 """Expectations named in one drill's result; a drill that breaks more names the first ones."""
 
 DrillRule = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+([.-][a-z0-9]+)*$", max_length=64)]
+
+REFUSED: Final = ("refused_tickets", "refused_certificates", "refused_over_budget")
+"""What a collector's report says of what it refused."""
 
 MAX_FORMER = 32
 """Keys of before in one directory."""
@@ -664,6 +667,53 @@ class OrderDone(Statement):
     TYPE: ClassVar[str] = "order-done"
     number: Annotated[int, Field(ge=1)]
     order: Hash
+
+
+def _is_magnitude(count: int) -> int:
+    if str(count).strip("0") not in ("", "1"):
+        raise ValueError("say 0 or a power of ten: nothing that moves with one person")
+    return count
+
+
+Magnitude = Annotated[int, Field(ge=0, lt=2**53), AfterValidator(_is_magnitude)]
+"""How many, rounded down to a power of ten; 0 is none."""
+
+
+class CollectorReport(Statement):
+    """Signed by the collector key: what it did in the hours from `since` until before `until`. Replay: numbered from 1,
+    each begins where the one before it ended; the same one twice is once.
+
+    `listings`: streams whose headers and sealed keys were handed out; `bodies`: sealed bodies that were. Refused:
+    tickets, stream certificates, and uploads beyond a stream's budget; fewer than ten are none. `orders`: the number of
+    the last order carried out. `resumed`: this report does not follow the last one that the collector remembers. What
+    came in is not counted: that would count people at work.
+    """
+
+    TYPE: ClassVar[str] = "collector-report"
+    number: Annotated[int, Field(ge=1, lt=2**31)]
+    since: Hour
+    until: Hour
+    listings: Magnitude
+    bodies: Magnitude
+    refused_tickets: Magnitude
+    refused_certificates: Magnitude
+    refused_over_budget: Magnitude
+    orders: Annotated[int, Field(ge=0, lt=2**31)]
+    resumed: bool = False
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What the entry of the log says in its `counts`."""
+        fields = ("number", "listings", "bodies", *REFUSED, "orders")
+        return {name: getattr(self, name) for name in fields}
+
+    @model_validator(mode="after")
+    def _says_little(self) -> Self:
+        if any(getattr(self, name) == 1 for name in REFUSED):
+            raise ValueError("fewer than ten refusals are none")
+        if self.since >= self.until:
+            raise ValueError("a report is about one whole hour at least")
+        return self
 
 
 class BackupFile(Part):

@@ -111,7 +111,9 @@ def audit(
     checks.append(Check(True, f"the checkpoint of size {head.size} is signed and witnessed by quorum"))
     if same_host(directory, witnessed.cosigned_at):
         warnings.append(SAME_HOST)
-    entries = _Entries(LogRules(approvals_needed=approvals_needed), _latest(witnessed))
+    rules = LogRules(approvals_needed=approvals_needed)
+    rules.collector = (directory.version, directory.collector_key)
+    entries = _Entries(rules, _latest(witnessed))
     tiles = _Tiles(copy, head.size)
     kept = [_KeptProof(*proof, kept_policy) for proof in proofs]
     begun = _Beginnings(directory, kept_policy.endings)
@@ -193,6 +195,15 @@ class _Entries:
             if opened
             else Check(True, "nobody has opened other people's recordings"),
             Check(True, "roles, purposes, halts, recoveries, orders and directories follow from one another"),
+            *self._reports(),
+        ]
+
+    def _reports(self) -> list[Check]:
+        last = self._rules.memory.report
+        if last is None:
+            return []
+        return [
+            Check(True, f"the collector's reports ({last.number}) have no gap, and leases explain what was fetched")
         ]
 
     def warnings(self) -> list[str]:

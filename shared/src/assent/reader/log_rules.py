@@ -15,9 +15,11 @@ from functools import lru_cache
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from assent.contracts import limits
+from assent.contracts.envelope import Envelope, StatementInvalid, read
+from assent.contracts.keys import KeyInvalid, PublicKey
 from assent.contracts.leaves import Leaf, LeafType
-from assent.contracts.statements import DRILL_PURPOSE
-from assent.contracts.times import parse_day, parse_moment
+from assent.contracts.statements import DRILL_PURPOSE, CollectorReport
+from assent.contracts.times import parse_day, parse_hour, parse_moment
 
 SKEW = timedelta(seconds=limits.CLOCK_DOUBT_S)
 CLOSING_TIME = timedelta(hours=1)
@@ -33,6 +35,12 @@ UNREACHABLE_LASTS = timedelta(hours=2)
 """The custodian says once an hour which witness does not answer, while it lasts."""
 
 RECOVERY_DELAY = timedelta(days=7)
+
+REPORT_WITHIN = timedelta(hours=3)
+"""The collector reports every hour, if nobody set another time."""
+
+FIRST_REPORT_WITHIN = timedelta(days=2)
+"""A collector may be set up after the custodian."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +103,33 @@ class RecoverySeen(_Remembered):
     stopped: bool = False
 
 
+class Span(_Remembered):
+    """Moments between which a lease was open: somebody may have fetched then. `listed`: a report says so, or nobody
+    knows.
+    """
+
+    since: str
+    until: str
+    listed: bool = False
+
+
+class Released(_Remembered):
+    """A lease that was closed after keys had been released to it, and of which no report says yet what was fetched."""
+
+    index: int
+    since: str
+    until: str
+
+
+class ReportSeen(_Remembered):
+    """The collector's last report. `until`: the hour at which it ended. `directory`: the version in force by then."""
+
+    number: int
+    until: str
+    key: str
+    directory: int
+
+
 class Said(_Remembered):
     """Something that the custodian said itself."""
 
@@ -105,7 +140,8 @@ class Said(_Remembered):
 
 class Memory(_Remembered):
     """Everything that later leaves are compared with. `size`: how many leaves were read. `order`: the last one, or -1
-    where it is lost. `begun`: leaves by which a new log began after others were lost.
+    where it is lost. `begun`: leaves by which a new log began after others were lost. `first`: when the first entry was
+    written. `fetching`, `fetched`: when leases that are open, or were closed, explain a fetch, since the last report.
     """
 
     size: int = 0
@@ -131,6 +167,11 @@ class Memory(_Remembered):
     begun: list[int] = []
     drill: list[str] = []
     drill_failed: Said | None = None
+    first: str = ""
+    report: ReportSeen | None = None
+    fetching: dict[str, Span] = {}
+    fetched: list[Span] = []
+    released: list[Released] = []
 
 
 _moment = lru_cache(maxsize=256)(parse_moment)
@@ -147,11 +188,17 @@ class LogRules:
         *,
         approvals_needed: int = limits.APPROVALS_NEEDED,
         role_delay: timedelta | None = None,
+        report_within: timedelta = REPORT_WITHIN,
     ) -> None:
-        """`role_delay`: shortest time between the countersignature of a role and its effect; None: not looked at."""
+        """`role_delay`: shortest time between the countersignature of a role and its effect; None: not looked at.
+        `report_within`: how long after the end of the collector's last report the next one has ended.
+        """
         self.memory = memory or Memory()
         self.approvals_needed = approvals_needed
         self._role_delay = role_delay
+        self._report_within = report_within
+        self.collector: tuple[int, str] | None = None
+        """Version of the directory of now, and the collector key that it names; None: not looked at."""
         self._wrong: list[Finding] = []
         self._news: list[Finding] = []
         self._index, self._at = 0, ""
@@ -192,6 +239,7 @@ class LogRules:
         if before is not None and at > before + SKEW:
             self._bad("clock", f"its time, {leaf.at}, is more than five minutes after a witness countersigned it")
         self.memory.latest = max(latest, leaf.at)
+        self.memory.first = self.memory.first or leaf.at
 
     # --- entries ------------------------------------------------------------------------------------------------------
 
@@ -204,7 +252,6 @@ class LogRules:
                 | LeafType.AUDIT_VIEWED
                 | LeafType.AUDIT_EXPORTED
                 | LeafType.RECALL_DONE
-                | LeafType.COLLECTOR_REPORT
             ):
                 pass  # most entries are of these kinds
             case LeafType.REQUEST_SIGNED:
@@ -219,6 +266,9 @@ class LogRules:
                 self._lease_opened(leaf)
             case LeafType.LEASE_CLOSED:
                 self.memory.leases.pop(leaf.subject or "", None)
+                self._fetching_ends(leaf)
+            case LeafType.COLLECTOR_REPORT:
+                self._report(leaf)
             case LeafType.ROLE_PROPOSED | LeafType.ROLE_CHANGED:
                 self._role(leaf)
             case LeafType.PURPOSE_DRAFTED | LeafType.PURPOSE_SIGNED:
@@ -355,6 +405,7 @@ class LogRules:
         if halts:
             self._bad("lease-halted", f"a lease was opened while the programme was halted by leaf {halts[0]}")
         until = self._until(leaf)
+        self.memory.fetching[leaf.subject or str(self._index)] = Span(since=leaf.at, until=until)
         if leaf.mode == "own":
             return
         self.memory.opened += 1
@@ -496,12 +547,95 @@ class LogRules:
             self._bad("witness-ahead", f"the witness {name} had seen a longer log: this one was shortened")
         self.memory.unreachable[name] = Said(index=self._index, at=leaf.at)
 
+    # --- the collector's reports --------------------------------------------------------------------------------------
+
+    def _fetching_ends(self, leaf: Leaf) -> None:
+        memory = self.memory
+        span = memory.fetching.pop(leaf.subject or "", None)
+        if span is None:
+            return
+        closed = Span(since=span.since, until=min(span.until, leaf.at))
+        if memory.report is not None and leaf.counts.get("released", 0) and not span.listed:
+            memory.released.append(Released(index=self._index, since=closed.since, until=closed.until))
+        last = memory.fetched[-1] if memory.fetched else None
+        if last is not None and last.since <= closed.since <= last.until:
+            last.until = max(last.until, closed.until)
+        else:
+            memory.fetched.append(closed)
+
+    def _report(self, leaf: Leaf) -> None:
+        """The collector's own signature counts, not what the custodian wrote around it."""
+        memory, last = self.memory, self.memory.report
+        try:
+            (key,) = leaf.keys
+            envelope = Envelope.from_json(leaf.detail["report"])
+            report = read(envelope, CollectorReport, PublicKey(key))
+            begins, ends = parse_hour(report.since), parse_hour(report.until)
+        except (KeyError, KeyInvalid, StatementInvalid, ValueError):
+            self._bad("report", "a report that the collector did not sign")
+            return
+        if leaf.subject != envelope.hash or leaf.counts != report.counts:
+            self._bad("report", f"it says something else than report {report.number} of the collector, which it quotes")
+        if last is not None and report.number <= last.number:
+            self._bad("report-repeated", f"report {report.number} of the collector, which came already")
+            return
+        number, since = (last.number + 1, last.until) if last is not None else (1, report.since)
+        if report.number != number or report.since != since:
+            self._bad(
+                "report-missing",
+                f"report {report.number} of the collector from {report.since} on, where {number} from {since} on comes "
+                "next",
+            )
+        if ends > _moment(leaf.at) + SKEW:
+            self._bad("report", f"report {report.number} of the collector is about hours that were not over")
+        if 0 <= memory.order < report.orders:
+            self._bad("report", f"report {report.number} of the collector: it carried out an order that nobody made")
+        self._reporter(key, report.number)
+        if report.resumed:
+            self._tell("report-resumed", f"the collector goes on with report {report.number} after a restore")
+        spans = [span for span in (*memory.fetched, *memory.fetching.values()) if _overlap(span, begins, ends)]
+        if (report.listings or report.bodies) and not spans:
+            self._bad(
+                "fetch-unexplained",
+                f"report {report.number} of the collector: something was fetched from {report.since} to "
+                f"{report.until}, and no lease was open",
+            )
+        for span in memory.fetching.values():
+            before_any = last is None and _moment(span.since) < begins
+            span.listed |= before_any or (bool(report.listings) and _overlap(span, begins, ends))
+        self._explain_releases(report, begins, ends)
+        memory.report = ReportSeen(
+            number=report.number, until=report.until, key=key, directory=memory.directory_version
+        )
+        memory.fetched = [span for span in memory.fetched if _moment(span.until) >= ends - SKEW]
+        memory.fetching = {name: span for name, span in memory.fetching.items() if _moment(span.until) >= ends - SKEW}
+
+    def _reporter(self, key: str, number: int) -> None:
+        """Only with a new directory the collector gets another key; what the directory of now names is known."""
+        last, version = self.memory.report, self.memory.directory_version
+        changed = last is not None and last.directory == version and last.key != key
+        if changed or (self.collector is not None and self.collector[0] == version and self.collector[1] != key):
+            self._bad("report", f"report {number} of the collector is not signed by the key that the directory names")
+
+    def _explain_releases(self, report: CollectorReport, begins: datetime, ends: datetime) -> None:
+        """Whoever has keys released has fetched them, sealed, from the collector."""
+        if report.listings:
+            self.memory.released = [one for one in self.memory.released if not _overlap(one, begins, ends)]
+        for one in [one for one in self.memory.released if _moment(one.until) + SKEW < ends]:
+            self.memory.released.remove(one)
+            self._tell(
+                "released-unfetched",
+                f"keys were released to the lease that leaf {one.index} closed, and the collector handed out nothing "
+                "meanwhile, it says: ask the requester where the recordings came from",
+            )
+
     # --- what is so at a moment ---------------------------------------------------------------------------------------
 
     def standing(self, now: datetime) -> list[Finding]:
         """What is so at `now` and can end by itself."""
         return [
             *self._halted(), *self._unclosed(now), *self._overdue(now), *self._out_of_reach(now), *self._drill_failed(),
+            *self._collector_silent(now),
         ]  # fmt: skip
 
     def _halted(self) -> Iterable[Finding]:
@@ -525,11 +659,24 @@ class LogRules:
             text = f"the canary drill has not passed since it failed or was overdue (leaf {said.index})"
             yield Finding("drill-failed", str(said.index), text, said.at)
 
+    def _collector_silent(self, now: datetime) -> Iterable[Finding]:
+        last, first = self.memory.report, self.memory.first
+        if last is not None and parse_hour(last.until) + self._report_within < now:
+            text = f"the collector has reported nothing since {last.until}"
+            yield Finding("collector-silent", "", text, f"{last.until}:00:00Z")
+        elif last is None and first and _moment(first) + FIRST_REPORT_WITHIN < now:
+            yield Finding("collector-silent", "", "the collector has never reported what it did", first)
+
     def _out_of_reach(self, now: datetime) -> Iterable[Finding]:
         for name, said in self.memory.unreachable.items():
             if _moment(said.at) + UNREACHABLE_LASTS > now:
                 text = f"the custodian could not reach the witness {name}"
                 yield Finding("witness-unreachable", name, text, said.at)
+
+
+def _overlap(span: Span | Released, begins: datetime, ends: datetime) -> bool:
+    """Whether they have a moment in common, as far as clocks may differ."""
+    return _moment(span.since) - SKEW < ends and _moment(span.until) + SKEW >= begins
 
 
 OVERDUE: dict[str, str] = {

@@ -36,7 +36,7 @@ from assent.reader.log_copies import (
     LogCopy,
     Served,
 )
-from assent.reader.log_rules import SKEW, Finding, LogRules, Memory
+from assent.reader.log_rules import REPORT_WITHIN, SKEW, Finding, LogRules, Memory
 from assent.transparency.checkpoint import open_checkpoint
 from assent.transparency.errors import CheckpointInvalid, NoteInvalid, SignatureInvalid, TransparencyError
 from assent.transparency.note import Note
@@ -76,6 +76,11 @@ ADVICE: dict[str, str] = {
     "unreadable": "Install the version of Assent that the custodian runs, and look again.",
     "halted": "Nothing can be recorded or read. Council and data-protection officer end it together.",
     "lease-unclosed": "Ask the requester what became of the job, then acknowledge this.",
+    "collector-silent": "Ask the collector's operators whether it runs and reaches the custodian; until then nobody "
+    "knows what was fetched.",
+    "fetch-unexplained": "Somebody fetched ciphertext, and no lease of the log says who: ask the operators of "
+    "collector and custodian. If it is not understood, halt.",
+    "report-missing": "Ask the collector's operators for the report: the custodian may have kept it back.",
     "overdue": "Ask the operators; 'assent-server doctor' tells them what to do.",
 }
 
@@ -178,6 +183,7 @@ class Monitor:
         approvals_needed: int = limits.APPROVALS_NEEDED,
         role_delay: timedelta | None = ROLE_DELAY,
         stale_after: timedelta = STALE_AFTER,
+        report_within: timedelta = REPORT_WITHIN,
     ) -> None:
         """Take up the folder, also after a crash. Raises CopyInvalid, DirectoryRefused, OSError."""
         self.copy = CopyFolder(folder)
@@ -189,7 +195,9 @@ class Monitor:
         except BaseException:
             self.copy.close()
             raise
-        self._rules = LogRules(self.state.memory, approvals_needed=approvals_needed, role_delay=role_delay)
+        self._rules = LogRules(
+            self.state.memory, approvals_needed=approvals_needed, role_delay=role_delay, report_within=report_within
+        )
         self._wrong: list[Finding] = []
         self._standing: list[Finding] = []
         self._news: list[Finding] = []
@@ -280,6 +288,7 @@ class Monitor:
         """The newest directory: never one that is not root-signed, older, or another of the same version."""
         directory = self.trusted.accept(served.directory())
         envelope = self.trusted.envelope
+        self._rules.collector = (directory.version, directory.collector_key)
         if self.state.directory != envelope.hash:
             self.state.directory, self.state.directory_since = envelope.hash, at
         write_private(self.copy.folder / POLICY_FILE, directory.policy.encode())
