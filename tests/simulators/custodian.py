@@ -18,7 +18,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from httpx2 import Response
@@ -104,7 +103,8 @@ class LocalWitness:
     """
 
     def __init__(self, clock: TestClock, name: str = "witness.example/one") -> None:
-        self.cosigner = Cosigner(name, Ed25519PrivateKey.generate())
+        self.key = SigningKey.generate()
+        self.cosigner = Cosigner(name, self.key.ed25519)
         self.silent = False
         self.size = 0
         self.asked = 0
@@ -310,10 +310,11 @@ class CustodianWorld:
         database_url: str = "",
         *,
         found: bool = True,
+        clock: TestClock | None = None,
         client_for: Callable[[FastAPI], Any] = _client,
         **settings: Any,
     ) -> None:
-        self.clock = TestClock()
+        self.clock = clock or TestClock()
         self.witness = LocalWitness(self.clock)
         self.collector_key = SigningKey.generate()
         self.settings = Settings(

@@ -158,7 +158,7 @@ def restore(settings: CollectorSettings, folder: Path, *, over: bool = False) ->
 
     Raises BackupFailed, and NotReady when the key is missing; then nothing was changed.
     """
-    backing_up.check_stopped(settings.host, settings.port)
+    backing_up.check_stopped(settings.host, settings.port, settings.database)
     backup = check(folder, read_key(settings.key))
     if backing_up.holds_tables(settings.database) and not over:
         raise BackupFailed("there is a database already; with --over it is replaced, and what it holds is lost")

@@ -97,9 +97,10 @@ def _first(
 def sound(custodian: Custodian, last_night: str | None) -> list[Kind]:
     """Write what is overdue into the log, each kind once a day, and say it to the operator. Returns what was new."""
     with custodian.database.transaction() as session:
+        log.hold(session)  # replicas look at the same time
         new = []
         for alarm in overdue(session, custodian, last_night):
-            row = session.get(AlarmRow, alarm.kind, with_for_update=True)
+            row = session.get(AlarmRow, alarm.kind)
             if row is not None and row.day >= custodian.today():
                 continue
             session.merge(AlarmRow(kind=alarm.kind, day=custodian.today()))

@@ -334,7 +334,8 @@ def publish(custodian: Custodian, envelope: Envelope) -> Directory:
     leaf = _directory_leaf(directory, envelope.hash, custodian.moment())
     opens = directory.former_logs != current.former_logs
     if opens:
-        check_stopped(custodian.settings.host, custodian.settings.port)
+        custodian.database.close()  # its own connections, which are opened again
+        check_stopped(custodian.settings.host, custodian.settings.port, custodian.settings.database)
     with custodian.database.transaction() as session:
         if opens:
             new_log.open_log(session, custodian, directory, envelope.hash, leaf)
@@ -360,6 +361,7 @@ def record_boot(custodian: Custodian) -> None:
     """Write into the log which build starts now, and what people are offered and promised, if that was changed."""
     at = custodian.moment()
     with custodian.database.transaction() as session:
+        log.hold(session)  # another replica may start at this moment, and have written down the same change
         leaves = [Leaf(type=LeafType.BOOT, at=at, auth="operator", detail={"build": build_hash()})]
         before = {leaf.rule: leaf.detail for leaf in _newest_configurations(session)}
         for rule, now in (

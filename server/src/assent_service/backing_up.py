@@ -12,6 +12,7 @@ import shutil
 import socket
 import sqlite3
 import subprocess
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from sqlalchemy import URL, MetaData, Table, inspect, make_url
+from sqlalchemy import URL, MetaData, Table, inspect, make_url, text
 from sqlalchemy.schema import DropTable
 
 from assent.client.files import sync, write_private
@@ -34,6 +35,8 @@ MANIFEST = "manifest.json"
 SQLITE_FILE = "database.sqlite"
 DUMP_FILE = "database.dump"
 UNFINISHED = ".unfinished-"
+CONNECTIONS_END_WITHIN_S = 2
+"""So long after a process let go of PostgreSQL its connections may still be counted."""
 
 Service = Literal["collector", "custodian"]
 
@@ -152,12 +155,34 @@ def restore_database(backup: Backup, url: str, prepare: Callable[[str], None], u
     sync(place.parent)
 
 
-def check_stopped(host: str, port: int) -> None:
-    """Raises BackupFailed while something listens where the service would: it must not run while it is restored."""
+def check_stopped(host: str, port: int, url: str) -> None:
+    """Raises BackupFailed while something listens where the service would, or while others are connected to its
+    database (on PostgreSQL: another replica, or a pool before it): nothing may use what is being replaced.
+    """
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.settimeout(1)
         if probe.connect_ex((host, port)) == 0:
             raise BackupFailed(f"something answers at port {port}: stop the service first")
+    if make_url(url).get_backend_name() == "sqlite":
+        return
+    engine = open_engine(url)
+    try:
+        with engine.connect() as connection:
+            for _ in range(CONNECTIONS_END_WITHIN_S * 10):
+                others = connection.execute(text(_OTHERS)).scalar_one()
+                connection.rollback()
+                if not others:
+                    return
+                time.sleep(0.1)
+    finally:
+        engine.dispose()
+    raise BackupFailed(f"others are connected to the database ({others}): stop every replica first")
+
+
+_OTHERS = (
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
+    "AND backend_type = 'client backend'"
+)
 
 
 def holds_tables(url: str) -> bool:

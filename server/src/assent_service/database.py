@@ -1,9 +1,10 @@
 """One way to talk to databases: synchronous SQLAlchemy, from worker threads.
 
 SQLite runs in WAL mode with full fsync and one writer at a time (a lock between the threads of a process, `BEGIN
-IMMEDIATE` between processes); PostgreSQL runs at `READ COMMITTED` with explicit locks where the code needs them. A
-session commits before the answer leaves: FastAPI dependencies that use `transaction` must be declared with
-`scope="function"`.
+IMMEDIATE` between processes); PostgreSQL runs at `READ COMMITTED` with explicit locks where the code needs them, so
+that several processes may serve from one database. Nobody waits for another's lock for ever, and a process that stopped
+in the middle of a transaction loses it. A session commits before the answer leaves: FastAPI dependencies that use
+`transaction` must be declared with `scope="function"`.
 """
 
 from __future__ import annotations
@@ -11,16 +12,26 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, LiteralString, TypeVar
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.orm import Session, sessionmaker
+
+if TYPE_CHECKING:
+    import psycopg
 
 T = TypeVar("T")
 
-BUSY_TIMEOUT_MS = 30_000
+BUSY_TIMEOUT_MS = 28_000
+"""So long a lock is waited for: less than clients wait for an answer (30 s)."""
+ABANDONED_MS = 60_000
+"""PostgreSQL ends a transaction in which nothing is asked for so long: its process has stopped, or is out of reach."""
+REACHED_WITHIN_S = 10
+"""A connection to PostgreSQL is given up when it is not made in this time, or when nothing that was sent arrives."""
 VALUES_IN_A_LIST = 500
 WORKER_THREADS = 40
 """So many threads answer requests (anyio's default). Beyond so many connections each request opens its own."""
@@ -48,7 +59,45 @@ def open_engine(url: str) -> Engine:
             connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")  # type: ignore[attr-defined]
 
         return engine
-    return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=10)
+    engine = create_engine(
+        url, pool_pre_ping=True, pool_size=10, max_overflow=10, pool_timeout=BUSY_TIMEOUT_MS / 1000,
+        connect_args={"connect_timeout": REACHED_WITHIN_S, "tcp_user_timeout": REACHED_WITHIN_S * 1000},
+    )  # fmt: skip
+
+    @event.listens_for(engine, "connect")
+    def _limit(connection: psycopg.Connection[Any], _record: object) -> None:
+        for name, value in _LIMITS.items():
+            connection.execute(f"SET {name} = {value}")
+        connection.commit()
+
+    return engine
+
+
+_LIMITS: Mapping[LiteralString, LiteralString] = {
+    "lock_timeout": f"{BUSY_TIMEOUT_MS}",
+    "idle_in_transaction_session_timeout": f"{ABANDONED_MS}",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "4",
+}
+"""Of every session with PostgreSQL, in milliseconds and (keepalives) seconds."""
+
+_WAITED_IN_VAIN = {"55P03", "40P01", "40001", "25P03", "53300", "57P01", "57P02", "57P03"}
+"""SQLSTATE: lock not available, deadlock, serialization failure, idle in transaction, too many connections, server shut
+down, crashed, starting (PostgreSQL, appendix A)."""
+
+
+def is_busy(error: Exception) -> bool:
+    """Whether the same may work later: somebody held a lock for too long, or the database cannot be reached."""
+    if isinstance(error, WriterBusy | NoConnectionFree):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    if isinstance(error.orig, sqlite3.Error):
+        return error.orig.sqlite_errorname.startswith("SQLITE_BUSY")
+    state = getattr(error.orig, "sqlstate", None)
+    no_answer = state is None and isinstance(error, OperationalError)
+    return error.connection_invalidated or no_answer or state in _WAITED_IN_VAIN
 
 
 def batches(values: Sequence[T]) -> Iterator[Sequence[T]]:
@@ -100,13 +149,16 @@ class Database:
         return self.engine.dialect.name == "sqlite"
 
     @contextmanager
-    def transaction(self) -> Iterator[Session]:
+    def transaction(self, *, slow: bool = False) -> Iterator[Session]:
         """One transaction: committed when the block ends, rolled back when it raises. Raises WriterBusy.
 
-        On SQLite threads queue here, since SQLite itself would make them sleep and try again.
+        On SQLite threads queue here, since SQLite itself would make them sleep and try again. On PostgreSQL it is ended
+        when nothing is asked for `ABANDONED_MS`, unless it is said to be `slow` between two statements.
         """
         if not self.is_sqlite:
             with self._writing() as session, session.begin():
+                if slow:
+                    session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
                 yield session
             return
         if not self._one_writer.acquire(timeout=BUSY_TIMEOUT_MS / 1000):

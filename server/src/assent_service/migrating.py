@@ -53,6 +53,7 @@ def migrate(service: Service, url: str) -> None:
     _make_private(url)
     with _scripts(service) as config, _connected(url) as connection:
         if connection.dialect.name == "postgresql":
+            connection.execute(text("SET LOCAL lock_timeout = 0"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

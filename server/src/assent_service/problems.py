@@ -13,11 +13,14 @@ import traceback
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from assent.contracts.envelope import StatementInvalid
 from assent.contracts.problems import Code, Problem
+from assent_service.database import WriterBusy, is_busy
 
 _log = structlog.get_logger("assent.service")
 
@@ -82,6 +85,15 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(StatementInvalid)
     async def _statement(_request: Request, error: StatementInvalid) -> Response:
         return response_for(Problem(Code.MALFORMED, str(error)))
+
+    @app.exception_handler(DBAPIError)
+    @app.exception_handler(NoConnectionFree)
+    @app.exception_handler(WriterBusy)
+    async def _database(_request: Request, error: Exception) -> Response:
+        if not is_busy(error):
+            raise error
+        _log.warning("database-busy", kind=type(error).__name__, at=where(error))
+        return response_for(Problem(Code.BUSY, "the database did not answer in time; ask again"))
 
     @app.exception_handler(RequestValidationError)
     async def _validation(_request: Request, error: RequestValidationError) -> Response:

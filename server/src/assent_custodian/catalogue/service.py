@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection
-from datetime import datetime, timedelta
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import delete, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from assent.contracts.ids import Modality
@@ -26,6 +28,7 @@ from assent_custodian.keys.models import Stream, not_withdrawn
 from assent_custodian.purposes import service as purposes
 
 ROW = 1
+NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def catalogue(session: Session, custodian: Custodian) -> CatalogueView:
@@ -33,9 +36,14 @@ def catalogue(session: Session, custodian: Custodian) -> CatalogueView:
     now = custodian.now()
     counted = session.get(CatalogueCounted, ROW)
     refresh = timedelta(days=custodian.settings.catalogue_refresh_days)
+    if counted is None:
+        with suppress(IntegrityError), session.begin_nested():  # somebody else may begin at this moment
+            session.add(CatalogueCounted(id=ROW, at=moment(NEVER)))
     if counted is None or now - parse_moment(counted.at) >= refresh:
-        _count(session, now)
-        counted = session.merge(CatalogueCounted(id=ROW, at=moment(now)))
+        counted = session.get_one(CatalogueCounted, ROW, with_for_update=True)
+        if now - parse_moment(counted.at) >= refresh:  # nobody has counted while this one waited
+            _count(session, now)
+            counted.at = moment(now)
     entries = []
     for purpose in purposes.offered(session):
         for modality in Modality:

@@ -89,7 +89,7 @@ def _rewrap_some(custodian: Custodian, old: int, new: int) -> None:
     in which everybody else locks them.
     """
     some = select(VaultKey.stream).where(VaultKey.generation == old).limit(BATCH)
-    with custodian.database.transaction() as session:
+    with custodian.database.transaction(slow=True) as session:  # a token takes its time for ten thousand keys
         rows = session.execute(
             select(VaultKey.stream, VaultKey.wrapped)
             .where(VaultKey.stream.in_(some))

@@ -334,6 +334,7 @@ def _refused(custodian: Custodian, person: str, problem: Problem, request: str |
     rule = str(problem.members.get("rule", problem.code.wire))[:32]
     now = custodian.now()
     with custodian.database.transaction() as session:
+        people.one_at_a_time(session, person)
         last = session.get(LeaseRefusal, (person, rule))
         if last is not None and now - parse_moment(last.at) < REFUSALS_EVERY:
             return

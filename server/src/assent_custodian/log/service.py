@@ -127,12 +127,17 @@ def is_whole(session: Session) -> bool:
     return found is None or found.log_whole is not None
 
 
+def hold(session: Session) -> int:
+    """How many leaves there are. Until this transaction ends nobody else appends or signs, in whatever process."""
+    return session.execute(select(LogHead.size).where(LogHead.id == HEAD).with_for_update()).scalar_one()
+
+
 def append_again(session: Session, typed: Sequence[tuple[str, bytes]]) -> int:
     """Append (type, exact bytes), also to a log that lacks leaves: for those that were in it before, and `append`."""
     entries = [entry for _, entry in typed]
     if any(len(entry) > MAX_LEAF_BYTES for entry in entries):
         raise Problem(Code.TOO_LARGE, "an entry of the log would be longer than 64 KiB")
-    old = session.execute(select(LogHead.size).where(LogHead.id == HEAD).with_for_update()).scalar_one()
+    old = hold(session)
     if not entries:
         return old
     created = merkle.append(old, [merkle.leaf_hash(entry) for entry in entries], nodes(session))
@@ -215,7 +220,7 @@ def sign_head(session: Session, signer: Signer, memory: HeadMemory) -> Note:
     database that was restored from before signs nothing. Raises Problem `closed` then. Call it in a transaction that
     appended nothing; the caller lets the note out only after committing.
     """
-    now = session.execute(select(LogHead.size).where(LogHead.id == HEAD).with_for_update()).scalar_one()
+    now = hold(session)
     stored = session.get(SignedHead, now)
     if stored is not None:
         note = Note.from_bytes(stored.note.encode())

@@ -38,6 +38,9 @@ SAID = 500
 ROUNDS = 3
 """Heads that are submitted one after the other when other workers keep overtaking."""
 
+ATTEMPTS = 8
+"""How often one head is shown to a witness that has just been shown a smaller one by somebody else."""
+
 Outcome = Literal["cosigned", "unreachable", "overtaken", "ahead"]
 
 
@@ -134,11 +137,15 @@ def sign_head(custodian: Custodian) -> Note:
 
 
 def _ask(custodian: Custodian, signed: Note, entry: WitnessEntry, key: VerifierKey, old: int) -> Submitted:
-    """One add-checkpoint, and a second one when the witness says that it remembers another size."""
+    """One add-checkpoint, and others while the witness says that it remembers another size: other workers, of whatever
+    process, show it heads at the same moment. What it remembers can only rise; a witness that says otherwise, or says
+    so again and again, has not countersigned.
+    """
     size = Checkpoint.from_text(signed.text).size
+    told = -1
     try:
         with httpx2.Client(timeout=custodian.settings.witness_timeout_s, trust_env=False) as client:
-            for _attempt in range(2):
+            for _attempt in range(ATTEMPTS):
                 with custodian.database.reading() as session:
                     proof = merkle.consistency_proof(old, size, service.nodes(session))
                 body = Submission(old, tuple(proof), signed).to_bytes()
@@ -152,6 +159,10 @@ def _ask(custodian: Custodian, signed: Note, entry: WitnessEntry, key: VerifierK
                 if old > size:
                     with custodian.database.reading() as session:
                         return Submitted(entry, "overtaken" if old <= service.size(session) else "ahead")
+                if old <= told:
+                    _log.warning("witness-contradicts-itself")
+                    break
+                told = old
     except (httpx2.HTTPError, TransparencyError, ValueError) as error:
         _log.warning("witness", kind=type(error).__name__)
     return Submitted(entry, "unreachable")
@@ -183,7 +194,9 @@ def _last_size(session: Session, vkey: str) -> int:
 
 
 def _keep(session: Session, now: datetime, size: int, results: list[Submitted]) -> None:
-    """Store cosignatures, and write down, at most hourly, who could not be reached."""
+    """Store cosignatures, and write down, at most hourly, who could not be reached: one worker at a time, since others
+    may have asked about the same head."""
+    service.hold(session)
     for result in results:
         vkey = result.witness.vkey
         state = session.get(WitnessState, vkey) or WitnessState(witness=vkey, size=0, complained=None)

@@ -25,7 +25,7 @@ def restore(settings: Settings, folder: Path, *, over: bool = False, clock: Cloc
     Keys are in no backup: they must lie where the settings say. Directory and policy are taken from the backup where
     there is none: a directory's version never falls. Raises NotReady or BackupFailed; then nothing was changed.
     """
-    backing_up.check_stopped(settings.host, settings.port)
+    backing_up.check_stopped(settings.host, settings.port, settings.database)
     backup = _checked(settings, folder)
     if backing_up.holds_tables(settings.database) and not over:
         raise NotReady("there is a database already; with --over it is replaced, and what it holds is lost")

@@ -38,7 +38,7 @@ SLOWEST_ANSWER_BYTES_PER_S: Final = 8 * 1024
 """An answer may be waited for as long as the timeout, and a second longer for so many bytes of it that came."""
 
 _GATEWAY_ERRORS: Final = (502, 503, 504)
-_RETRYABLE: Final = (Code.INTERNAL, Code.TOO_MANY, Code.CLOSED, Code.NO_QUORUM, Code.STORAGE_FULL)
+_RETRYABLE: Final = (Code.INTERNAL, Code.TOO_MANY, Code.BUSY, Code.CLOSED, Code.NO_QUORUM, Code.STORAGE_FULL)
 
 
 class ClientError(Exception):

@@ -36,6 +36,7 @@ class Code(Enum):
     BODY_MISMATCH = ("body-mismatch", 422, "The body is not the one that was announced")
     TOO_MANY = ("too-many", 429, "Too many requests")
     INTERNAL = ("internal", 500, "The service failed; nothing was changed")
+    BUSY = ("busy", 503, "The service is busy")
     CLOSED = ("closed", 503, "The door is shut")
     NO_QUORUM = ("no-quorum", 503, "The log could not be witnessed; nothing was opened")
     STORAGE_FULL = ("storage-full", 507, "The disk is full; nothing was stored")
