@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from httpx2 import Response
 from tests.integration.access.conftest import ON_BOTH
 from tests.simulators.access import AccessWorld, Job, Recorded
 from tests.simulators.custodian import Member, problem
@@ -17,6 +18,7 @@ from tests.simulators.custodian import Member, problem
 from assent.contracts.envelope import Envelope, sign
 from assent.contracts.ids import Modality, new_id, sha256_hex
 from assent.contracts.keys import SigningKey, b64url
+from assent.contracts.leaves import Leaf, LeafType
 from assent.contracts.lists import list_root, pack_batch
 from assent.contracts.statements import (
     DataRequest,
@@ -664,6 +666,45 @@ def test_tiles_and_proofs_verify_against_the_checkpoint(access: AccessWorld) -> 
     assert problem(access.auditor.get("/v1/log/proof?index=100000")) == "not-found"
     assert problem(access.auditor.get("/v1/log/tile/0/x999/000")) == "not-found"
     assert problem(access.auditor.get("/v1/log/tile/../../secret")) in ("not-found", "signature-invalid")
+
+
+@ON_BOTH
+def test_full_tiles_are_kept_for_ever_partial_ones_for_an_hour_and_checkpoints_not_at_all(access: AccessWorld) -> None:
+    world, auditor = access.custodian, access.auditor
+    with world.custodian.database.transaction() as session:
+        log.append(session, *(Leaf(type=LeafType.CONFIG_CHANGED, at=world.now) for _ in range(2 * 256)))
+
+    def ask(path: str, tag: str | None = None, key: SigningKey | None = None) -> Response:
+        fields = {"Authorization": world.authorization(key or auditor.opening, "GET", path)}
+        return world.client.get(path, headers=fields | ({} if tag is None else {"If-None-Match": tag}))
+
+    def size() -> int:
+        with world.custodian.database.reading() as session:
+            return log.size(session)
+
+    for path, kept in (
+        ("/v1/log/tile/0/000", "private, max-age=31536000, immutable"),
+        ("/v1/log/tile/entries/001", "private, max-age=31536000, immutable"),
+        ("/v1/log/tile/0/000.p/255", "private, max-age=3600"),
+        ("/v1/log/tile/1/000.p/2", "private, max-age=3600"),
+        ("/v1/log/tile/entries/000.p/7", "private, max-age=3600"),
+        ("/v1/log/checkpoint", "no-cache"),
+    ):
+        first = ask(path)
+        assert (first.status_code, first.headers["cache-control"]) == (200, kept), path
+        before = size()
+        for named in (first.headers["etag"], f'"other", W/{first.headers["etag"]}', "*"):
+            again = ask(path, named)
+            assert (again.status_code, again.content) == (304, b"")
+            assert (again.headers["cache-control"], again.headers["etag"]) == (kept, first.headers["etag"])
+        assert size() == before, "nothing was shown, so nothing is written down"
+        other = ask(path, '"other"')
+        assert (other.status_code, other.content) == (200, first.content)
+        assert size() == before + ("entries" in path), "the control"
+    tag = ask("/v1/log/tile/0/000").headers["etag"]
+    refused = ask("/v1/log/tile/0/000", tag, access.requester.opening)
+    assert (refused.status_code, refused.headers["cache-control"]) == (403, "no-store"), "also to whoever has the tag"
+    assert ask("/v1/log/tile/entries/009").headers["cache-control"] == "no-store", "what is not there yet may come"
 
 
 def test_decisions_of_somebody_who_is_no_steward_now_do_not_count(access: AccessWorld) -> None:

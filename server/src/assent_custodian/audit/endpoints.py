@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from sqlalchemy.orm import Session
 
 from assent.contracts.leaves import Leaf, LeafType
@@ -14,14 +14,14 @@ from assent.contracts.wire import LogEntries, LogEntry
 from assent.transparency.checkpoint import Checkpoint
 from assent.transparency.errors import TileInvalid
 from assent.transparency.note import Note
-from assent.transparency.tiles import EntryBundle, build_bundle, build_hash_tile, parse_path
+from assent.transparency.tiles import TILE_HEIGHT, TILE_WIDTH, EntryBundle, build_bundle, build_hash_tile, parse_path
 from assent_custodian.auth import Asker
 from assent_custodian.context import Custodian
 from assent_custodian.guards import Asked, ByAsk, Running, Tx
 from assent_custodian.log import service as log
 from assent_custodian.log import witnesses
 from assent_custodian.roles import Permission
-from assent_custodian.web import answer
+from assent_custodian.web import OF_A_FILE, answer, file, is_kept, tag_of
 
 MAX_ENTRIES = 1000
 
@@ -76,9 +76,19 @@ def entries(
     )
 
 
-@router.get("/v1/log/tile/{path:path}", response_class=Response)
-def tile(custodian: Running, session: Tx, asked: READ_LOG, path: str) -> Response:
-    """A tile of hashes or a bundle of entries (C2SP tlog-tiles). What is complete never changes."""
+FULL = "private, max-age=31536000, immutable"
+"""RFC 8246. Private, since whoever asks had to show a credential: no cache that others share may keep it."""
+
+PARTIAL = "private, max-age=3600"
+"""What is in it never changes either, but nobody asks for it any more when there is more."""
+
+
+@router.get("/v1/log/tile/{path:path}", response_class=Response, responses=OF_A_FILE)
+def tile(custodian: Running, session: Tx, asked: READ_LOG, request: Request, path: str) -> Response:
+    """A tile of hashes or a bundle of entries (C2SP tlog-tiles). What is complete never changes.
+
+    Whoever has the bundle, and names it in If-None-Match, is shown nothing: that leaves no entry.
+    """
     try:
         wanted = parse_path(f"tile/{path}")
     except TileInvalid as error:
@@ -89,10 +99,13 @@ def tile(custodian: Running, session: Tx, asked: READ_LOG, path: str) -> Respons
         span = wanted.leaves
         found = log.entries(session, span.start, len(span))
         data = build_bundle(leaf for _, leaf in found)
-        _viewed(session, custodian, asked.asker, found, span.start)
+        if not is_kept(request, tag_of(data)):
+            _viewed(session, custodian, asked.asker, found, span.start)
     else:
-        data = build_hash_tile(wanted, log.nodes(session))
-    return Response(data, media_type="application/octet-stream", headers={"Cache-Control": "private, immutable"})
+        first = wanted.index * TILE_WIDTH
+        data = build_hash_tile(wanted, log.row_of_nodes(session, TILE_HEIGHT * wanted.level, first, wanted.width))
+    cache_control = FULL if wanted.width == TILE_WIDTH else PARTIAL
+    return file(request, data, "application/octet-stream", cache_control)
 
 
 @router.get("/v1/log/proof", response_class=Response)

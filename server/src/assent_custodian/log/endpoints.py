@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from assent_custodian.guards import Open, Running
 from assent_custodian.log import witnesses
 from assent_custodian.roles import Permission
+from assent_custodian.web import OF_A_FILE, file
 
 router = APIRouter()
 
@@ -15,8 +16,8 @@ router = APIRouter()
     "/v1/log/checkpoint",
     response_class=Response,
     dependencies=[Depends(Open(Permission.SEE_CHECKPOINT))],
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **OF_A_FILE},
 )
-def checkpoint(custodian: Running) -> Response:
-    """The newest checkpoint as a signed note, with the witnesses' cosignatures."""
-    return Response(witnesses.checkpoint(custodian).to_bytes(), media_type="text/plain; charset=utf-8")
+def checkpoint(custodian: Running, request: Request) -> Response:
+    """The newest checkpoint as a signed note, with the witnesses' cosignatures. A cache asks whether it still is."""
+    return file(request, witnesses.checkpoint(custodian).to_bytes(), "text/plain; charset=utf-8", "no-cache")

@@ -181,6 +181,19 @@ def nodes(session: Session) -> merkle.Nodes:
     return node
 
 
+def row_of_nodes(session: Session, level: int, start: int, count: int) -> merkle.Nodes:
+    """The same for `count` neighbours of one level from `start` on, which are read at once."""
+    found = session.execute(
+        select(LogNode.index, LogNode.hash).where(
+            LogNode.level == level, LogNode.index >= start, LogNode.index < start + count
+        )
+    )
+    hashes = dict(found.tuples().all())
+    if len(hashes) != count:
+        raise Problem(Code.INTERNAL, f"the log lacks hashes (level {level}, index {start} to {start + count - 1})")
+    return lambda _level, index: hashes[index]
+
+
 def entries(session: Session, start: int, count: int) -> list[tuple[int, bytes]]:
     """(index, exact leaf bytes) from `start` on, `count` of them at most, in order."""
     rows = session.execute(
