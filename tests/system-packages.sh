@@ -16,6 +16,7 @@ want dbus-run-session dbus
 want gnome-keyring-daemon gnome-keyring
 want softhsm2-util softhsm2
 want ip iproute2
+want node nodejs
 if command -v dpkg-query >/dev/null 2>&1; then
     for p in libxcb-cursor0 libxkbcommon-x11-0 libegl1 libxcb-icccm4 libxcb-keysyms1 libxcb-shape0 libxcb-image0 libxcb-render-util0 fonts-dejavu-core; do
         dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || need="$need $p"

@@ -188,7 +188,7 @@ def row_of_nodes(session: Session, level: int, start: int, count: int) -> merkle
             LogNode.level == level, LogNode.index >= start, LogNode.index < start + count
         )
     )
-    hashes = dict(found.tuples().all())
+    hashes = {row[0]: row[1] for row in found}
     if len(hashes) != count:
         raise Problem(Code.INTERNAL, f"the log lacks hashes (level {level}, index {start} to {start + count - 1})")
     return lambda _level, index: hashes[index]
