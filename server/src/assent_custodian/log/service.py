@@ -154,7 +154,7 @@ def append_again(session: Session, typed: Sequence[tuple[str, bytes]]) -> int:
     )
     assert isinstance(moved, CursorResult)  # noqa: S101 - an UPDATE always gives one
     if moved.rowcount != 1:
-        raise Problem(Code.INTERNAL, "the head of the log moved meanwhile; nothing was changed, ask again")
+        raise Problem(Code.BUSY, "the head of the log moved meanwhile; nothing was changed, ask again")
     session.info[_APPENDED] = True
     return old
 
