@@ -26,6 +26,7 @@ from assent.client.transport import Refused
 from assent.contracts.envelope import Envelope, Statement, sign
 from assent.contracts.ids import Modality, new_id
 from assent.contracts.keys import SigningKey, b64url
+from assent.contracts.leaves import Leaf, LeafType
 from assent.contracts.lists import pack_batch
 from assent.contracts.problems import Code
 from assent.contracts.segment import FIRST_PREVIOUS
@@ -63,6 +64,8 @@ from assent.contracts.statements import (
     Standing,
     StreamWanted,
     Ticket,
+    Unmasking,
+    UnmaskingCountersignature,
     Withdrawal,
 )
 from assent.contracts.times import moment
@@ -79,6 +82,8 @@ from assent.sealing.hpke import HybridPrivateKey
 from assent_collector.app import openapi as collector_openapi
 from assent_custodian.app import ROUTERS, describe
 from assent_custodian.guards import guard_of
+from assent_custodian.log import service as log
+from assent_custodian.log import witnesses
 from assent_custodian.roles import RULES, Party
 
 ROUTES = {
@@ -196,6 +201,8 @@ def _statement(route: str, populated: Populated, by: Asker) -> bytes:
         ),
         "/v1/me/standing": lambda: Standing(person=by.person, in_force=False, nonce=new_id(), at=now),
         "/v1/orders/done": lambda: OrderDone(number=1, order="ab" * 32),
+        "/v1/unmaskings": lambda: Unmasking(index=0, actor="ab" * 32, reason="x", nonce=new_id(), at=now),
+        "/v1/unmaskings/countersignatures": lambda: UnmaskingCountersignature(unmasking="ab" * 32, at=now),
         "/v1/reports": lambda: CollectorReport(
             number=10**6, since=f"{day}T00", until=f"{day}T01", listings=0, bodies=0, refused_tickets=0,
             refused_certificates=0, refused_over_budget=0, orders=0,
@@ -221,6 +228,8 @@ def _statement(route: str, populated: Populated, by: Asker) -> bytes:
 
 def _target(route: str, populated: Populated) -> str:
     path = route.partition(" ")[2]
+    if "{unmasking}" in path:
+        path = path.replace("{unmasking}", unmasked(populated))
     path = path.replace("{hash}", populated.request).replace("{path:path}", "0/000.p/1")
     mine = populated.people[0].receipts[0]
     query = {
@@ -229,6 +238,31 @@ def _target(route: str, populated: Populated) -> str:
         "/v1/me/receipts/{record}/proof": f"?leaf={'ab' * 32}",
     }.get(path, "")
     return path.replace("{record}", mine.record).replace("{sha256}", mine.notice.sha256) + query
+
+
+def unmasked(populated: Populated) -> str:
+    """The hash of something that auditor and dpo have signed; the same one as long as it is answered."""
+    auditor, dpo = populated.staff.auditor, populated.world.dpo
+    for one in auditor.get("/v1/unmaskings").json()["unmaskings"]:
+        if one["state"] == "signed":
+            return str(one["unmasking"])
+    entry = next(
+        (number, leaf) for number, leaf in enumerate(_leaves(populated)) if leaf.type is LeafType.REQUEST_SIGNED
+    )
+    wish = Unmasking(
+        index=entry[0], actor=entry[1].actor or "", reason="a test", nonce=new_id(), at=populated.world.now
+    )
+    assert auditor.post("/v1/unmaskings", wish).status_code == 200
+    signed = UnmaskingCountersignature(unmasking=sign(wish, auditor.opening).hash, at=populated.world.now)
+    answer = dpo.post("/v1/unmaskings/countersignatures", signed)
+    assert answer.status_code == 200, answer.text
+    witnesses.submit_head(populated.world.custodian)
+    return signed.unmasking
+
+
+def _leaves(populated: Populated) -> list[Leaf]:
+    with populated.world.custodian.database.reading() as session:
+        return [Leaf.model_validate_json(leaf) for _, leaf in log.entries(session, 0, 10_000)]
 
 
 def call(route: str, populated: Populated, by: Asker) -> Response:

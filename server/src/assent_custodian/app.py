@@ -49,6 +49,7 @@ from assent_custodian.reports import endpoints as reports
 from assent_custodian.restoring import catching_up
 from assent_custodian.restoring import endpoints as restoring
 from assent_custodian.settings import Settings
+from assent_custodian.unmasking import endpoints as unmasking
 from assent_service.metrics import CountAnswers, Facts, Metrics
 from assent_service.problems import response_for
 from assent_service.web import new_app
@@ -70,6 +71,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     notifications.router,
     catalogue.router,
     audit.router,
+    unmasking.router,
     drills.router,
 )
 """The one obvious place to add a feature's routes."""

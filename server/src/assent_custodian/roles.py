@@ -72,6 +72,9 @@ class Permission(StrEnum):
     SEE_RECALLS = "see what was recalled from one's own grants"
     ACKNOWLEDGE_RECALLS = "say that a recall was carried out"
     READ_LOG = "read the log"
+    SEE_UNMASKINGS = "see what was asked to be unmasked"
+    ASK_UNMASKING = "ask who an actor of the log is, and hear it when the dpo has signed"
+    COUNTERSIGN_UNMASKING = "agree that an auditor learns who an actor of the log is"
     FETCH_ORDERS = "fetch orders"
     RETURN_ORDERS = "return orders after a restore"
     RESTATE = "say again, after a restore, what one consents to"
@@ -168,6 +171,9 @@ RULES: tuple[Rule, ...] = (
         "GET /v1/log/tile/{path:path}",
         "GET /v1/log/proof",
     ),
+    _rule(Permission.SEE_UNMASKINGS, {Role.AUDITOR, Role.DPO}, OPENING, "GET /v1/unmaskings"),
+    _rule(Permission.ASK_UNMASKING, {Role.AUDITOR}, OPENING, "POST /v1/unmaskings", "GET /v1/unmaskings/{unmasking}"),
+    _rule(Permission.COUNTERSIGN_UNMASKING, {Role.DPO}, OPENING, "POST /v1/unmaskings/countersignatures"),
     _rule(Permission.FETCH_ORDERS, {Party.COLLECTOR}, _NO_CREDENTIAL, "GET /v1/orders"),
     _rule(Permission.RETURN_ORDERS, {Party.COLLECTOR}, _NO_CREDENTIAL, "POST /v1/orders/returned"),
     _rule(Permission.RESTATE, {Party.PERSON}, DEVICE, "POST /v1/me/standing"),

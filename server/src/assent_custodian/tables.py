@@ -19,6 +19,7 @@ from assent_custodian.people import models as people
 from assent_custodian.purposes import models as purposes
 from assent_custodian.recalls import models as recalls
 from assent_custodian.restoring import models as restoring
+from assent_custodian.unmasking import models as unmasking
 
 MODULES = (
     alarms,
@@ -39,5 +40,6 @@ MODULES = (
     recalls,
     replay,
     restoring,
+    unmasking,
 )
 METADATA = Base.metadata

@@ -84,7 +84,19 @@ def check_begun(session: Session, directory: Directory) -> None:
 
 def actor_ref(session: Session, person: str) -> str:
     """HMAC-SHA256(the person's salt, id): how a person stands in the log. Raises Problem when the salt was erased."""
-    return hmac.new(_salt_of(session, person), person.encode(), hashlib.sha256).hexdigest()
+    return _ref(_salt_of(session, person), person)
+
+
+def _ref(salt: bytes, person: str) -> str:
+    return hmac.new(salt, person.encode(), hashlib.sha256).hexdigest()
+
+
+def person_behind(session: Session, actor: str) -> str | None:
+    """Whose `actor_ref` this is; None when it is nobody's, or its salt was erased."""
+    for row in session.scalars(select(PersonSalt)):
+        if hmac.compare_digest(_ref(row.salt, row.person), actor):
+            return row.person
+    return None
 
 
 def concerned(session: Session, person: str, what: str) -> str:

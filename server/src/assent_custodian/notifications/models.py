@@ -9,7 +9,9 @@ from assent_custodian.base import DAY, HASH, ID, Base
 
 
 class NotificationRow(Base):
-    """One access. `kind`: `lease` (the first under a grant), `digest` (a later one) or `own`."""
+    """One access. `kind`: `lease` (the first under a grant), `digest` (a later one) or `own`; or `unmasked`, and then
+    `request` is the wish to unmask.
+    """
 
     __tablename__ = "notifications"
     id: Mapped[str] = mapped_column(ID, primary_key=True)

@@ -19,6 +19,7 @@ from assent.contracts.times import add_days
 from assent_custodian.notifications.models import NotificationRow
 
 NEWS_DAYS = 30
+UNMASKED = "unmasked"
 NEWS_AT_MOST = 100
 """Messages in one news."""
 
@@ -50,6 +51,16 @@ def tell(session: Session, people: Iterable[str], day: str, opening: Opening) ->
         )  # fmt: skip
 
 
+def tell_unmasked(session: Session, person: str, day: str, text: str, unmasking: str, leaf_index: int) -> None:
+    """Keep, with its entry of the log, that this person was unmasked. The news tell it as an account message."""
+    session.add(
+        NotificationRow(
+            id=new_id(), person=person, day=day, kind=UNMASKED, text=text, request=unmasking, purpose=None, approvals=0,
+            leaf_index=leaf_index,
+        )
+    )  # fmt: skip
+
+
 def of_person(session: Session, person: str) -> tuple[Notification, ...]:
     """Every access to this person's recordings, each with its own entry of the log, newest first."""
     return tuple(_shown(row, row.text) for row in _rows(session, person, "0000-00-00"))
@@ -62,6 +73,8 @@ def news_of_person(session: Session, person: str, today: str) -> tuple[Notificat
     """
     gathered: dict[tuple[str, str, str], list[NotificationRow]] = {}
     for row in _rows(session, person, add_days(today, -NEWS_DAYS)):
+        if row.kind == UNMASKED:
+            continue
         key = (row.kind, row.request, row.day) if row.kind == "digest" else (row.kind, row.request, row.id)
         gathered.setdefault(key, []).append(row)
     told = []

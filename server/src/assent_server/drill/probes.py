@@ -59,6 +59,8 @@ from assent.contracts.statements import (
     RoleProposal,
     Standing,
     StreamWanted,
+    Unmasking,
+    UnmaskingCountersignature,
     Withdrawal,
 )
 from assent.contracts.times import moment
@@ -160,6 +162,7 @@ def target_of(route: str, about: About) -> str:
         "/v1/me/receipts/{record}/proof": f"?leaf={NOTHING}",
     }
     named = path.replace("{hash}", about.request).replace("{record}", things.record)
+    named = named.replace("{unmasking}", NOTHING)
     return named.replace("{sha256}", things.notice).replace("{path}", "0/000.p/1") + queries.get(path, "")
 
 
@@ -232,6 +235,8 @@ def body_of(path: str, about: About, key: SigningKey, now: datetime) -> bytes:
         "/v1/orders/returned": lambda: OrderReturned(
             order=sign(Order(number=2**31 - 1, previous=NOTHING, day=at[:10], items=()), key)
         ),
+        "/v1/unmaskings": lambda: Unmasking(index=0, actor=NOTHING, reason="drill", nonce=new_id(), at=at),
+        "/v1/unmaskings/countersignatures": lambda: UnmaskingCountersignature(unmasking=NOTHING, at=at),
         "/v1/reports": lambda: CollectorReport(
             number=2**31 - 1, since="2020-01-01T00", until="2020-01-01T01", listings=0, bodies=0, refused_tickets=0,
             refused_certificates=0, refused_over_budget=0, orders=0,

@@ -12,6 +12,7 @@ import typer
 from assent.cli.monitor import monitor
 from assent.cli.output import plain
 from assent.cli.shell import SHORT, AsJson, Failed, Shell, root_option, shell_of
+from assent.cli.unmask import unmask
 from assent.client.custodian import CustodianClient, from_base64
 from assent.client.directory import origin_of
 from assent.client.transport import AnswerInvalid
@@ -22,6 +23,7 @@ from assent.transparency.note import Note
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.command()(monitor)
+app.command()(unmask)
 
 
 @app.command("list")

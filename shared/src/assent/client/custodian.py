@@ -70,6 +70,8 @@ from assent.contracts.statements import (
     StreamCertificate,
     StreamWanted,
     Ticket,
+    Unmasking,
+    UnmaskingCountersignature,
     Withdrawal,
     WithdrawalConfirmed,
 )
@@ -104,6 +106,8 @@ from assent.contracts.wire import (
     RequestsView,
     RequestView,
     StatementWithLeaf,
+    UnmaskedView,
+    UnmaskingsView,
     WithdrawalAnswer,
 )
 
@@ -476,6 +480,25 @@ class CustodianClient:
         body = ReleaseBody(statement=statement, batch=to_base64(batch))
         answer = self._parse(ReleaseAnswer, self._post("/v1/leases/releases", body.to_json()))
         return answer, bytes.fromhex(batch_hash)
+
+    def unmaskings(self) -> UnmaskingsView:
+        """What auditors asked to learn of the log, and whether the data-protection officer signed."""
+        return self._parse(UnmaskingsView, self._get("/v1/unmaskings"))
+
+    def ask_unmasking(self, unmasking: Unmasking) -> Accepted:
+        """Ask who the actor of an entry is."""
+        return self._accepted("/v1/unmaskings", unmasking)
+
+    def countersign_unmasking(self, countersignature: UnmaskingCountersignature) -> Accepted:
+        """Agree that the auditor who asked learns it."""
+        return self._accepted("/v1/unmaskings/countersignatures", countersignature)
+
+    def unmasked(self, unmasking: str) -> UnmaskedView:
+        """Who it is: to the auditor who asked, once it was countersigned."""
+        view = self._parse(UnmaskedView, self._get(f"/v1/unmaskings/{unmasking}"))
+        if view.unmasking != unmasking:
+            raise AnswerInvalid("this answers another wish")
+        return view
 
     def close_lease(self, lease: str, job_key: SigningKey, opened: int) -> Accepted:
         envelope = sign(LeaseClosed(lease=lease, opened=opened), job_key)

@@ -32,6 +32,8 @@ class LeafType(StrEnum):
     LOG_OPENED = "log.opened"
     AUDIT_VIEWED = "audit.viewed"
     AUDIT_EXPORTED = "audit.exported"
+    AUDIT_UNMASK_ASKED = "audit.unmask-asked"
+    AUDIT_UNMASKED = "audit.unmasked"
     ORDER_MADE = "order.made"
     GENERATION_DESTROYED = "generation.destroyed"
     ERASURE_OVERDUE = "erasure.overdue"

@@ -61,6 +61,9 @@ RECEIPT_DAYS: Final = 184
 COHORT_FLOOR: Final = 10
 """Fewer people than this: "not available"."""
 
+UNMASKING_DAYS: Final = 7
+"""After so many days the data-protection officer signs no unmasking any more."""
+
 APPROVALS_NEEDED: Final = 2
 PEOPLE_PER_DAY: Final = 1_000
 RECORDED_DAYS_PER_DAY: Final = 20_000

@@ -914,6 +914,30 @@ class RecallDone(Statement):
     at: Moment
 
 
+# --- unmasking ------------------------------------------------------------------------------------
+
+
+class Unmasking(Statement):
+    """Signed by an auditor's opening credential: who is behind `actor`, the pseudonym in entry `index` of the log?
+    Known by its hash; counts once the dpo has countersigned. Replay: nonce, 120 s. The person is told the reason.
+    """
+
+    TYPE: ClassVar[str] = "unmasking"
+    index: Annotated[int, Field(ge=0)]
+    actor: Hash
+    reason: Line
+    nonce: RandomId
+    at: Moment
+
+
+class UnmaskingCountersignature(Statement):
+    """Signed by the dpo's opening credential, over the hash of an Unmasking. Replay: 120 s; it counts once."""
+
+    TYPE: ClassVar[str] = "unmasking-countersignature"
+    unmasking: Hash
+    at: Moment
+
+
 # --- the drill ------------------------------------------------------------------------------------
 
 
@@ -954,11 +978,13 @@ class Ask(Statement):
 
 
 class Notification(Part):
-    """An access to one's own data (`purpose` is None for one's own opening), or, `account`, a change of one's keys."""
+    """An access to one's own data (`purpose` is None for one's own opening); or, `account`, a change of one's keys; or,
+    `unmasked`, that an auditor may learn whose a pseudonym of the log is (`request`: the wish).
+    """
 
     id: RandomId
     day: Day
-    kind: Literal["lease", "digest", "own", "account"]
+    kind: Literal["lease", "digest", "own", "account", "unmasked"]
     text: Text
     request: Hash | None = None
     purpose: Iri | None = None

@@ -388,6 +388,35 @@ class LogEntries(Signed):
     entries: tuple[LogEntry, ...]
 
 
+class UnmaskingView(Signed):
+    """`name`: the auditor who asked. `until`: until when it can be signed, or, once it was, is answered."""
+
+    unmasking: Hash
+    index: Annotated[int, Field(ge=0)]
+    actor: Hash
+    name: str
+    reason: str
+    state: Literal["open", "signed", "expired"]
+    until: Moment
+
+
+class UnmaskingsView(Signed):
+    """The newest first."""
+
+    unmaskings: tuple[UnmaskingView, ...]
+
+
+class UnmaskedView(Signed):
+    """Who the actor of entry `index` is, and of every other entry with the same actor. `until`: no answer after it."""
+
+    unmasking: Hash
+    index: Annotated[int, Field(ge=0)]
+    actor: Hash
+    person: RandomId
+    name: str
+    until: Moment
+
+
 class OrdersAnswer(Signed):
     """`missing_after`: the custodian lacks its own orders above this number; the collector returns them."""
 

@@ -97,6 +97,14 @@ class Proposal(_Remembered):
     action: str
 
 
+class UnmaskingAsked(_Remembered):
+    """`index`: whose actor. `until`: until when it can be countersigned."""
+
+    actor: str | None
+    index: int
+    until: str
+
+
 class RecoverySeen(_Remembered):
     actor: str | None
     countersigned: bool = False
@@ -156,6 +164,7 @@ class Memory(_Remembered):
     drafts: dict[str, str | None] = {}
     purposes: list[str] = []
     recoveries: dict[str, RecoverySeen] = {}
+    unmaskings: dict[str, UnmaskingAsked] = {}
     generation: int = 0
     order: int = 0
     directory_version: int = 0
@@ -284,6 +293,8 @@ class LogRules:
                 self._recovery(leaf)
             case LeafType.DIRECTORY_CHANGED:
                 self._directory(leaf)
+            case LeafType.AUDIT_UNMASK_ASKED | LeafType.AUDIT_UNMASKED:
+                self._unmasking(leaf)
             case LeafType.LOG_OPENED:
                 self._log_opened(leaf)
             case LeafType.GENERATION_DESTROYED:
@@ -527,6 +538,22 @@ class LogRules:
             self._tell(
                 "recovery", f"council and data-protection officer signed a recovery; it counts from {leaf.until}"
             )
+
+    def _unmasking(self, leaf: Leaf) -> None:
+        memory, subject, index = self.memory, leaf.subject or "", leaf.counts.get("index", -1)
+        if leaf.type is LeafType.AUDIT_UNMASK_ASKED:
+            longest = _moment(leaf.at) + timedelta(days=limits.UNMASKING_DAYS)
+            until = min(leaf.until or leaf.at, longest.strftime("%Y-%m-%dT%H:%M:%SZ"))
+            memory.unmaskings = {name: asked for name, asked in memory.unmaskings.items() if asked.until >= leaf.at}
+            memory.unmaskings[subject] = UnmaskingAsked(actor=leaf.actor, index=index, until=until)
+            self._tell("unmasked", f"an auditor asks who the actor of leaf {index} is")
+            return
+        asked = memory.unmaskings.get(subject)
+        if asked is None or asked.index != index or leaf.at > asked.until:
+            self._bad("unmasked", "somebody was unmasked, and no auditor had asked for that, or too long ago")
+        elif leaf.actor is None or leaf.actor == asked.actor:
+            self._bad("unmasked", "somebody was unmasked, and the same person asked for it and agreed to it")
+        self._tell("unmasked", f"an auditor may learn who the actor of leaf {index} is; both have signed")
 
     def _directory(self, leaf: Leaf) -> None:
         memory, version = self.memory, leaf.counts.get("version", 0)

@@ -1,0 +1,1 @@
+"""Learning who a pseudonym of the log is: two people sign, and the person is told."""
