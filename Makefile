@@ -24,9 +24,9 @@ system-packages:
 
 setup: $(VENV)/.done system-packages
 
-# In two processes, then what starts whole desktops and installations one after the other.
+# In three processes, since they often wait; then what starts whole desktops and installations one after the other.
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not e2e and not x11" $(TESTFLAGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not e2e and not x11" $(TESTFLAGS)
 	$(BIN)/python -m pytest -m "e2e or x11" $(TESTFLAGS)
 
 demo: setup
