@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -308,6 +310,39 @@ def test_health_and_nothing_else(witness: TestClient) -> None:
     assert witness.get("/add-checkpoint").status_code == 405
     for path in ("/", "/docs", "/redoc", "/openapi.json", "/metrics", "/state", "/v1/key"):
         assert witness.get(path).status_code == 404
+
+
+def shown(witness: TestClient, origin: str = ORIGIN) -> httpx2.Response:
+    return witness.get(f"/{hashlib.sha256(origin.encode()).hexdigest()}/checkpoint")
+
+
+def test_the_newest_head_of_each_log_is_shown_to_monitors(witness: TestClient, config: WitnessSettings) -> None:
+    assert shown(witness).status_code == 404, "nothing is signed yet"
+    send(witness, request(0, 7))
+    send(witness, request(7, 9, FORK))
+    send(witness, request(0, 3, FORK, OTHER_ORIGIN))
+    answer = shown(witness)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    note = Note.from_bytes(answer.content)
+    assert note.text == head(7).text
+    assert [line.name for line in note.signatures] == [ORIGIN, config.name]
+    policy = Policy.from_bytes(f"log {log_signer().verifier}\nwitness w {verifier_key(config)}\nquorum w\n".encode())
+    assert policy.check(note).cosigned_at == {"w": TIME}
+    assert Note.from_bytes(shown(witness, OTHER_ORIGIN).content).text == other_head(3, FORK).text
+    assert shown(client_of(config)).content == answer.content, "also after a restart"
+
+
+def test_no_other_file_is_shown_and_a_damaged_head_is_none(witness: TestClient, config: WitnessSettings) -> None:
+    send(witness, request(0, 7))
+    (path,) = config.state_dir.glob("*.checkpoint")
+    shutil.copy(config.key_path, config.state_dir / "key.checkpoint")
+    for name in ("key", "..%2Fkey", path.stem.upper(), path.stem[:-1], "0" * 64, ".."):
+        assert witness.get(f"/{name}/checkpoint").status_code == 404, name
+    for damage in (b"nonsense", other_head(3, TREE).to_bytes()):
+        path.write_bytes(damage)
+        answer = shown(witness)
+        assert (answer.status_code, answer.content) == (500, b"the witness cannot read its state\n")
 
 
 def test_heads_survive_a_restart(config: WitnessSettings) -> None:

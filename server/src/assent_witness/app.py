@@ -1,4 +1,5 @@
-"""The witness over HTTP: `POST /add-checkpoint` as C2SP tlog-witness has it, `GET /healthz`, and nothing else."""
+"""The witness over HTTP: `POST /add-checkpoint` and `GET /<origin hash>/checkpoint` as C2SP tlog-witness has them,
+`GET /healthz`, and nothing else."""
 
 from __future__ import annotations
 
@@ -62,9 +63,10 @@ def create_app(
     `log_keys_now` looks for the log keys of now: it is asked when a checkpoint has a signature that is not known, every
     30 s at most. None: they never change. `endings`: of the logs before it, as `Witness` has them.
     """
+    heads = Heads(settings.state_dir)
     witness = Witness(
         load_cosigner(settings.key_path, settings.name),
-        Heads(settings.state_dir),
+        heads,
         [VerifierKey.from_text(text) for text in settings.log_keys],
         now,
         None if log_keys_now is None else lambda: [VerifierKey.from_text(text) for text in log_keys_now()],
@@ -92,6 +94,17 @@ def create_app(
         except (HeadDamaged, OSError) as error:
             _log.error("cannot keep heads, so nothing is cosigned: %s", error)
             return PlainTextResponse("the witness cannot keep its state\n", 500)
+
+    @app.get("/{origin_hash}/checkpoint")
+    def checkpoint(origin_hash: str) -> Response:
+        try:
+            note = heads.newest(origin_hash)
+        except (HeadDamaged, OSError) as error:
+            _log.error("cannot read heads: %s", error)
+            return PlainTextResponse("the witness cannot read its state\n", 500)
+        if note is None:
+            return PlainTextResponse("this witness has signed nothing of such a log\n", 404)
+        return PlainTextResponse(note.to_bytes().decode(), headers={"Cache-Control": "no-cache"})
 
     @app.get("/healthz")
     async def healthz() -> PlainTextResponse:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -14,6 +15,8 @@ from assent.transparency.checkpoint import Checkpoint
 from assent.transparency.errors import CheckpointInvalid, NoteInvalid
 from assent.transparency.merkle import EMPTY_ROOT
 from assent.transparency.note import Note
+
+_ORIGIN_HASH = re.compile(r"[0-9a-f]{64}")
 
 
 class HeadDamaged(Exception):
@@ -61,6 +64,24 @@ class Heads:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         sync(folder.parent)
         self._folder = folder
+
+    def newest(self, origin_hash: str) -> Note | None:
+        """The last cosigned head of the log whose name has this SHA-256 (64 lower-case hexadecimal digits), with the
+        signatures; None if there is none. Reads no lock: a head is replaced as a whole. Raises HeadDamaged, OSError.
+        """
+        if not _ORIGIN_HASH.fullmatch(origin_hash):
+            return None
+        path = self._folder / f"{origin_hash}.checkpoint"
+        try:
+            note = Note.from_bytes(path.read_bytes())
+            origin = Checkpoint.from_text(note.text).origin
+        except FileNotFoundError:
+            return None
+        except (NoteInvalid, CheckpointInvalid) as error:
+            raise HeadDamaged(f"{path} is damaged") from error
+        if sha256(origin.encode()).hexdigest() != origin_hash:
+            raise HeadDamaged(f"{path} belongs to another log")
+        return note
 
     @contextmanager
     def locked(self, origin: str) -> Iterator[Head]:

@@ -29,7 +29,7 @@ ADVICE: dict[Code, str] = {
     Code.NOT_AVAILABLE: "Too few people take part for this to be shared. Ask for more days or fewer modalities.",
     Code.TOO_MANY: "Wait a minute, then try again.",
     Code.INTERNAL: "Nothing was changed. Try again, and tell the operator the reference if it stays.",
-    Code.BUSY: "Try again in a few seconds. Whether it was done shows then; asking twice does nothing twice.",
+    Code.BUSY: "Look whether it was done; if not, try again in a few seconds.",
     Code.CLOSED: "The door is shut for now. Try again later; the operator knows why.",
     Code.NO_QUORUM: "Nothing was opened. Try again when the witnesses can be reached.",
     Code.STORAGE_FULL: "The operator has to make room.",
