@@ -105,6 +105,7 @@ class LocalWitness:
     def __init__(self, clock: TestClock, name: str = "witness.example/one") -> None:
         self.key = SigningKey.generate()
         self.cosigner = Cosigner(name, self.key.ed25519)
+        self.time = lambda: clock().timestamp()
         self.silent = False
         self.size = 0
         self.asked = 0

@@ -312,6 +312,37 @@ def test_a_withdrawal_needs_no_witness(access: AccessWorld) -> None:
 
 
 @ON_BOTH
+def test_while_a_lease_waits_for_a_witness_nobody_else_waits(
+    access: AccessWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A witness that is slow holds up leases only; what was withdrawn meanwhile does not open under them."""
+    request, job, world = access.grant(), access.job(), access.custodian
+    asked, go_on, answer = threading.Event(), threading.Event(), world.witness.answer
+
+    def slowly(body: bytes, clock: Any) -> tuple[int, bytes]:
+        asked.set()
+        go_on.wait(20)
+        return answer(body, clock)
+
+    world.restart(witness_timeout_s=25)
+    monkeypatch.setattr(world.witness, "answer", slowly)
+    opened: list[Response] = []
+    lease = threading.Thread(target=lambda: opened.append(job.open(access.requester, request=request)))
+    lease.start()
+    assert asked.wait(20)
+    assert access.people[0].withdraw().status_code == 200
+    assert access.people[1].withdraw(erase="now").status_code == 200
+    assert opened == [], "the lease still waits"
+    go_on.set()
+    lease.join(timeout=60)
+    assert opened[0].status_code == 200
+    found, refused = job.release(access.recorded)
+    withdrawn = {one.segment.id for one in access.recorded if one.owner in access.people[:2]}
+    assert set(refused) == withdrawn and len(withdrawn) == 4
+    assert len(found) == len(access.recorded) - 4
+
+
+@ON_BOTH
 def test_a_lease_request_counts_once_and_only_freshly(access: AccessWorld) -> None:
     request = access.grant()
     wish = access.job().wish(request=request)

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import json
+import logging
+import socket
 import sqlite3
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 from tests.simulators.custodian import CustodianWorld, LocalWitness, TestClock, custodian_world
+from tests.simulators.replicas import really_witness
 
+from assent.contracts.keys import SigningKey
 from assent.contracts.leaves import Leaf, LeafType
 from assent.contracts.problems import Code, Problem
+from assent.contracts.statements import WitnessEntry
 from assent.transparency import merkle
-from assent.transparency.checkpoint import open_checkpoint
-from assent.transparency.note import Note, VerifierKey
+from assent.transparency.checkpoint import Checkpoint, open_checkpoint
+from assent.transparency.note import Cosigner, Note, Signature, VerifierKey
 from assent.transparency.tiles import verify_leaves
+from assent.transparency.witnessing import Submission, build_cosignatures, build_size
 from assent_custodian import ceremony
 from assent_custodian.background import Background
 from assent_custodian.keys.models import Stream
 from assent_custodian.log import service as log
 from assent_custodian.log import witnesses
-from assent_custodian.log.models import LogEntry
+from assent_custodian.log.models import Cosignature, LogEntry, LogHead, LogNode, SignedHead, WitnessState
 from assent_custodian.night import last_done
 from assent_custodian.people.models import PersonSalt
 
@@ -272,6 +280,161 @@ def test_one_of_three_witnesses_may_be_silent_and_two_may_not(
     all_three[(silent + 1) % 3].silent = True
     with pytest.raises(Problem):
         witnesses.require_quorum(world.custodian, append(world))
+
+
+def _line(witness: LocalWitness, text: str) -> bytes:
+    return build_cosignatures([witness.cosigner.cosign(text, int(witness.time()))])
+
+
+def _wrong_signature(witness: LocalWitness, _asked: Submission) -> tuple[int, bytes]:
+    verifier = witness.cosigner.verifier
+    return 200, build_cosignatures([Signature(verifier.name, verifier.id, (1).to_bytes(8, "big") + bytes(64))])
+
+
+def _of_another_head(witness: LocalWitness, asked: Submission) -> tuple[int, bytes]:
+    right = Checkpoint.from_text(asked.checkpoint.text)
+    return 200, _line(witness, Checkpoint(right.origin, right.size, bytes(32)).to_text())
+
+
+def _of_an_older_head(witness: LocalWitness, asked: Submission) -> tuple[int, bytes]:
+    right = Checkpoint.from_text(asked.checkpoint.text)
+    return 200, _line(witness, Checkpoint(right.origin, right.size - 1, right.root).to_text())
+
+
+def _by_a_stranger(witness: LocalWitness, asked: Submission) -> tuple[int, bytes]:
+    stranger = Cosigner(witness.cosigner.verifier.name, SigningKey.generate().ed25519)
+    return 200, build_cosignatures([stranger.cosign(asked.checkpoint.text, int(witness.time()))])
+
+
+def _saw_another_history(_witness: LocalWitness, _asked: Submission) -> tuple[int, bytes]:
+    return 422, b"the proof does not verify\n"
+
+
+def _never_the_right_size(_witness: LocalWitness, asked: Submission) -> tuple[int, bytes]:
+    return 409, build_size(asked.old_size)
+
+
+def _a_smaller_size_each_time(_witness: LocalWitness, asked: Submission) -> tuple[int, bytes]:
+    return 409, build_size(max(0, asked.old_size - 1))
+
+
+def _a_larger_size_each_time(_witness: LocalWitness, asked: Submission) -> tuple[int, bytes]:
+    return 409, build_size(min(asked.old_size + 1, Checkpoint.from_text(asked.checkpoint.text).size))
+
+
+def _no_size(_witness: LocalWitness, _asked: Submission) -> tuple[int, bytes]:
+    return 409, b"seven\n"
+
+
+def _without_end(witness: LocalWitness, asked: Submission) -> tuple[int, bytes]:
+    return 200, _line(witness, asked.checkpoint.text) * 1000
+
+
+def _elsewhere(_witness: LocalWitness, _asked: Submission) -> tuple[int, bytes]:
+    return 307, b""
+
+
+def _late(witness: LocalWitness, asked: Submission) -> tuple[int, bytes]:
+    time.sleep(2)
+    return 200, _line(witness, asked.checkpoint.text)
+
+
+LIES = (
+    _wrong_signature, _of_another_head, _of_an_older_head, _by_a_stranger, _saw_another_history, _never_the_right_size,
+    _a_smaller_size_each_time, _a_larger_size_each_time, _no_size, _without_end, _elsewhere, _late,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_witness_that_lies_counts_for_nothing_and_is_named(
+    three: tuple[CustodianWorld, list[LocalWitness]],
+    lie: Callable[[LocalWitness, Submission], tuple[int, bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One of three costs nothing; two of three, and there is no quorum; when they stop lying, there is one again."""
+    world, all_three = three
+    world.restart(witness_timeout_s=0.5)
+    append(world, 20)
+    witnesses.submit_head(world.custodian)
+    honest = [one.answer for one in all_three]
+
+    def lies(liar: LocalWitness) -> None:
+        monkeypatch.setattr(liar, "answer", lambda body, _clock: lie(liar, Submission.from_bytes(body)))
+
+    lies(all_three[0])
+    note = witnesses.require_quorum(world.custodian, append(world, 12))
+    assert world.custodian.directory.policy.check(note).cosigned_at.keys() == {"witness-2", "witness-3"}
+    (named,) = unreachable(world)
+    assert (named["rule"], named["detail"]) == ("unreachable", {"witness": "witness.example/one"})
+    lies(all_three[1])
+    began = time.monotonic()
+    with pytest.raises(Problem) as refused:
+        witnesses.require_quorum(world.custodian, append(world))
+    assert refused.value.code is Code.NO_QUORUM
+    assert time.monotonic() - began < 15
+    for one, answer in zip(all_three, honest, strict=True):
+        monkeypatch.setattr(one, "answer", answer)
+    note = witnesses.require_quorum(world.custodian, append(world))
+    assert len(world.custodian.directory.policy.check(note).cosigned_at) == 3
+
+
+def test_one_of_three_that_claims_to_have_seen_more_shuts_no_door(
+    three: tuple[CustodianWorld, list[LocalWitness]],
+) -> None:
+    world, all_three = three
+    all_three[2].size = 10_000
+    witnesses.require_quorum(world.custodian, append(world))
+    assert [entry["rule"] for entry in unreachable(world)] == ["ahead"]
+    witnesses.require_quorum(world.custodian, append(world))
+
+
+@pytest.mark.parametrize("begins", [b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n"])
+def test_a_witness_that_says_a_byte_now_and_then_is_hung_up_on(lite: CustodianWorld, begins: bytes) -> None:
+    lite.restart(witness_timeout_s=0.4)
+    hung_up = threading.Event()
+
+    def drip(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection, suppress(OSError):
+            connection.recv(65_536)
+            connection.sendall(begins)
+            while True:
+                time.sleep(0.2)
+                connection.sendall(b"a")
+        hung_up.set()
+
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        threading.Thread(target=drip, args=(listening,), daemon=True).start()
+        key = VerifierKey.from_text(lite.witness.entry.vkey)
+        entry = WitnessEntry(url=f"http://127.0.0.1:{listening.getsockname()[1]}", vkey=str(key))
+        began = time.monotonic()
+        asked = witnesses._ask(lite.custodian, witnesses.sign_head(lite.custodian), entry, key, 0)
+        assert asked.outcome == "unreachable"
+        assert time.monotonic() - began < 10
+        assert hung_up.wait(10)
+
+
+def test_a_rewritten_log_gets_no_cosignature_from_a_real_witness(
+    lite: CustodianWorld, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever has the database and the log's key, and has removed what the custodian remembers."""
+    statuses = really_witness(lite, tmp_path / "witness")
+    append(lite, 5)
+    witnesses.submit_head(lite.custodian)
+    with lite.custodian.database.transaction() as session:
+        leaves = [data for _, data in log.entries(session, 0, 1000)]
+        for table in (LogEntry, LogNode, SignedHead, Cosignature, WitnessState):
+            session.execute(delete(table))
+        session.execute(update(LogHead).values(size=0))
+        log.append_again(session, [("boot", data) for data in [*leaves[:-2], leaves[0], leaves[1]]])
+    (lite.settings.keys / "last-checkpoint").unlink()
+    with caplog.at_level(logging.WARNING), pytest.raises(Problem) as refused:
+        witnesses.require_quorum(lite.custodian, append(lite))
+    assert refused.value.code is Code.NO_QUORUM
+    assert statuses[-2:] == [409, 422]
+    assert "refused a signed checkpoint" in caplog.text, "and the witness keeps it as evidence"
 
 
 # --- the checkpoint for all ---

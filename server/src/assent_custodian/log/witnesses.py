@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -34,6 +36,14 @@ _log = structlog.get_logger("assent.custodian.witnesses")
 
 SAID = 500
 """Characters of a witness's refusal that are written into the service's log."""
+
+HANG_UP_AFTER = 3
+"""Time-outs after which a witness that still talks is not listened to any more."""
+
+MAX_ANSWER_BYTES = 64 * 1024
+
+_NO_ANSWER = (httpx2.HTTPError, TransparencyError, ValueError, RuntimeError)
+"""What speaking with a witness may end in. RuntimeError: httpx's, when it was hung up meanwhile."""
 
 ROUNDS = 3
 """Heads that are submitted one after the other when other workers keep overtaking."""
@@ -144,18 +154,17 @@ def _ask(custodian: Custodian, signed: Note, entry: WitnessEntry, key: VerifierK
     size = Checkpoint.from_text(signed.text).size
     told = -1
     try:
-        with httpx2.Client(timeout=custodian.settings.witness_timeout_s, trust_env=False) as client:
+        with _on_the_line(custodian) as client:
             for _attempt in range(ATTEMPTS):
                 with custodian.database.reading() as session:
                     proof = merkle.consistency_proof(old, size, service.nodes(session))
-                body = Submission(old, tuple(proof), signed).to_bytes()
-                response = client.post(f"{entry.url.rstrip('/')}/add-checkpoint", content=body)
-                if response.status_code == 200:
-                    return Submitted(entry, "cosigned", read_cosignatures(response.content, signed, [key]))
-                if response.status_code != 409:
-                    _log.warning("witness-refused", status=response.status_code, said=response.text[:SAID])
+                status, said = _post(client, entry, Submission(old, tuple(proof), signed))
+                if status == 200:
+                    return Submitted(entry, "cosigned", read_cosignatures(said, signed, [key]))
+                if status != 409:
+                    _log.warning("witness-refused", status=status, said=said.decode(errors="replace")[:SAID])
                     break
-                old = read_size(response.content)
+                old = read_size(said)
                 if old > size:
                     with custodian.database.reading() as session:
                         return Submitted(entry, "overtaken" if old <= service.size(session) else "ahead")
@@ -163,9 +172,35 @@ def _ask(custodian: Custodian, signed: Note, entry: WitnessEntry, key: VerifierK
                     _log.warning("witness-contradicts-itself")
                     break
                 told = old
-    except (httpx2.HTTPError, TransparencyError, ValueError) as error:
+    except _NO_ANSWER as error:
         _log.warning("witness", kind=type(error).__name__)
     return Submitted(entry, "unreachable")
+
+
+@contextmanager
+def _on_the_line(custodian: Custodian) -> Iterator[httpx2.Client]:
+    """A client that hangs up after a few time-outs, however the witness spends them: also on a byte now and then."""
+    timeout_s = custodian.settings.witness_timeout_s
+    with httpx2.Client(timeout=timeout_s, trust_env=False, headers={"Accept-Encoding": "identity"}) as client:
+        hang_up = threading.Timer(HANG_UP_AFTER * timeout_s, client.close)
+        hang_up.daemon = True
+        hang_up.start()
+        try:
+            yield client
+        finally:
+            hang_up.cancel()
+
+
+def _post(client: httpx2.Client, entry: WitnessEntry, submission: Submission) -> tuple[int, bytes]:
+    """The witness's status and body. Raises one of `_NO_ANSWER`, also for a body of more than `MAX_ANSWER_BYTES`."""
+    url = f"{entry.url.rstrip('/')}/add-checkpoint"
+    with client.stream("POST", url, content=submission.to_bytes()) as response:
+        said = bytearray()
+        for piece in response.iter_raw():
+            said += piece
+            if len(said) > MAX_ANSWER_BYTES:
+                raise ValueError("the answer of a witness is a few lines")
+    return response.status_code, bytes(said)
 
 
 def newest_size(custodian: Custodian, entry: WitnessEntry, head: Note) -> int | None:
@@ -175,15 +210,14 @@ def newest_size(custodian: Custodian, entry: WitnessEntry, head: Note) -> int | 
     """
     size = Checkpoint.from_text(head.text).size
     try:
-        with httpx2.Client(timeout=custodian.settings.witness_timeout_s, trust_env=False) as client:
-            body = Submission(size, (), head).to_bytes()
-            response = client.post(f"{entry.url.rstrip('/')}/add-checkpoint", content=body)
-            if response.status_code == 200:
-                return size
-            if response.status_code == 409:
-                return read_size(response.content)
-            _log.warning("witness-refused", status=response.status_code, said=response.text[:SAID])
-    except (httpx2.HTTPError, TransparencyError, ValueError) as error:
+        with _on_the_line(custodian) as client:
+            status, said = _post(client, entry, Submission(size, (), head))
+        if status == 200:
+            return size
+        if status == 409:
+            return read_size(said)
+        _log.warning("witness-refused", status=status, said=said.decode(errors="replace")[:SAID])
+    except _NO_ANSWER as error:
         _log.warning("witness", kind=type(error).__name__)
     return None
 
