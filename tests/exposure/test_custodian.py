@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import io
 import json
@@ -168,7 +169,15 @@ def test_row_16_level_0_says_who_could_open_recordings_without_a_trace(populated
 
 def test_row_16_a_directory_cannot_claim_more_than_can_be_seen(populated: Populated) -> None:
     claimed = populated.world.custodian.directory.directory.model_copy(update={"custody_level": 4})
-    assert judge(look(populated.world.custodian, claimed), claimed).level == 0
+    seen = look(populated.world.custodian, claimed)
+    assert judge(seen, claimed).level == 0
+    apart = {"custodian_url": "https://custodian.example", "collector_url": "https://collector.example"}
+    witnesses = tuple(
+        populated.world.witness.entry.model_copy(update={"url": f"https://{name}.example"}) for name in ("one", "two")
+    )
+    elsewhere = claimed.model_copy(update={**apart, "witnesses": witnesses})
+    alone = dataclasses.replace(seen, local=frozenset(), exposed=(), unusable=())
+    assert judge(alone, elsewhere).level == 1, "the positive control: of hosts of their own it is believed"
 
 
 def test_row_16_the_documents_say_it_in_plain_words() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,14 +25,38 @@ NOT_CLAIMED = re.compile(
 ROWS = range(1, 34)
 
 
+@dataclass(frozen=True)
+class Written:
+    """A test of this folder. `calls`: the functions that it calls by their plain names."""
+
+    file: str
+    source: str
+    calls: frozenset[str]
+
+
+@cache
+def written_tests() -> dict[str, Written]:
+    """Every test of this folder by name."""
+    found = {}
+    for path in sorted(Path(__file__).parent.glob("test_*.py")):
+        text = path.read_text()
+        lines = text.splitlines()
+        for node in ast.parse(text).body:
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                called = (one.func for one in ast.walk(node) if isinstance(one, ast.Call))
+                calls = frozenset(function.id for function in called if isinstance(function, ast.Name))
+                found[node.name] = Written(path.name, "\n".join(lines[node.lineno - 1 : node.end_lineno]), calls)
+    return found
+
+
 def named_tests() -> dict[str, str]:
     """Every test of a row: its name and its file."""
-    return {
-        node.name: path.name
-        for path in sorted(Path(__file__).parent.glob("test_*.py"))
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_row_")
-    }
+    return {name: test.file for name, test in written_tests().items() if name.startswith("test_row_")}
+
+
+def surfaces() -> list[tuple[str, str, str]]:
+    """The table of the canary method: surface, the test that searches it, and the positive control."""
+    return re.findall(r"^\| ([^|]+) \| `(test_\w+)` \| `(test_\w+)` \|$", THREATS, flags=re.MULTILINE)
 
 
 def rows() -> dict[int, str]:
@@ -68,6 +94,31 @@ def test_each_row_names_a_test_that_exists_or_says_that_there_is_none_yet(number
 def test_every_test_of_a_row_has_its_row_in_the_threat_model() -> None:
     for name in named_tests():
         assert int(name.split("_")[2]) in rows()
+
+
+def test_each_row_that_is_tested_has_a_positive_control() -> None:
+    """A test that something is impossible shows that it would notice: the same, done as it should be, succeeds."""
+    without = set(ROWS) - {
+        int(name.split("_")[2])
+        for name, test in written_tests().items()
+        if name.startswith("test_row_") and re.search(r"(positive|the)[ _]control", test.source)
+    }
+    assert {number for number in without if "Not tested in this version." not in rows()[number]} == set()
+
+
+def test_each_surface_is_searched_for_the_canary_and_has_a_positive_control() -> None:
+    tests = written_tests()
+    assert len(surfaces()) >= 10
+    for surface, searched, control in surfaces():
+        assert "must_not_leak" in tests[searched].calls, surface
+        assert "search" in tests[control].calls, surface
+        assert re.search(r"assert (search\(|hits|any\(|\{hit)", tests[control].source), f"{surface}: and it is found"
+
+
+def test_no_test_searches_a_surface_that_the_page_does_not_name() -> None:
+    searching = {name for name, test in written_tests().items() if "must_not_leak" in test.calls}
+    about_the_search = {name for name in searching if written_tests()[name].file == "test_canary.py"}
+    assert searching - about_the_search == {searched for _, searched, _ in surfaces()}
 
 
 def test_a_test_name_stands_for_one_test() -> None:

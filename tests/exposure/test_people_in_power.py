@@ -123,6 +123,8 @@ def test_row_08_two_insiders_are_not_enough_for_two_signatures(installation: Ins
         assert staff.steward.post("/v1/decisions", decision, key=key).status_code in (401, 403)
     with pytest.raises(Refused):
         installation.job(staff.requester, hash_)
+    installation.decide(staff.other_steward, hash_, "approve")
+    assert installation.job(staff.requester, hash_).streams, "the positive control: a third person is enough"
 
 
 # --- row 9: the auditor -----------------------------------------------------------------------------------------------
@@ -351,7 +353,7 @@ def test_row_25_without_a_quorum_nothing_opens_and_withdrawing_goes_on(in_use: P
     )
     in_use.world.witness.silent = False
     job = in_use.installation.job(in_use.staff.requester, in_use.request)
-    assert job.streams
+    assert job.streams, "the positive control"
 
 
 def test_row_25_one_witness_of_two_cannot_block_when_one_is_enough(installation: Installation) -> None:

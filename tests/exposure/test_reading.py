@@ -577,7 +577,7 @@ def test_row_06_a_withdrawal_in_the_middle_of_a_pull_ends_what_it_concerns(in_us
     installation, leaver = in_use.installation, in_use.people[3]
     theirs = [one for one in in_use.recordings if one.member is leaver]
     others = [one for one in in_use.recordings if one.member is not leaver]
-    assert refusals(installation, in_use.job, theirs) == set(), "before"
+    assert refusals(installation, in_use.job, theirs) == set(), "the positive control: before"
     with installation.reading(in_use.job) as data:
         sessions = data.sessions()
         next(sessions)
@@ -658,6 +658,7 @@ def test_row_24_keys_taken_from_a_job_serve_that_lease_only(in_use: Populated) -
     installation, stolen = in_use.installation, in_use.job
     later = installation.job(in_use.staff.requester, in_use.request)
     sealed = in_use.recordings[0].sealed[0]
+    assert refusals(installation, stolen, in_use.recordings) == set(), "the positive control: that lease they do serve"
     with installation.custodian_as(None) as custodian, pytest.raises(Refused) as refused:
         custodian.release(later.lease.lease, stolen.signing_key, [(sealed.header, sealed.sealed_key)])
     assert refused.value.code is Code.SIGNATURE_INVALID

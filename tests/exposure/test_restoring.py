@@ -11,6 +11,7 @@ import pytest
 from httpx2 import Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
+from tests.exposure.canary import Marker, must_not_leak, search
 from tests.exposure.test_people_in_power import recovered
 from tests.exposure.test_reading import end_role, refusals
 from tests.exposure.world import Answer, Ask, Installation, Populated, Recording, installed
@@ -677,4 +678,7 @@ def test_row_14_yesterdays_collector_serves_nothing_that_was_erased_since(either
         left = {row[0] for row in session.connection().exec_driver_sql("SELECT stream FROM streams")}
     assert not left & {recording.stream for recording in of(either, erased)}
     assert left >= {recording.stream for recording in of(either, kept)}
-    assert either.marker.text.encode() in inst.plaintext(job), "and everybody else's is read as before"
+    assert either.marker.text.encode() in inst.plaintext(job), "the positive control: everybody else's is read"
+    must_not_leak([folder], either.marker)
+    known = Marker(either.recordings[0].stream, either.marker.pattern)
+    assert search([folder], known), "the positive control: it was read"

@@ -414,7 +414,7 @@ def test_row_01_without_a_credential_there_is_the_directory_and_the_checkpoint(p
         method, target = route.partition(" ")[0], _target(route, populated)
         answer = populated.world.client.request(method, target)
         if route in OPEN:
-            assert answer.status_code == 200
+            assert answer.status_code == 200, "the positive control"
         else:
             assert answer.status_code in (400, 401, 403, 404), (route, answer.text)
             assert answer.headers["content-type"] == "application/problem+json"

@@ -71,7 +71,7 @@ def test_row_30_a_dependency_that_was_exchanged_makes_another_build(tmp_path: Pa
     for name, changed in (("same", False), ("evil", True)):
         installed = install(wheel(tmp_path / "wheels" / name, changed=changed), into=tmp_path / name)
         assert installed.returncode == 0, installed.stderr
-    assert build_with(tmp_path / "same") == build_hash(), "the same one elsewhere is the same build"
+    assert build_with(tmp_path / "same") == build_hash(), "the positive control: the same one elsewhere"
     assert build_with(tmp_path / "evil") != build_hash()
 
 

@@ -26,7 +26,7 @@ from assent.contracts.wire import RequestView
 from assent.reader import sessions
 from assent.reader.auditing import SAME_HOST, same_host
 from assent.reader.opening import open_with
-from assent.reader.sessions import Coverage, Data, Session
+from assent.reader.sessions import Coverage, Data, Session, StreamCoverage
 from assent.reader.summary import Summary, render
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -358,9 +358,11 @@ class Outcome:
         self.summary = summary
         self.sessions = 0
         self.coverages: list[tuple[Session, Coverage]] = []
+        self.empty: Sequence[StreamCoverage] = ()
+        """Of streams of which nothing could be opened, so that no session has them."""
 
     def as_dict(self) -> dict[str, Any]:
-        streams = [stream for _, coverage in self.coverages for stream in coverage.streams]
+        streams = [*(stream for _, coverage in self.coverages for stream in coverage.streams), *self.empty]
         not_opened: dict[str, int] = {}
         for stream in streams:
             for reason, count in stream.not_opened.items():
@@ -395,6 +397,7 @@ def _summarise(data: Data) -> Outcome:
         for content in session.segments():
             summary.add(session.pseudonym, content)
         outcome.coverages.append((session, session.coverage()))
+    outcome.empty = data.empty
     return outcome
 
 
@@ -425,6 +428,7 @@ def _stream(data: Data, command: list[str]) -> Outcome:
                 outcome.sessions += 1
                 _write_events(pipe, session, outcome.sessions)
                 outcome.coverages.append((session, session.coverage()))
+            outcome.empty = data.empty
     except BrokenPipeError as error:
         raise Failed(f"The program {command[0]!r} stopped reading (exit status {process.wait()}).") from error
     except BaseException:
@@ -501,7 +505,15 @@ def account_json(data: Data) -> dict[str, Any]:
     return {
         "missing_streams": [stream.stream for stream in data.missing],
         "dropped_streams": [{"stream": dropped.stream.stream, "reason": dropped.reason} for dropped in data.dropped],
-        "empty_streams": [coverage.stream for coverage in data.empty],
+        "empty_streams": [
+            {
+                "stream": coverage.stream,
+                "complete": coverage.complete,
+                "closed": coverage.closed,
+                "not_opened": dict(coverage.not_opened),
+            }
+            for coverage in data.empty
+        ],
     }
 
 

@@ -744,6 +744,12 @@ def _show_missing(shell: Shell, data: Data) -> None:
     for dropped in data.dropped:
         reason = plain(dropped.reason)
         shell.output.say(f"Not shown: a stream of {dropped.stream.modality}: {reason}.", "yellow")
+    for empty in data.empty:
+        if not empty.complete:
+            reasons = ", ".join(sorted(empty.not_opened)) or f"it is {empty.closed}"
+            shell.output.say(
+                f"Not shown: a stream of {empty.modality}; nothing of it opens: {plain(reasons)}.", "yellow"
+            )
     if data.missing:
         shell.output.say(f"Not at the collector, since not sent yet or erased: {counted(len(data.missing), 'stream')}.")
 
