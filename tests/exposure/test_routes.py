@@ -44,6 +44,7 @@ from assent.contracts.statements import (
     Halt,
     LeaseClosed,
     LeaseRequest,
+    Leaving,
     Mode,
     NewCredential,
     Order,
@@ -201,6 +202,8 @@ def _statement(route: str, populated: Populated, by: Asker) -> bytes:
         ),
         "/v1/me/standing": lambda: Standing(person=by.person, in_force=False, nonce=new_id(), at=now),
         "/v1/orders/done": lambda: OrderDone(number=1, order="ab" * 32),
+        "/v1/me/leaving": lambda: Leaving(person=new_id(), nonce=new_id(), at=now),
+        "/v1/leavings": lambda: Leaving(person=new_id(), nonce=new_id(), at=now),
         "/v1/unmaskings": lambda: Unmasking(index=0, actor="ab" * 32, reason="x", nonce=new_id(), at=now),
         "/v1/unmaskings/countersignatures": lambda: UnmaskingCountersignature(unmasking="ab" * 32, at=now),
         "/v1/reports": lambda: CollectorReport(

@@ -36,6 +36,7 @@ from assent_custodian.halting import endpoints as halting
 from assent_custodian.halting.service import halted
 from assent_custodian.keys import endpoints as keys
 from assent_custodian.leases import endpoints as leases
+from assent_custodian.leaving import endpoints as leaving
 from assent_custodian.log import endpoints as log
 from assent_custodian.night import last_done
 from assent_custodian.notifications import endpoints as notifications
@@ -56,6 +57,7 @@ from assent_service.web import new_app
 
 ROUTERS: tuple[APIRouter, ...] = (
     people.router,
+    leaving.router,
     halting.router,
     purposes.router,
     consent.router,

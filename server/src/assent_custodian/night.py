@@ -29,6 +29,7 @@ from assent_custodian.drills import service as drills
 from assent_custodian.erasures import service as erasures
 from assent_custodian.grants import service as grants
 from assent_custodian.keys import rotation
+from assent_custodian.leaving import service as leaving
 from assent_custodian.log import service as log
 from assent_custodian.log import witnesses
 from assent_custodian.log.models import QueuedPersonLeaf
@@ -41,7 +42,8 @@ PERSON_LEAVES = 64
 """Person leaves come in multiples of this, filled up with random ones, every night, also when there was none."""
 
 OF_PEOPLE = frozenset({
-    "receipts_expired", "streams_erased", "streams_past_retention", "recalls", "erasures_final", "person_leaves"
+    "receipts_expired", "streams_erased", "streams_past_retention", "recalls", "erasures_final", "person_leaves",
+    "leavers_streams_erased", "leavers_forgotten",
 })  # fmt: skip
 """Parts of the report that follow from what persons did: for tests, never for the eyes of operators."""
 
@@ -121,6 +123,8 @@ def _steps(custodian: Custodian) -> dict[str, Any]:
     with custodian.database.transaction() as session:
         report["streams_past_retention"] = erasures.erase_past_retention(session, custodian)
     with custodian.database.transaction() as session:
+        report["leavers_streams_erased"] = leaving.erase_due(session, custodian)
+    with custodian.database.transaction() as session:
         report["drill_streams_erased"] = drills.clear(session, custodian)
     with custodian.database.transaction() as session:
         report["requests_expired"] = grants.expire_due(session, custodian)
@@ -133,6 +137,9 @@ def _steps(custodian: Custodian) -> dict[str, Any]:
         report["person_leaves"] = append_person_leaves(session, custodian.today())
     with custodian.database.transaction() as session:
         report["orders"] = orders.make_orders(session, custodian)
+    with custodian.database.transaction() as session:
+        report["leavers_forgotten"] = leaving.forget_due(session, custodian)
+    custodian.database.empty_write_ahead_log()
     rotation.remove_destroyed_keys(custodian)
     report |= _rotate_and_back_up(custodian)
     report["overdue"] = alarms.sound(custodian, last_night=custodian.today())

@@ -38,6 +38,8 @@ class Permission(StrEnum):
     SEE_OWN_ACCOUNT = "see one's own account"
     ADD_CREDENTIALS = "add a device or an opening credential of one's own"
     REVOKE_CREDENTIALS = "revoke a credential of one's own"
+    LEAVE = "end one's own account"
+    END_ACCOUNTS = "end the account of somebody who has left"
     SEE_RECOVERIES = "see recoveries"
     RECOVER = "sign a recovery (council and dpo together)"
     STOP_RECOVERY = "stop a recovery of one's own account"
@@ -111,6 +113,8 @@ RULES: tuple[Rule, ...] = (
     _rule(Permission.SEE_OWN_ACCOUNT, {Party.PERSON}, EITHER, "GET /v1/me"),
     _rule(Permission.ADD_CREDENTIALS, {Party.PERSON}, OPENING, "POST /v1/me/credentials"),
     _rule(Permission.REVOKE_CREDENTIALS, {Party.PERSON}, OPENING, "POST /v1/me/credentials/revocations"),
+    _rule(Permission.LEAVE, {Party.PERSON}, OPENING, "POST /v1/me/leaving"),
+    _rule(Permission.END_ACCOUNTS, {Role.DPO}, OPENING, "POST /v1/leavings"),
     _rule(Permission.SEE_RECOVERIES, {Role.COUNCIL, Role.DPO}, OPENING, "GET /v1/recoveries"),
     _rule(
         Permission.RECOVER,

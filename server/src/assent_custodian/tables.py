@@ -12,6 +12,7 @@ from assent_custodian.grants import models as grants
 from assent_custodian.halting import models as halting
 from assent_custodian.keys import models as keys
 from assent_custodian.leases import models as leases
+from assent_custodian.leaving import models as leaving
 from assent_custodian.log import models as log
 from assent_custodian.notifications import models as notifications
 from assent_custodian.orders import models as orders
@@ -31,6 +32,7 @@ MODULES = (
     halting,
     keys,
     leases,
+    leaving,
     log,
     night,
     notifications,

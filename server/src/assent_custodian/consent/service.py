@@ -384,6 +384,17 @@ def erase_ended(session: Session, custodian: Custodian) -> int:
     return count
 
 
+def end_for(session: Session, custodian: Custodian, person: str) -> list[str]:
+    """End every receipt of somebody whose account ends, and close their streams. Returns those not erased yet."""
+    for row in session.scalars(select(ReceiptRow).where(ReceiptRow.person == person).with_for_update()).all():
+        if consent_of(row).left:
+            _store(row, domain.step(_consent_now(row, custodian.now()), domain.EndedByController()))
+    living = select(Stream).where(Stream.person == person, Stream.erased.is_(None)).order_by(Stream.id)
+    streams = session.scalars(living).all()
+    _close(session, custodian, streams, "ended")
+    return [stream.id for stream in streams]
+
+
 def _close(
     session: Session,
     custodian: Custodian,

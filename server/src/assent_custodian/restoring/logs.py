@@ -29,6 +29,7 @@ from assent_custodian.files import NotReady
 from assent_custodian.grants.models import RequestRow
 from assent_custodian.halting.models import HaltRow
 from assent_custodian.keys.models import Generation, Stream, VaultKey, not_withdrawn
+from assent_custodian.leaving import service as leaving
 from assent_custodian.log import service as log
 from assent_custodian.log.models import Cosignature, LogEntry, SignedHead
 from assent_custodian.people import devices, recovery
@@ -101,6 +102,7 @@ def _carry_out(session: Session, custodian: Custodian, leaves: list[Leaf]) -> No
     halts: dict[str, Leaf] = {}
     revoked: dict[str, str] = {}
     _end_consent(session, leaves)
+    leaving.end_again(session, custodian, [leaf for leaf in leaves if leaf.type is LeafType.ACCOUNT_ENDED])
     for leaf in leaves:
         match leaf.type:
             case LeafType.GRANT_REFUSED | LeafType.GRANT_REVOKED | LeafType.GRANT_EXPIRED:

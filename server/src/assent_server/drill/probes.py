@@ -39,6 +39,7 @@ from assent.contracts.statements import (
     Invitation,
     LeaseClosed,
     LeaseRequest,
+    Leaving,
     Mode,
     NewCredential,
     Order,
@@ -237,6 +238,8 @@ def body_of(path: str, about: About, key: SigningKey, now: datetime) -> bytes:
         ),
         "/v1/unmaskings": lambda: Unmasking(index=0, actor=NOTHING, reason="drill", nonce=new_id(), at=at),
         "/v1/unmaskings/countersignatures": lambda: UnmaskingCountersignature(unmasking=NOTHING, at=at),
+        "/v1/me/leaving": lambda: Leaving(person=NOTHING[:32], nonce=new_id(), at=at),
+        "/v1/leavings": lambda: Leaving(person=NOTHING[:32], nonce=new_id(), at=at),
         "/v1/reports": lambda: CollectorReport(
             number=2**31 - 1, since="2020-01-01T00", until="2020-01-01T01", listings=0, bodies=0, refused_tickets=0,
             refused_certificates=0, refused_over_budget=0, orders=0,

@@ -54,6 +54,8 @@ CUSTODIAN: Final[Mapping[str, Promise]] = {
     "GET /v1/me": _promise("person", _EITHER, "person"),
     "POST /v1/me/credentials": _promise("person", "opening"),
     "POST /v1/me/credentials/revocations": _promise("person", "opening", "person"),
+    "POST /v1/me/leaving": _promise("person", "opening"),
+    "POST /v1/leavings": _promise("dpo", "opening"),
     "GET /v1/recoveries": _promise(_OVERSIGHT, "opening"),
     "POST /v1/recoveries": _promise(_OVERSIGHT, "opening"),
     "POST /v1/recoveries/countersignatures": _promise(_OVERSIGHT, "opening"),

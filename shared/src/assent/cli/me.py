@@ -33,7 +33,7 @@ from assent.client.transport import AnswerInvalid, Refused
 from assent.contracts.codes import InvitationCode
 from assent.contracts.envelope import Envelope, StatementInvalid, read_unverified, sign
 from assent.contracts.events import DisplaysChanged, Rect, ScreenFrame
-from assent.contracts.ids import Modality
+from assent.contracts.ids import Modality, new_id
 from assent.contracts.keys import fingerprint
 from assent.contracts.leaves import Leaf
 from assent.contracts.problems import Code
@@ -42,6 +42,7 @@ from assent.contracts.statements import (
     CredentialRevocation,
     Erasure,
     ErasureReceipt,
+    Leaving,
     OwnData,
     Receipt,
     RecoveryStopped,
@@ -648,6 +649,29 @@ def recover(
         shell.output.say(f"Stopped: {entry.recovery}." if stop else f"Running: {entry.recovery}, {when}.")
     if found and not stop:
         shell.output.say("If you did not ask for it: assent me recover --stop", "red")
+
+
+@app.command()
+def leave(
+    context: typer.Context,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """End your account, for good: every key, every consent, every recording of yours, and your name.
+
+    Take with you what you want to keep first ('assent me export', 'assent me receipts --save'): afterwards nobody can
+    answer you any more. In the night the custodian forgets you; the log goes on, and nobody can tell which of its
+    entries were yours.
+    """
+    shell = shell_of(context)
+    with shell.custodian() as custodian:
+        shell.confirm("End your account for good, and erase everything? None of your keys works after that.", yes)
+        accepted = custodian.leave(Leaving(person=shell.credential().person, nonce=new_id(), at=custodian.now()))
+    if as_json:
+        shell.output.json({"leaving": accepted.hash})
+        return
+    shell.output.say("Your account has ended. What you recorded opens for nobody any more, and you are forgotten")
+    shell.output.say("in the coming night. Backups that are older expire by themselves.")
 
 
 @app.command()

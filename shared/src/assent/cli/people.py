@@ -20,6 +20,7 @@ from assent.contracts.statements import (
     ConsentEnding,
     Halt,
     Invitation,
+    Leaving,
     Recovery,
     RecoveryCountersignature,
     Resume,
@@ -208,6 +209,28 @@ def end_consent(
         shell.output.json({"ending": accepted.hash})
         return
     shell.output.say(f"Ended ({accepted.hash}). Agents stop at their next question, within five minutes.", "green")
+
+
+@app.command("end-account")
+def end_account(
+    context: typer.Context,
+    person: Annotated[str, typer.Argument(help="Whose account: id, or exact name.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """End the account of somebody who has left (data-protection officer): at once no key of theirs works any more.
+
+    What they recorded is erased after 7 days, and then they are forgotten. A role has to be revoked first.
+    """
+    shell = shell_of(context)
+    with shell.custodian() as custodian:
+        whose = person if RANDOM_ID.fullmatch(person) else _person(custodian, person)
+        shell.confirm("End this account for good? Nobody can undo it.", yes)
+        accepted = custodian.end_account(Leaving(person=whose, nonce=new_id(), at=custodian.now()))
+    if as_json:
+        shell.output.json({"leaving": accepted.hash})
+        return
+    shell.output.say("The account has ended. What was recorded is erased after 7 days, and then the person forgotten.")
 
 
 @app.command()

@@ -50,6 +50,7 @@ from assent.contracts.statements import (
     Lease,
     LeaseClosed,
     LeaseRequest,
+    Leaving,
     News,
     Order,
     OrderDone,
@@ -224,6 +225,14 @@ class CustodianClient:
     def revoke_credential(self, revocation: CredentialRevocation) -> Accepted:
         """End a key of one's own."""
         return self._accepted("/v1/me/credentials/revocations", revocation)
+
+    def leave(self, leaving: Leaving) -> Accepted:
+        """End one's own account, for good."""
+        return self._accepted("/v1/me/leaving", leaving)
+
+    def end_account(self, leaving: Leaving) -> Accepted:
+        """End the account of somebody who has left."""
+        return self._accepted("/v1/leavings", leaving)
 
     def recoveries(self) -> RecoveriesView:
         return self._parse(RecoveriesView, self._get("/v1/recoveries"))

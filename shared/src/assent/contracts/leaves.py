@@ -24,6 +24,7 @@ class LeafType(StrEnum):
     ROLE_PROPOSED = "role.proposed"
     ROLE_CHANGED = "role.changed"
     CREDENTIAL_REVOKED = "credential.revoked"
+    ACCOUNT_ENDED = "account.ended"
     PURPOSE_DRAFTED = "purpose.drafted"
     PURPOSE_SIGNED = "purpose.signed"
     CONSENT_ENDED = "consent.ended"

@@ -241,6 +241,17 @@ class RoleCountersignature(Statement):
     at: Moment
 
 
+class Leaving(Statement):
+    """Signed by the opening credential of the person whose account ends for good, or by the dpo's for somebody who has
+    left. Known by its hash. Replay: nonce, 120 s; an account ends once.
+    """
+
+    TYPE: ClassVar[str] = "leaving"
+    person: RandomId
+    nonce: RandomId
+    at: Moment
+
+
 # --- halting --------------------------------------------------------------------------------------
 
 

@@ -257,6 +257,7 @@ class LogRules:
             case (
                 LeafType.PERSON
                 | LeafType.CREDENTIAL_REVOKED
+                | LeafType.ACCOUNT_ENDED
                 | LeafType.LEASE_REFUSED
                 | LeafType.AUDIT_VIEWED
                 | LeafType.AUDIT_EXPORTED
