@@ -248,7 +248,8 @@ class LogRules:
         if before is not None and at > before + SKEW:
             self._bad("clock", f"its time, {leaf.at}, is more than five minutes after a witness countersigned it")
         self.memory.latest = max(latest, leaf.at)
-        self.memory.first = self.memory.first or leaf.at
+        if not self.memory.first:
+            self.memory.first = leaf.at
 
     # --- entries ------------------------------------------------------------------------------------------------------
 
