@@ -56,7 +56,7 @@ def test_once_is_0_without_an_alarm_and_1_with_one(terminal: Terminal, populated
     found = terminal.run(auditor, *once)
     assert found.code == 1
     assert f"ALARM  leaf {index}: an approval of a request that nobody signed" in found.out
-    assert "audit list --start" in found.out, "and what to do"
+    assert "assent audit show" in found.out, "and what to do"
     assert 'assent_monitor_alarms{kind="approval"} 1' in figures.read_text()
     [line, look] = [json.loads(text) for text in terminal.run(auditor, *once, "--json").out.splitlines()]
     assert (line["event"], line["id"], line["stays"]) == ("alarm", f"approval:{index}", True)

@@ -37,7 +37,7 @@ NOT_WHOLE = (
     "countersigned it"
 )
 LOOK_BACK = 50
-"""Signed heads that are looked through for one that was witnessed."""
+"""Heads that a witness countersigned which are looked through for one that enough of them did."""
 
 
 _APPENDED = "assent.log.appended"
@@ -285,12 +285,19 @@ def cosigned(session: Session, size_: int) -> Note | None:
 
 
 def newest_first(session: Session, *, above: int = -1) -> Iterator[Note]:
-    """Signed checkpoints of more than `above` leaves, largest first, with their cosignatures."""
-    sizes = select(SignedHead.size).where(SignedHead.size > above).order_by(SignedHead.size.desc()).limit(LOOK_BACK)
-    for size_ in session.scalars(sizes).all():
+    """Signed checkpoints of more than `above` leaves that a witness countersigned, largest first, with their
+    cosignatures. Heads that nobody countersigned are passed over, however many there are while a witness is silent."""
+    sizes = select(Cosignature.size).where(Cosignature.size > above).distinct()
+    for size_ in session.scalars(sizes.order_by(Cosignature.size.desc()).limit(LOOK_BACK)).all():
         note = cosigned(session, size_)
         if note is not None:
             yield note
+
+
+def newest_signed(session: Session) -> Note | None:
+    """The signed checkpoint of the most leaves, whoever countersigned it, or None."""
+    size_ = session.scalar(select(func.max(SignedHead.size)))
+    return None if size_ is None else cosigned(session, size_)
 
 
 def newest_cosigned_size(session: Session) -> int:

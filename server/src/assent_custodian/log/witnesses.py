@@ -254,18 +254,17 @@ def _keep(session: Session, now: datetime, size: int, results: list[Submitted]) 
 
 def checkpoint(custodian: Custodian) -> Note:
     """What `GET /v1/log/checkpoint` answers: the newest witnessed checkpoint, else the newest signed one."""
-    policy = custodian.directory.policy
+    policy, origin = custodian.directory.policy, custodian.log_signer.verifier.name
     with custodian.database.reading() as session:
-        newest: Note | None = None
         for note in service.newest_first(session):
-            if Checkpoint.from_text(note.text).origin != custodian.log_signer.verifier.name:
-                continue  # of a log that ended
-            newest = newest or note
-            if _met(policy.check, note):
+            if _origin(note) == origin and _met(policy.check, note):  # and not of a log that ended
                 return note
-    if newest is not None:
-        return newest
-    return sign_head(custodian)
+        newest = service.newest_signed(session)
+    return newest if newest is not None and _origin(newest) == origin else sign_head(custodian)
+
+
+def _origin(note: Note) -> str:
+    return Checkpoint.from_text(note.text).origin
 
 
 def _met(check: Callable[[Note], object], note: Note) -> bool:

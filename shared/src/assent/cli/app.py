@@ -32,7 +32,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data", help="Requests, approvals and reading.")
 app.add_typer(me.app, name="me", help="Your own data: who read it, your receipts, your recordings, taking it back.")
-app.add_typer(audit.app, name="audit", help="The log: list, export, verify, monitor.")
+app.add_typer(audit.app, name="audit", help="The log: list, show, report, export, verify, monitor.")
 app.add_typer(people.app, name="people", help="Invitations and roles.")
 app.add_typer(purposes.app, name="purposes", help="Draft, sign and list purposes.")
 

@@ -2,95 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Literal
 
 import typer
 
+from assent.cli.audit_reading import list_, report, show
+from assent.cli.log_sources import FromCopy, Root, live_log, proven
 from assent.cli.monitor import monitor
 from assent.cli.output import plain
-from assent.cli.shell import SHORT, AsJson, Failed, Shell, root_option, shell_of
+from assent.cli.shell import AsJson, Failed, Shell, root_option, shell_of
 from assent.cli.unmask import unmask
-from assent.client.custodian import CustodianClient, from_base64
 from assent.client.directory import origin_of
-from assent.client.transport import AnswerInvalid
-from assent.contracts.leaves import Leaf
 from assent.reader.auditing import Audit, audit
-from assent.reader.log_copies import EVIDENCE, Address, Contradiction, CopyFolder, Live, load_copy, take
-from assent.transparency.note import Note
+from assent.reader.event_files import write_events
+from assent.reader.log_copies import EVIDENCE, Address, Contradiction, CopyFolder, load_copy, take
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.command("list")(list_)
+app.command()(show)
+app.command()(report)
 app.command()(monitor)
 app.command()(unmask)
-
-
-@app.command("list")
-def list_(
-    context: typer.Context,
-    start: Annotated[int | None, typer.Option(min=0, help="First entry; default: the last ones.")] = None,
-    count: Annotated[int, typer.Option(min=1, max=1000)] = 50,
-    as_json: AsJson = False,
-) -> None:
-    """Entries of the log. That you looked is in the log, too, unless you see nothing but looks of your own."""
-    shell = shell_of(context)
-    with shell.custodian() as custodian:
-        if start is None:
-            start = max(0, _witnessed_size(shell, custodian) - count)
-        view = custodian.log_entries(start, count)
-    entries: list[dict[str, Any]] = []
-    for entry in view.entries:
-        try:
-            leaf = Leaf.model_validate_json(from_base64(entry.leaf))
-        except ValueError as error:
-            raise AnswerInvalid(f"entry {entry.index} of the log cannot be read") from error
-        fields = leaf.model_dump(mode="json", exclude_none=True)
-        entries.append({"index": entry.index, "actor_name": entry.actor_name, **fields})
-    if as_json:
-        shell.output.json({"size": view.size, "entries": entries})
-        return
-    rows = [
-        (
-            entry["index"],
-            entry["at"].replace("T", " ").removesuffix("Z"),
-            entry["type"],
-            entry.get("decision", ""),
-            entry["actor_name"] or entry.get("actor", "")[:SHORT],
-            entry.get("request", "")[:SHORT],
-            "  ".join(entry[key] for key in ("purpose", "rule") if key in entry),
-        )
-        for entry in entries
-    ]
-    columns = ("index", "at", "what", "decision", "who", "request", "purpose, rule")
-    shell.output.table(f"The log, {view.size} entries", columns, rows, "No entries there.")
 
 
 @app.command()
 def export(
     context: typer.Context,
-    folder: Annotated[Path, typer.Argument(help="A new folder, or that of an earlier copy: it is brought up to date.")],
+    target: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER|FILE",
+            help="A new folder or file, or that of an earlier export: it is brought up to date.",
+        ),
+    ],
+    as_: Annotated[
+        Literal["copy", "ocsf"],
+        typer.Option("--format", help="copy: a folder that can be verified. ocsf: a file of OCSF events, one a line."),
+    ] = "copy",
+    start: Annotated[int | None, typer.Option(min=0, help="ocsf: the first entry of a new file.")] = None,
+    copy: FromCopy = None,
+    root: Root = None,
     as_json: AsJson = False,
 ) -> None:
-    """Save a copy of the log: tiles, entries, checkpoint, directory and policy. `verify` needs nothing else."""
+    """Save the log. As a copy: tiles, entries, checkpoint, directory and policy; `verify` needs nothing else. As OCSF
+    events: for systems that watch many logs; a second run goes on after the last whole line.
+    """
     shell = shell_of(context)
-    with CopyFolder(folder) as kept, _live(shell, kept) as served:
+    if as_ == "ocsf":
+        _export_events(shell, target, start, copy, root, as_json)
+        return
+    if start is not None or copy is not None or root is not None:
+        raise typer.BadParameter("--start, --copy and --root belong to --format ocsf")
+    with CopyFolder(target) as kept, live_log(shell, kept) as served:
         _same_log(shell, kept)
-        copy = take(served)
-        shell.directory().policy.check(copy.checkpoint)
-        shell.directory().saw(copy.checkpoint)
+        taken = take(served)
+        shell.directory().policy.check(taken.checkpoint)
+        shell.directory().saw(taken.checkpoint)
         try:
-            added = kept.extend(copy)
+            added = kept.extend(taken)
         except Contradiction as error:
             raise Failed(
-                f"{error}. This log is not what it should be: what was served is kept in {folder / EVIDENCE}, "
+                f"{error}. This log is not what it should be: what was served is kept in {target / EVIDENCE}, "
                 "tell the council and the other witnesses."
             ) from error
     if as_json:
-        shell.output.json({"folder": str(folder), "size": kept.size, "added": added})
+        shell.output.json({"folder": str(target), "size": kept.size, "added": added})
         return
-    shell.output.say(f"A copy of {kept.size} entries is in {folder}, {added} of them new.")
-    shell.output.say(f"Check it anywhere, without a network: assent audit verify {folder}")
+    shell.output.say(f"A copy of {kept.size} entries is in {target}, {added} of them new.")
+    shell.output.say(f"Check it anywhere, without a network: assent audit verify {target}")
+
+
+def _export_events(
+    shell: Shell, file: Path, start: int | None, copy: Path | None, root: str | None, as_json: bool
+) -> None:
+    with proven(shell, copy, root) as source:
+        written = write_events(source.log, file, start)
+    if as_json:
+        told = {"file": str(file), "added": written.added, "next": written.next, "torn_bytes": written.torn_bytes}
+        shell.output.json({**told, "size": source.log.size})
+        return
+    if written.torn_bytes:
+        shell.output.say(
+            f"A line that was cut off ({written.torn_bytes} bytes) was taken away; its entry is whole now."
+        )
+    shell.output.say(f"{written.added} events were added to {file}; entry {written.next} comes next.")
 
 
 @app.command()
@@ -122,7 +118,7 @@ def verify(
     fingerprint, proofs = root_option(shell, root), [_proof(path) for path in proof or ()]
     before = [(path.name, load_copy(path)) for path in former or ()]
     if copy is None or _is_custodian(shell, copy):
-        with _live(shell) as live:
+        with live_log(shell) as live:
             outcome = audit(take(live), fingerprint, proofs, former=before)
     elif copy.startswith(("http://", "https://")):
         with Address(copy, transport=shell.transport) as address:
@@ -163,12 +159,6 @@ def _proof(path: Path) -> tuple[str, bytes, bytes | None]:
     return path.name, path.read_bytes(), leaf.read_bytes() if leaf.exists() else None
 
 
-def _witnessed_size(shell: Shell, custodian: CustodianClient) -> int:
-    note = Note.from_bytes(custodian.checkpoint())
-    shell.directory().saw(note)
-    return shell.directory().policy.check(note).checkpoint.size
-
-
 def _same_log(shell: Shell, kept: CopyFolder) -> None:
     """A copy of a log that ended is never brought up to date: it may have leaves that are lost. Raises Failed."""
     ended = [origin_of(log) for log in shell.directory().current.former_logs]
@@ -186,11 +176,3 @@ def _is_custodian(shell: Shell, address: str) -> bool:
     known = shell.known_directory()
     addresses = {shell.credential().custodian_url, known.current.custodian_url if known.known else ""}
     return address.rstrip("/") in {one.rstrip("/") for one in addresses}
-
-
-@contextmanager
-def _live(shell: Shell, kept: CopyFolder | None = None) -> Iterator[Live]:
-    """The log at the custodian, in one's own name. `kept`: leaves that this copy has are not asked for."""
-    directory = shell.directory()
-    with shell.custodian() as custodian:
-        yield Live(custodian, directory.envelope, kept)

@@ -57,6 +57,9 @@ MAX_EVIDENCE = 100
 MAX_FILE_BYTES = TILE_WIDTH * (MAX_LEAF_BYTES + 2)
 """The longest file of a log: a full bundle of the longest leaves."""
 
+AT_ONCE = 1000
+"""Leaves that the custodian hands out for one question at most."""
+
 Read = Callable[[str], bytes | None]
 """Returns a tile's bytes by its path, None when it is not there."""
 
@@ -281,7 +284,8 @@ class Live:
         tile = parse_path(path)
         held = self._kept.held(tile) if self._kept is not None and isinstance(tile, EntryBundle) else []
         if held and isinstance(tile, EntryBundle):
-            return build_bundle([*held, *self._leaves(tile.leaves.start + len(held), tile.leaves.stop)])
+            new = self.entries(tile.leaves.start + len(held), tile.leaves.stop)
+            return build_bundle([*held, *(leaf for leaf, _ in new)])
         try:
             return self._custodian.tile(path)
         except Refused as refused:
@@ -289,12 +293,30 @@ class Live:
                 return None
             raise
 
-    def _leaves(self, start: int, stop: int) -> list[bytes]:
-        """Raises Contradiction when the custodian does not hand out exactly these."""
-        found = self._custodian.log_entries(start, stop - start).entries if stop > start else ()
-        if [entry.index for entry in found] != list(range(start, stop)):
+    def entries(self, start: int, stop: int) -> list[tuple[bytes, str | None]]:
+        """Leaves, with the name of their actor where the custodian tells it. The look is in the log.
+
+        Raises Contradiction when the custodian does not hand out exactly these.
+        """
+        found = self._some(start, stop - start) if stop > start else []
+        if len(found) != stop - start:
             raise Contradiction("missing", f"leaves {start} to {stop - 1} were asked for, and not all of them came")
-        return [from_base64(entry.leaf) for entry in found]
+        return found
+
+    def entries_after(self, size: int) -> list[tuple[bytes, str | None]]:
+        """What the log has by now beyond `size` leaves. Raises Contradiction."""
+        found: list[tuple[bytes, str | None]] = []
+        while some := self._some(size + len(found), AT_ONCE):
+            found += some
+            if len(some) < AT_ONCE:
+                break
+        return found
+
+    def _some(self, start: int, count: int) -> list[tuple[bytes, str | None]]:
+        found = self._custodian.log_entries(start, count).entries
+        if [entry.index for entry in found] != list(range(start, start + len(found))):
+            raise Contradiction("missing", f"leaves from {start} on were asked for, and others came")
+        return [(from_base64(entry.leaf), entry.actor_name) for entry in found]
 
 
 # --- growing ----------------------------------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ LOGGED_WITHIN = timedelta(hours=1)
 EVIDENCE_ADVICE = (
     "Keep this folder: what was shown is under evidence/. Tell the council and the other witnesses, and compare heads."
 )
-ASK_WHY = "Look at the entry with 'assent audit list --start', ask who did it and why, and tell the council."
+ASK_WHY = "Look at the entry with 'assent audit show', ask who did it and why, and tell the council."
 
 ADVICE: dict[str, str] = {
     "rolled-back": EVIDENCE_ADVICE,
