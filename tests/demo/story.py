@@ -884,11 +884,12 @@ class Story:
         closed_s = time.monotonic() - zero
         people = again["summary"]["sessions"]
         was = self._first_pull["summary"]["sessions"]
+        gone = again["lease"]["no_longer_available"]
         self.expect(
             "door-closed",
             "a new lease of the same grant goes on without Ada",
-            f"{len(people)} pseudonyms, {again['lease']['no_longer_available']} streams no longer available",
-            len(people) == 9 and set(people) < set(was) and again["lease"]["no_longer_available"] >= 4,
+            f"{len(people)} pseudonyms, {len(gone)} streams no longer available",
+            len(people) == 9 and set(people) < set(was) and len(gone) >= 4,
             "the door is closed: a new lease of the same grant has nine people, and gives no reason",
         )
         self._night(zero, blobs_before, again)

@@ -1,6 +1,6 @@
-"""What the service does unasked: it forgets old nonces, has heads countersigned (new ones, and hourly), sounds the
-alarm when something is overdue, and runs the night once a day: as soon as it is time, and again an hour later when it
-failed or the service was down.
+"""What the service does unasked: it forgets old nonces, tells people of leases over which it died, has heads
+countersigned (new ones, and hourly), sounds the alarm when something is overdue, and runs the night once a day: as soon
+as it is time, and again an hour later when it failed or the service was down.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import structlog
 from assent_custodian import alarms
 from assent_custodian.context import Custodian
 from assent_custodian.drills import service as drills
+from assent_custodian.leases import service as leases
 from assent_custodian.log import service as log
 from assent_custodian.log import witnesses
 from assent_custodian.night import last_done, run_night
@@ -55,11 +56,12 @@ class Background:
                 _log.warning("background", kind=type(error).__name__)
 
     def turn(self) -> None:
-        """One turn: forget nonces, countersign what is new; the night, if it is time and today's has not been run."""
+        """One turn: forget nonces, settle leases, countersign what is new; the night, if it is due today."""
         with self._custodian.database.transaction() as session:
             forget_old_nonces(session, self._custodian.now())
         if catch_up(self._custodian) is not None:
             return
+        leases.settle(self._custodian)
         with self._custodian.database.reading() as session:
             grown = log.size(session) > log.newest_cosigned_size(session)
         now = self._custodian.now()

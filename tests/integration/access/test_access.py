@@ -40,9 +40,11 @@ from assent.transparency.tiles import EntryBundle, entry_bundles, parse_bundle, 
 from assent_custodian.grants import service as grants
 from assent_custodian.keys import erasure
 from assent_custodian.leases import domain
+from assent_custodian.leases import service as leases_service
 from assent_custodian.leases.models import LeaseRow
 from assent_custodian.log import service as log
 from assent_custodian.log import witnesses
+from assent_custodian.restoring import state as restoring
 
 
 def leaves(access: AccessWorld) -> list[dict[str, Any]]:
@@ -81,7 +83,10 @@ def test_two_approvals_open_everything_that_was_asked_for_and_everybody_is_told(
         assert len(view.accesses) == 1
         told = view.accesses[0]
         assert told.notification.kind == "lease"
-        assert "Rafa" in told.notification.text and "Stine" in told.notification.text
+        assert told.notification.text == (
+            "Rafa (internal research) opened recordings of yours: mouse and keyboard of 2026-11-23. "
+            "What for: Train models to use a computer. Approved by Stine and Sven."
+        )
         assert told.proof is not None and told.leaf is not None
         LogProof.from_bytes(told.proof.encode()).verify(base64.b64decode(told.leaf), policy)
         news = access.custodian.read(_envelope(member.get("/v1/me/news", key=member.device)), News)
@@ -251,7 +256,12 @@ def test_after_the_grant_a_lease_goes_on_with_who_remains(access: AccessWorld) -
     assert job.open(access.requester, request=request).status_code == 200
     assert job.answer is not None
     assert len({one.pseudonym for one in job.answer.streams}) == 9
-    assert job.answer.dropped == 2
+    gone = {one.certificate.stream for one in access.recorded if one.owner is access.people[0]}
+    assert set(job.answer.dropped) == gone, "named, and without a reason"
+    again = access.job()
+    assert again.open(access.requester, request=request).status_code == 200
+    assert again.answer is not None
+    assert set(again.answer.dropped) == gone, "of any earlier lease, not of the last one alone"
 
 
 def test_who_joins_after_the_grant_is_not_in_it(access: AccessWorld) -> None:
@@ -304,6 +314,28 @@ def test_without_a_witness_no_lease_and_the_log_shows_the_attempt(access: Access
     assert "lease.opened" in [leaf["type"] for leaf in found]
     assert [leaf["rule"] for leaf in found if leaf["type"] == "lease.refused"] == ["no-quorum"]
     assert job.open(access.requester, request=request).status_code == 200
+
+
+@ON_BOTH
+def test_a_lease_that_never_opened_is_closed_in_the_log_and_costs_no_budget(access: AccessWorld) -> None:
+    """Every one of them, though refusals are written down once a minute: else each would count as read in full."""
+    first = access.custodian.now[:10]
+    access.custodian.clock.forward(days=1)
+    for member in access.people:
+        access.record(member)
+    request, other = access.grant(from_day=first, to_day=first), access.grant()
+    access.custodian.restart(recorded_days_per_day=10)
+    access.custodian.witness.silent = True
+    for _ in range(2):
+        assert problem(access.job().open(access.requester, request=request)) == "no-quorum"
+    access.custodian.witness.silent = False
+    found = leaves(access)
+    opened = [leaf["subject"] for leaf in found if leaf["type"] == "lease.opened"]
+    closed = [leaf for leaf in found if leaf["type"] == "lease.closed"]
+    assert [leaf["subject"] for leaf in closed] == opened
+    assert [(leaf["rule"], leaf["counts"]) for leaf in closed] == [("no-quorum", {"released": 0})] * 2
+    assert access.job().open(access.requester, request=other).status_code == 200
+    assert access.job().open(access.requester, request=request).json()["rule"] == "days-per-day", "the control"
 
 
 def test_a_withdrawal_needs_no_witness(access: AccessWorld) -> None:
@@ -428,6 +460,23 @@ def test_days_to_come_are_in_no_lease(access: AccessWorld) -> None:
     assert job.answer is not None
     assert ahead not in {one.stream for one in job.answer.streams}
     assert len(job.answer.streams) == len(access.recorded) - 1
+
+
+def test_everybody_is_told_which_of_their_own_recordings_were_opened(access: AccessWorld) -> None:
+    """Not what was asked for: who agreed to less, or had recorded less, reads that."""
+    few = access.people[0]
+    assert few.withdraw(modalities=(Modality.KEYBOARD,)).status_code == 200
+    first = access.custodian.now[:10]
+    access.custodian.clock.forward(days=2)
+    access.record(access.people[1])
+    assert access.job().open(access.requester, request=access.grant(from_day=first)).status_code == 200
+    texts = [
+        AccessesView.parse(member.get("/v1/me/accesses").content).accesses[0].notification.text
+        for member in access.people[:3]
+    ]
+    assert "of yours: mouse of 2026-11-23. " in texts[0]
+    assert "of yours: mouse and keyboard of 2 days, 2026-11-23 to 2026-11-25. " in texts[1]
+    assert "of yours: mouse and keyboard of 2026-11-23. " in texts[2]
 
 
 def test_long_names_make_a_shorter_message_and_no_failure(access: AccessWorld) -> None:
@@ -768,6 +817,51 @@ def test_an_expired_grant_opens_nothing_and_the_night_writes_it_down(access: Acc
 def test_a_decision_about_nothing_is_not_found(access: AccessWorld) -> None:
     statement = Decision(request="0" * 64, decision="approve", at=access.custodian.now)
     assert problem(access.stewards[0].post("/v1/decisions", statement)) == "not-found"
+
+
+@ON_BOTH
+def test_what_is_revoked_while_the_witnesses_sign_does_not_open(
+    access: AccessWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require, request, job = witnesses.require_quorum, access.grant(), access.job()
+
+    def slowly(*arguments: Any) -> Any:
+        note = require(*arguments)
+        assert access.decide(access.stewards[1], request, "revoke", "not this").status_code == 200
+        return note
+
+    with monkeypatch.context() as patched:
+        patched.setattr(witnesses, "require_quorum", slowly)
+        refused = job.open(access.requester, request=request)
+    assert (problem(refused), refused.json()["rule"]) == ("refused", "not-granted")
+    assert access.people[0].get("/v1/me/accesses").json()["accesses"] == []
+    (closed,) = [leaf for leaf in leaves(access) if leaf["type"] == "lease.closed"]
+    assert (closed["rule"], closed["counts"]) == ("not-granted", {"released": 0})
+
+
+@ON_BOTH
+def test_what_a_restore_finds_under_way_does_not_open_and_still_everybody_is_told(
+    access: AccessWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A witness may say, over another lease, that this database was restored from before."""
+    require, request, custodian = witnesses.require_quorum, access.grant(), access.custodian.custodian
+
+    def dies(*_: Any) -> Any:
+        raise RuntimeError("the machine lost its power")
+
+    def restored(*arguments: Any) -> Any:
+        note = require(*arguments)
+        with custodian.database.transaction() as session:
+            restoring.begin(session, log.size(session) + 1, custodian.today())
+        return note
+
+    for way, expected in ((dies, 500), (restored, 503)):
+        with monkeypatch.context() as patched:
+            patched.setattr(witnesses, "require_quorum", way)
+            assert access.job().open(access.requester, request=request).status_code == expected
+    access.custodian.clock.forward(minutes=6)
+    assert leases_service.settle(custodian) == 2, "the log cannot take that one of them was refused: it counts, too"
+    assert len(AccessesView.parse(access.people[0].get("/v1/me/accesses").content).accesses) == 2
 
 
 @pytest.mark.parametrize("own", [False, True])

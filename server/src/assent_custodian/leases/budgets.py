@@ -1,7 +1,8 @@
 """What one requester may open in a day of UTC, and when somebody has to hear that something is used for the first time.
 
 A budget counts people and recorded days (a person's day, whatever the number of streams in it) over all leases of the
-day. What was opened on the same day already costs nothing again, so a job that died can go on.
+day, but for those that are known never to have opened. What was opened on the same day already costs nothing again, so
+a job that died can go on.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def _opened_on(session: Session, requester: str, day: str) -> set[tuple[str, str
     """(person, recorded day) of every lease of other people's data that this requester opened on `day`."""
     leases = session.execute(
         select(LeaseRow.id, LeaseRow.envelope).where(
-            LeaseRow.person == requester, LeaseRow.mode != "own", LeaseRow.until >= day
+            LeaseRow.person == requester, LeaseRow.mode != "own", LeaseRow.state != "refused", LeaseRow.until >= day
         )
     )
     opened = [
@@ -70,10 +71,10 @@ def _opened_on(session: Session, requester: str, day: str) -> set[tuple[str, str
 
 def first_use(session: Session, requester: str, credential: str, request: str) -> FirstUse | None:
     """What is used here for the first time, the most remarkable only: this requester reads at all, with this key, or
-    under this grant. A lease that never opened, for want of witnesses, was no use."""
+    under this grant. A lease that never opened was no use; one that lapsed counts."""
     before = (
         select(LeaseRow.id)
-        .where(LeaseRow.person == requester, LeaseRow.mode != "own", LeaseRow.state != "pending")
+        .where(LeaseRow.person == requester, LeaseRow.mode != "own", LeaseRow.state.not_in(("pending", "refused")))
         .limit(1)
     )
     if session.scalar(before) is None:

@@ -9,7 +9,8 @@ from assent_custodian.base import HASH, ID, MOMENT, Base
 
 
 class LeaseRow(Base):
-    """`state`: `pending` (in the log, not yet witnessed; releases nothing), `open`, `closed`.
+    """`state`: `pending` (in the log, not yet witnessed), `open`, `closed`, `ended` (by a restore), `refused` (it never
+    opened), `lapsed` (nothing came of it; it counts as read). Only an open one releases anything.
 
     `mode`: `reader` or `own`. `released`: how many sealed keys were opened under it, counted before the answer left.
     """
@@ -28,7 +29,7 @@ class LeaseRow(Base):
     salt: Mapped[bytes] = mapped_column(LargeBinary)
     until: Mapped[str] = mapped_column(MOMENT, index=True)
     leaf_index: Mapped[int] = mapped_column(Integer)
-    state: Mapped[str] = mapped_column(String(8))
+    state: Mapped[str] = mapped_column(String(8), index=True)
     released: Mapped[int] = mapped_column(Integer, default=0)
 
 

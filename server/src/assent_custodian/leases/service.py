@@ -1,9 +1,15 @@
 """The one door: a lease is written down and witnessed before it opens, and every sealed key is decided by consent now.
 
-Opening a lease takes three transactions, so that a crash between any two leaves a lease that is in the log and
-releases nothing: the nonce is taken; the lease is checked and written into the log; once witnesses signed, it is opened
-and everyone concerned is told. A release takes one short transaction, in which consent is looked at and the count is
-stored; a withdrawal waits for it at most.
+Opening a lease takes three transactions: the nonce is taken; the lease is checked and written into the log (`pending`);
+once witnesses signed, it is opened and everyone concerned is told. What becomes of one that was written down:
+
+- `open`, then `closed` by its job; one that is never closed counts as read in full.
+- `refused`: no quorum, a halt or a revocation came in between. The log says so, and that nothing was read.
+- `lapsed`: nothing came of it, since the service died. It never opens, yet counts as one that was read: the log has it,
+  budgets count it, and `settle` tells everyone concerned.
+
+A release takes one short transaction, in which consent is looked at and the count is stored; a withdrawal waits for it
+at most.
 """
 
 from __future__ import annotations
@@ -13,6 +19,7 @@ import binascii
 import hashlib
 import secrets
 import textwrap
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +42,7 @@ from assent.contracts.wire import LeaseAnswer, LeasedStream, RefusalReason, Rele
 from assent.sealing.errors import SealingError
 from assent.sealing.hpke import HybridPublicKey
 from assent.sealing.segments import DataKey, parse_header, seal_release
+from assent.transparency.note import Note
 from assent_custodian import auth, roles
 from assent_custodian.auth import Asker
 from assent_custodian.consent.service import ConsentNow
@@ -62,6 +70,9 @@ LONGEST_TEXT = 3900
 
 REFUSALS_EVERY = timedelta(minutes=1)
 """A refusal of one rule to one person is written into the log at most this often."""
+
+SETTLED_AFTER = timedelta(minutes=5)
+"""A lease that is still pending so long after it was written down has lapsed: witnesses answer within seconds."""
 
 
 @dataclass(frozen=True)
@@ -95,40 +106,83 @@ def prove(custodian: Custodian, envelope: Envelope) -> tuple[LeaseRequest, Asker
 
 def open_lease(custodian: Custodian, wanted: LeaseRequest, envelope: Envelope, asker: Asker) -> LeaseAnswer:
     """Write the lease down, have it witnessed, open it. Raises Problem; without a quorum nothing opens."""
+    prepared: Prepared | None = None
     try:
         with custodian.database.transaction() as session:
             prepared = _write_down(session, custodian, wanted, envelope, asker)
         checkpoint = witnesses.require_quorum(custodian, prepared.leaf_index)
-        with custodian.database.reading() as session:
-            _not_halted(session)  # since it was written down, while the witnesses signed
+        with custodian.database.transaction() as session:
+            return _open(session, custodian, prepared, checkpoint)
     except Problem as problem:
-        _refused(custodian, asker.person, problem, wanted.request)
+        _refused(custodian, asker.person, problem, wanted.request, prepared)
         raise
-    with custodian.database.transaction() as session:
-        row = session.get_one(LeaseRow, prepared.id)
-        row.state = "open"
-        named = _named(session, row)
-        _tell(session, custodian, row, named)
-        if prepared.first:
-            _tell_approvers(session, custodian, row, prepared.first)
-        leaf = log.entry(session, prepared.leaf_index)
-        if leaf is None:
-            raise Problem(Code.INTERNAL, "the lease's entry is missing from the log")
-        return LeaseAnswer(
-            lease=Envelope.from_json(row.envelope),
-            streams=tuple(
-                LeasedStream(
-                    stream=one.stream.id, pseudonym=one.pseudonym, modality=Modality(one.stream.modality),
-                    day=one.stream.day,
-                )
-                for one in named
-            ),
-            salt=base64.b64encode(row.salt).decode(),
-            tickets=tuple(_tickets(custodian, row, [one.stream for one in named])),
-            leaf=base64.b64encode(leaf).decode(),
-            proof=log.proof(session, prepared.leaf_index, checkpoint).to_bytes().decode(),
-            dropped=_dropped(session, row, named),
-        )  # fmt: skip
+
+
+def _open(session: Session, custodian: Custodian, prepared: Prepared, checkpoint: Note) -> LeaseAnswer:
+    """Open a witnessed lease, tell everyone concerned, and answer. What happened while witnesses signed counts."""
+    row = session.get_one(LeaseRow, prepared.id, with_for_update=True)
+    if row.state != "pending":
+        raise Problem(Code.NO_QUORUM, "the witnesses took too long; ask for a new lease")
+    restoring.check_open(session, custodian.head_memory)
+    _not_halted(session)
+    if row.mode != "own":
+        grants.granted_now(session, custodian, row.request, row.person)
+    row.state = "open"
+    named = _named(session, row)
+    _tell(session, custodian, row, named)
+    if prepared.first:
+        _tell_approvers(session, custodian, row, prepared.first)
+    leaf = log.entry(session, prepared.leaf_index)
+    if leaf is None:
+        raise Problem(Code.INTERNAL, "the lease's entry is missing from the log")
+    return LeaseAnswer(
+        lease=Envelope.from_json(row.envelope),
+        streams=tuple(
+            LeasedStream(
+                stream=one.stream.id, pseudonym=one.pseudonym, modality=Modality(one.stream.modality),
+                day=one.stream.day,
+            )
+            for one in named
+        ),
+        salt=base64.b64encode(row.salt).decode(),
+        tickets=tuple(_tickets(custodian, row, [one.stream for one in named])),
+        leaf=base64.b64encode(leaf).decode(),
+        proof=log.proof(session, prepared.leaf_index, checkpoint).to_bytes().decode(),
+        dropped=_dropped(session, row, named),
+    )  # fmt: skip
+
+
+def settle(custodian: Custodian) -> int:
+    """Let leases lapse of which nothing came, since the service died over them, and tell everyone concerned as if they
+    had been read. Returns how many. Run by the background of every worker: twice is once.
+    """
+    before = custodian.now() - SETTLED_AFTER
+    with custodian.database.reading() as session:
+        found = session.execute(select(LeaseRow.id, LeaseRow.envelope).where(LeaseRow.state == "pending")).all()
+    due = [id_ for id_, envelope in found if parse_moment(_read_lease(envelope).opened) <= before]
+    count = 0
+    for lease in due:
+        with custodian.database.transaction() as session:
+            count += _lapse(session, custodian, lease)
+    return count
+
+
+def _lapse(session: Session, custodian: Custodian, lease: str) -> bool:
+    row = session.get_one(LeaseRow, lease, with_for_update=True)
+    if row.state != "pending":
+        return False
+    row.state = "lapsed"
+    _tell(session, custodian, row, _named(session, row))
+    leaf = log.entry(session, row.leaf_index)
+    first = None if leaf is None else Leaf.model_validate_json(leaf).detail.get("first")
+    if first in FIRST_USES:
+        _tell_approvers(session, custodian, row, first)
+    return True
+
+
+def _read_lease(envelope: str) -> Lease:
+    """What this custodian signed itself."""
+    return read_unverified(Envelope.from_json(envelope), Lease)
 
 
 def _write_down(
@@ -268,42 +322,74 @@ def _tickets(custodian: Custodian, row: LeaseRow, streams: list[Stream]) -> list
     return tickets
 
 
-def _dropped(session: Session, row: LeaseRow, named: list[Named]) -> int:
-    """How many streams the previous lease of this grant had and this one has not."""
+def _dropped(session: Session, row: LeaseRow, named: list[Named]) -> tuple[str, ...]:
+    """Streams that an earlier lease of this grant had and this one has not, sorted."""
     if row.mode == "own":
-        return 0
-    before = session.scalars(
-        select(LeaseRow.id)
-        .where(LeaseRow.request == row.request, LeaseRow.leaf_index < row.leaf_index, LeaseRow.state != "pending")
-        .order_by(LeaseRow.leaf_index.desc())
-        .limit(1)
-    ).first()
-    if before is None:
-        return 0
-    had = set(session.scalars(select(LeaseStream.stream).where(LeaseStream.lease == before)))
-    return len(had - {one.stream.id for one in named})
+        return ()
+    had = session.scalars(
+        select(LeaseStream.stream)
+        .join(LeaseRow, LeaseRow.id == LeaseStream.lease)
+        .where(
+            LeaseRow.request == row.request,
+            LeaseRow.leaf_index < row.leaf_index,
+            LeaseRow.state.in_(("open", "closed", "ended")),
+        )
+        .distinct()
+    )
+    return tuple(sorted(set(had) - {one.stream.id for one in named}))
 
 
 def _tell(session: Session, custodian: Custodian, row: LeaseRow, named: list[Named]) -> None:
-    """Write the notifications of everyone whose streams the lease names."""
-    concerned = sorted({one.stream.person for one in named})
+    """Write the notifications of everyone whose streams the lease names: each hears which of their own it was."""
+    streams: defaultdict[str, list[Stream]] = defaultdict(list)
+    for one in named:
+        streams[one.stream.person].append(one.stream)
     if row.mode == "own":
-        text, approvals = "You opened your own recordings.", 0
+        who, why, approvals = "You", "", 0
     else:
         request = grants.read_request(grants.row_of(session, row.request))
-        approvers = [people.name_of(session, person) for person in grants.approvers(session, row.request)]
-        days = request.from_day if request.from_day == request.to_day else f"{request.from_day} to {request.to_day}"
-        what = ", ".join(modality.value for modality in request.modalities)
         purpose = purposes.signed_purpose(session, request.purpose, request.purpose_version)
-        sentence = purpose.sentence if purpose else request.purpose
-        text = (
-            f"{people.name_of(session, row.person)} ({request.recipient}) opened recordings of yours ({what}; {days}) "
-            f"for this purpose: {sentence} Approved by {', '.join(approvers)}."
+        approvers = sorted(people.name_of(session, person) for person in grants.approvers(session, row.request))
+        who, approvals = f"{people.name_of(session, row.person)} ({request.recipient})", len(approvers)
+        why = (
+            f" What for: {_sentence(purpose.sentence if purpose else request.purpose)}"
+            f" Approved by {_together(approvers)}."
         )
-        approvals = len(approvers)
-    text = textwrap.shorten(text, LONGEST_TEXT, placeholder=" …")
-    opening = notifications.Opening(row.request, row.purpose, text, approvals, row.leaf_index, own=row.mode == "own")
-    notifications.tell(session, concerned, custodian.today(), opening)
+    after = LAPSED if row.state == "lapsed" else ""
+    texts = {
+        person: textwrap.shorten(
+            f"{who} opened recordings of yours: {_what(own)}.{why}", LONGEST_TEXT - len(after), placeholder=" …"
+        )
+        + after
+        for person, own in streams.items()
+    }
+    opening = notifications.Opening(row.request, row.purpose, approvals, row.leaf_index, own=row.mode == "own")
+    notifications.tell(session, texts, custodian.today(), opening)
+
+
+LAPSED = " (The custodian stopped while these were being opened. Nothing was handed over that we know of; it counts.)"
+
+MODALITY_WORDS: dict[str, str] = {
+    Modality.POINTER: "mouse", Modality.KEYBOARD: "keyboard", Modality.SCREEN: "screen pictures",
+    Modality.CONTEXT: "active window",
+}  # fmt: skip
+
+
+def _what(streams: list[Stream]) -> str:
+    """For instance "mouse and keyboard of 2026-11-23"."""
+    kinds = {stream.modality for stream in streams}
+    days = sorted({stream.day for stream in streams})
+    when = days[0] if len(days) == 1 else f"{len(days)} days, {days[0]} to {days[-1]}"
+    return f"{_together([words for modality, words in MODALITY_WORDS.items() if modality in kinds])} of {when}"
+
+
+def _together(names: list[str]) -> str:
+    """For instance "Ann, Ben and Cem"."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 FIRST_USES: dict[budgets.FirstUse, str] = {
@@ -326,8 +412,11 @@ def _tell_approvers(session: Session, custodian: Custodian, row: LeaseRow, first
         notices.tell(session, approver, custodian.today(), text)
 
 
-def _refused(custodian: Custodian, person: str, problem: Problem, request: str | None) -> None:
-    """Write a refusal into the log, at most once a minute for a rule and a person.
+def _refused(
+    custodian: Custodian, person: str, problem: Problem, request: str | None, prepared: Prepared | None = None
+) -> None:
+    """Write a refusal into the log, at most once a minute for a rule and a person; and, of a lease that was written
+    down before, always that it is over and nothing was read.
 
     A refusal of one's own data has a one-time actor, as its lease has: another would tell who takes part.
     """
@@ -335,6 +424,10 @@ def _refused(custodian: Custodian, person: str, problem: Problem, request: str |
     now = custodian.now()
     with custodian.database.transaction() as session:
         people.one_at_a_time(session, person)
+        row = None if prepared is None else session.get_one(LeaseRow, prepared.id, with_for_update=True)
+        if row is not None and row.state == "pending":
+            row.state = "refused"
+            log.append(session, _closed(row, moment(now), rule=rule))
         last = session.get(LeaseRefusal, (person, rule))
         if last is not None and now - parse_moment(last.at) < REFUSALS_EVERY:
             return
@@ -344,6 +437,14 @@ def _refused(custodian: Custodian, person: str, problem: Problem, request: str |
             type=LeafType.LEASE_REFUSED, at=moment(now), actor=actor, decision="refused", rule=rule, request=request,
         )  # fmt: skip
         log.append(session, leaf)
+
+
+def _closed(row: LeaseRow, at: str, *, auth: str | None = None, rule: str | None = None) -> Leaf:
+    """The end of a lease; of one's own data without the count, which would tell how much somebody recorded."""
+    return Leaf(
+        type=LeafType.LEASE_CLOSED, at=at, auth=auth, decision="allowed", rule=rule, subject=row.hash,
+        request=row.request, mode=row.mode, counts={} if row.mode == "own" else {"released": row.released},
+    )  # fmt: skip
 
 
 @contextmanager
@@ -515,12 +616,5 @@ def close(custodian: Custodian, session: Session, envelope: Envelope) -> str:
         return envelope.hash
     row = _live(session, custodian, envelope, statement)
     row.state = "closed"
-    own = row.mode == "own"
-    log.append(
-        session,
-        Leaf(
-            type=LeafType.LEASE_CLOSED, at=custodian.moment(), auth="job", decision="allowed", subject=row.hash,
-            request=row.request, mode=row.mode, counts={} if own else {"released": row.released},
-        ),
-    )  # fmt: skip
+    log.append(session, _closed(row, custodian.moment(), auth="job"))
     return envelope.hash

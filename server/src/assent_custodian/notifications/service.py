@@ -2,12 +2,12 @@
 
 The first lease under a grant is told at once; later ones of a day are shown as one message for that day. Every access
 is kept with its own entry of the log. The rows are written in the transaction that opens the lease, so nothing opens
-without them.
+without them; and of a lease over which the service died, soon after.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select
@@ -30,22 +30,22 @@ class Opening:
 
     request: str
     purpose: str | None
-    text: str
     approvals: int
     leaf_index: int
     own: bool = False
 
 
-def tell(session: Session, people: Iterable[str], day: str, opening: Opening) -> None:
-    """Write one notification for each of `people`: `lease` for the first under a request, `digest` for later ones."""
+def tell(session: Session, texts: Mapping[str, str], day: str, opening: Opening) -> None:
+    """Write one notification for each person of `texts`: `lease` for the first under a request, `digest` for later
+    ones."""
     told_before = set(
         session.scalars(select(NotificationRow.person).where(NotificationRow.request == opening.request).distinct())
     )
-    for person in people:
+    for person, text in sorted(texts.items()):
         kind = "own" if opening.own else "digest" if person in told_before else "lease"
         session.add(
             NotificationRow(
-                id=new_id(), person=person, day=day, kind=kind, text=opening.text, request=opening.request,
+                id=new_id(), person=person, day=day, kind=kind, text=text, request=opening.request,
                 purpose=opening.purpose, approvals=opening.approvals, leaf_index=opening.leaf_index,
             )
         )  # fmt: skip

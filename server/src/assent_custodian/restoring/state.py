@@ -45,7 +45,7 @@ def begin(session: Session, reach: int, day: str, *, anew: bool = False) -> None
         session.execute(
             insert(Unheard), [{"key_id": key, "person": person, "waits": bool(gave)} for key, person, gave in devices]
         )
-    session.execute(update(LeaseRow).where(LeaseRow.state.in_(("open", "pending"))).values(state="ended"))
+    session.execute(update(LeaseRow).where(LeaseRow.state == "open").values(state="ended"))  # a pending one lapses
     session.execute(update(Invitation).where(Invitation.used.is_(None), Invitation.by.is_not(None)).values(used=day))
 
 

@@ -491,7 +491,7 @@ def lease_json(shell: Shell, data: Data) -> dict[str, Any]:
         "request": job.lease.request,
         "until": job.lease.until,
         "streams": len(job.streams),
-        "no_longer_available": job.dropped,
+        "no_longer_available": list(job.dropped),
         "log_size": job.witnessed.checkpoint.size,
         "witnesses": sorted(job.witnessed.cosigned_at),
         "same_host_only": same_host(shell.directory().current, job.witnessed.cosigned_at),
@@ -547,7 +547,7 @@ def show_account(shell: Shell, data: Data, outcome: Outcome) -> None:
     for reason, count in sorted(reasons.items()):
         out.note(f"{count} streams dropped: {plain(reason)}.", "yellow")
     if data.job.dropped:
-        out.note(f"{data.job.dropped} streams of an earlier lease are no longer available; drop what you derived.")
+        out.note(f"{len(data.job.dropped)} streams of an earlier lease are no longer available; drop what you derived.")
     witnesses = ", ".join(sorted(data.job.witnessed.cosigned_at))
     out.note(f"The lease is in the log of size {data.job.witnessed.checkpoint.size}, witnessed by: {plain(witnesses)}.")
     if same_host(shell.directory().current, data.job.witnessed.cosigned_at):

@@ -326,7 +326,7 @@ class LeaseAnswer(Signed):
     tickets: tuple[Envelope, ...]
     leaf: Base64
     proof: str
-    dropped: int = 0
+    dropped: tuple[StreamId, ...] = ()
     """Streams that an earlier lease of this grant had and this one has not; no reason is given."""
 
 

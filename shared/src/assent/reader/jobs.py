@@ -43,13 +43,14 @@ class Job:
 
     `tickets`: for each leased stream the ticket to fetch it with. `witnessed`: which checkpoint has the lease, and who
     cosigned it. `leaf` and `proof` are what `assent audit verify` and the people concerned are given, too.
+    `dropped`: streams of earlier leases of this grant that are no longer available.
     """
 
     envelope: Envelope
     lease: Lease
     streams: tuple[LeasedStream, ...]
     tickets: dict[str, Envelope]
-    dropped: int
+    dropped: tuple[str, ...]
     signing_key: SigningKey
     receiving_key: HybridPrivateKey
     leaf: bytes
