@@ -59,6 +59,8 @@ from assent.contracts.statements import (
 from assent.contracts.times import add_days, day_of, hour_of, moment, parse_moment
 from assent.contracts.wire import (
     Accepted,
+    Access,
+    AccessesView,
     ApplicationList,
     CertificatesAnswer,
     EnrolmentAnswer,
@@ -159,6 +161,7 @@ class Desk:
     budget: int = 10**9
     application: str = "editor"
     notifications: tuple[Notification, ...] = ()
+    accesses: tuple[Access, ...] = ()
     also_for: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -264,6 +267,14 @@ class Desk:
                     streams=0, days=0, hours=0, erased_from=day_of(self.now()), backup_days=0,
                 )  # fmt: skip
                 return 200, ErasureAnswer(receipt=sign(receipt, key)).to_json()
+            case "GET", "/v1/me/accesses":
+                self._asker(authorization)
+                accesses = self.accesses or tuple(
+                    Access(notification=n) for n in self.notifications if n.kind != "account"
+                )
+                since = target.rpartition("since=")[2] if "since=" in target else ""
+                told = tuple(access for access in accesses if access.notification.day >= since)
+                return 200, AccessesView(accesses=told).to_json()
             case "GET", "/v1/me/erasures":
                 self._asker(authorization)
                 return 200, self.erasures_view.to_json()

@@ -49,7 +49,7 @@ def watch(indicator: TrayIndicator) -> None:
 
 
 def main() -> int:
-    indicator = TrayIndicator(QApplication(["assent-agent"]), tell, Windows(), stale_s=float(sys.argv[1]))
+    indicator = TrayIndicator(QApplication(["assent-agent"]), tell, Windows(tell), stale_s=float(sys.argv[1]))
     for work in (listen, watch):
         threading.Thread(target=work, args=(indicator,), daemon=True).start()
     code = indicator.run()

@@ -44,6 +44,7 @@ from assent_agent.ports import (
     Chosen,
     DeskRefused,
     Indicator,
+    Intention,
     SecretStore,
     SecretsUnavailable,
     Standing,
@@ -560,8 +561,13 @@ def run_desktop(parts: Parts) -> int:
 
     application = QApplication(["assent-agent"])
     agents: list[Agent] = []
-    windows = Windows()
-    indicator = TrayIndicator(application, lambda intention: agents[0].intend(intention) if agents else None, windows)
+
+    def tell(intention: Intention) -> None:
+        if agents:
+            agents[0].intend(intention)
+
+    windows = Windows(tell)
+    indicator = TrayIndicator(application, tell, windows)
     failed: list[BaseException] = []
     with _Running(parts, lambda: capture, indicator) as running:
         agents.append(running.agent)

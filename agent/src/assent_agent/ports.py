@@ -20,6 +20,7 @@ from assent.contracts.events import Display, KeyboardMode, KeyEvent, PointerButt
 from assent.contracts.ids import Modality
 from assent.contracts.wire import Offer
 from assent_agent.core.screens import Pixels, WindowView
+from assent_agent.core.telling import Kind, Proof
 
 InputEvent = PointerMoved | PointerButton | PointerScrolled | KeyEvent
 InputSink = Callable[[InputEvent], None]
@@ -221,7 +222,14 @@ class QuitAsked:
     pass
 
 
-Intention = ConsentSwitched | PauseAsked | ResumeAsked | ForgetAsked | PageAsked | QuitAsked
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The person has seen what they were told, by ids."""
+
+    ids: tuple[str, ...]
+
+
+Intention = ConsentSwitched | PauseAsked | ResumeAsked | ForgetAsked | PageAsked | QuitAsked | Seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,25 +246,37 @@ class RecordingsView:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """One access to the person's data, from signed news, or what happened to their keys. `kind`: `own` by the person,
-    `account` of their keys, otherwise by others; `approvals`: how many people signed."""
+    """One access to the person's data that the custodian told of, or what happened to their keys. `kind`: `own` by the
+    person, `account` of their keys, otherwise by others; `approvals`: how many people signed; `proof`: as in
+    `core.telling`."""
 
     day: str
     text: str
     approvals: int
-    kind: str
+    kind: Kind
+    proof: Proof = "none"
 
 
 @dataclass(frozen=True, slots=True)
 class AccessesView:
-    """Who accessed, newest first. `as_of`: when the custodian said so; None: it has not been heard of since the start,
-    and nothing is known."""
+    """Who accessed, newest first. `as_of`: when the custodian was heard last; None: not since the start, and what was
+    told before is all that is known. `folder`: where the proofs are."""
 
     accesses: tuple[Access, ...]
     as_of: datetime | None
+    folder: str = ""
 
 
-View = ConsentView | RecordingsView | AccessesView
+@dataclass(frozen=True, slots=True)
+class ToldView:
+    """What the person is told without having asked, newest first: beside what they do, never in its way. It stays until
+    they say that they have seen it (`Seen` with these `ids`). Empty: nothing any more."""
+
+    accesses: tuple[Access, ...]
+    ids: tuple[str, ...]
+
+
+View = ConsentView | RecordingsView | AccessesView | ToldView
 
 
 class Indicator(Protocol):

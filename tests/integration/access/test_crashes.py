@@ -21,11 +21,11 @@ from tests.simulators.custodian_process import custodian_process
 
 from assent.contracts import limits
 from assent.contracts.envelope import sign
-from assent.contracts.ids import sha256_hex
+from assent.contracts.ids import Modality, sha256_hex
 from assent.contracts.keys import fingerprint
 from assent.contracts.leaves import Leaf, LeafType
 from assent.contracts.lists import pack_batch
-from assent.contracts.statements import LeaseRequest, ReleaseRequest
+from assent.contracts.statements import LeaseRequest, OwnData, ReleaseRequest
 from assent.contracts.times import moment
 from assent.contracts.wire import AccessesView, ReleaseBody
 from assent.reader.log_rules import LogRules
@@ -249,9 +249,9 @@ def test_the_background_tells_of_leases_over_which_the_service_died(
         raise RuntimeError("the machine lost its power")
 
     person, steward = site.access.people[0], site.access.stewards[0]
-    new = site.access.grant()
-    day = site.world.now[:10]
-    own = {"from_day": site.recorded[0].certificate.day, "to_day": day, "modalities": ("pointer",)}
+    day = site.recorded[0].certificate.day
+    new = site.access.grant(from_day=day, to_day=day)
+    own = OwnData(from_day=day, to_day=day, modalities=(Modality.POINTER,))
     with monkeypatch.context() as patched:
         patched.setattr(witnesses, "require_quorum", dies)
         for asker, wish in ((site.access.requester, {"request": new}), (person, {"own": own})):

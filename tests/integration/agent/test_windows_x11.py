@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ from assent.client.directory import policy_of
 from assent.client.receipts import ReceiptFile, check_receipt
 from assent.contracts.envelope import read_unverified
 from assent.contracts.statements import Directory, Notification, Receipt
+from assent_agent.core.inviting import Declined
 from assent_agent.core.narrowing import NARROWING_UNREADABLE
+from assent_agent.runtime.home import AgentHome
 from assent_agent.ui.words import LINE
 
 pytestmark = pytest.mark.x11
@@ -356,9 +359,11 @@ def test_who_accessed_and_my_recordings_open_from_the_menu(
         Notification(id="2" * 32, day="2026-11-18", kind="own", text="You opened your recordings of one day."),
     )
     wait_until(lambda: device.asks({"do": "status"})["accesses"] == 2, "the accesses to be told")
+    assert program.see("told 0")["text"] == "Team Research read 2 days.", "by itself"
     program.choose("Who accessed")
     assert program.see("access 0")["text"] == "Team Research read 2 days."
     assert program.see("access 1")["y"] > program.see("access 0")["y"], "newest first"
+    wait_until(lambda: program.look("told 0") is None, "it is told no longer, since it was seen")
     desktop.screenshot(tmp_path / "accesses.png")
     program.click("close")
     program.choose("My recordings")
@@ -366,3 +371,39 @@ def test_who_accessed_and_my_recordings_open_from_the_menu(
     desktop.screenshot(tmp_path / "recordings.png")
     program.click("close")
     wait_until(lambda: program.look("Assent: my recordings") is None, "the window to be gone")
+
+
+def test_that_recordings_were_opened_comes_by_itself_and_takes_no_keyboard_until_it_was_seen(
+    device: Device, desktop: Desktop, tmp_path: Path
+) -> None:
+    device.desk.notifications = (
+        Notification(
+            id="1" * 32, day="2026-11-20", kind="lease", approvals=2, leaf_index=7, request="0" * 64,
+            text="Rafa Lind (internal research) opened recordings of yours: mouse and screen pictures of 2026-11-19. "
+            "What for: Train models to use a computer. Approved by Stine Holm and Sven Berg.",
+        ),
+    )  # fmt: skip
+    AgentHome(device.folder).note(Declined(datetime.now(UTC), never=True))  # or the question would come, too
+    typed = tmp_path / "typed"
+    terminal = desktop.xterm("letter", at=(40, 500), run=f"cat > {typed}")
+    wait_until(typed.exists, "a terminal in which somebody works")
+    desktop.activate(terminal)
+    program = Program(device, desktop)
+    try:
+        assert program.see("told 0")["whole"], "all of it can be read"
+        desktop.xdotool("type", "a letter")
+        desktop.xdotool("key", "Return")
+        wait_until(lambda: typed.read_text() == "a letter\n", "what is typed to go where it belongs")
+        desktop.screenshot(tmp_path / "told.png")
+        program.close()
+        program = Program(device, desktop)
+        assert program.see("told 0")["text"].startswith("Rafa Lind"), "again, until it was seen"
+        program.click("got it")
+        wait_until(lambda: program.look("told 0") is None, "the window to be gone")
+        wait_until(lambda: device.asks({"do": "status"})["accesses"] == 0, "seen")
+        program.close()
+        program = Program(device, desktop)
+        wait_until(lambda: device.asks({"do": "status"}).get("custodian_asked"), "news")
+        assert program.look("told 0") is None, "it was seen"
+    finally:
+        program.close()

@@ -13,7 +13,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
@@ -35,6 +35,7 @@ from assent_agent.core.inviting import Invited, TookBack, may_invite
 from assent_agent.core.narrowing import Narrowing
 from assent_agent.core.recorder import SECOND_NS, Draft, Instant, Recorder
 from assent_agent.core.status import SENTENCES, tell
+from assent_agent.core.telling import Told, due
 from assent_agent.ports import (
     Access,
     AccessesView,
@@ -55,8 +56,11 @@ from assent_agent.ports import (
     ResumeAsked,
     SecretStore,
     SecretsUnavailable,
+    Seen,
     StatusFacts,
+    ToldView,
 )
+from assent_agent.runtime.accesses import AccessBook
 from assent_agent.runtime.control import Answer, Question
 from assent_agent.runtime.home import (
     AgentHome,
@@ -68,6 +72,7 @@ from assent_agent.runtime.home import (
     withdrawal_of,
 )
 from assent_agent.runtime.network import (
+    AccessesHeard,
     BatchDone,
     CertificatesCame,
     CustodianFailed,
@@ -96,6 +101,7 @@ KEEP_ERASURES_NS: Final = 6 * 3600 * SECOND_NS
 RENEW_BEFORE: Final = timedelta(hours=12)
 TOMORROW_BEFORE: Final = timedelta(hours=6)
 BUDGET_RESERVE: Final = 32 * 1024 * 1024
+ACCESSES_SHOWN: Final = 200
 
 GAP_REASONS: Final[Mapping[Why, GapReason]] = {
     Why.PAUSED: GapReason.PAUSED,
@@ -111,6 +117,11 @@ GAP_REASONS: Final[Mapping[Why, GapReason]] = {
 
 FAILURES: Final = (OSError, SecretsUnavailable, HomeDamaged)
 """What may go wrong with a wish through no fault of the program."""
+
+WRONG_PROOF: Final = (
+    "What the custodian gave as proof of an access to your recordings is none. 'Who accessed' in the menu says which; "
+    "tell the works council."
+)
 
 END_OF_TIME_NS: Final = 2**63 - 1
 
@@ -211,6 +222,10 @@ class Agent:
         self._upload_trouble = ""
         self._log_trouble = ""
         self._notifications: tuple[Notification, ...] = ()
+        self._book = AccessBook(home.accesses)
+        self._hearing: tuple[Notification, ...] | None = None
+        self._heard: tuple[Notification, ...] | None = None
+        self._showing: tuple[Told, ...] = ()
         self._asks_anew: tuple[str, ...] = ()
         self._unqueued: list[consent.QueueWithdrawal] = []
         self._unsaved_pause = False
@@ -349,6 +364,7 @@ class Agent:
             self._sending = True
             self._uploader.send()
         self._invite(now)
+        self._tell_person(now)
         if self._unsaved_pause:
             self._save_pause()
         for unqueued in list(self._unqueued):
@@ -374,6 +390,9 @@ class Agent:
             case Restated():
                 self._asking.discard("restate")
                 self._hurry("news", 0)
+            case AccessesHeard():
+                self._asking.discard("accesses")
+                self._heard = self._hearing if message.complete else None
             case CustodianFailed():
                 self._asking.discard(message.what)
                 self._custodian_trouble = message.sentence
@@ -382,13 +401,13 @@ class Agent:
                 self._doubt_log(message.sentence)
             case BatchDone():
                 self._told_batch(message)
-            case PauseAsked() | ResumeAsked() | ForgetAsked() | ConsentSwitched() | PageAsked():
+            case PauseAsked() | ResumeAsked() | ForgetAsked() | ConsentSwitched() | PageAsked() | Seen():
                 self._wanted(message)
             case _:
                 assert_never(message)
         return False
 
-    def _wanted(self, message: PauseAsked | ResumeAsked | ForgetAsked | ConsentSwitched | PageAsked) -> None:
+    def _wanted(self, message: PauseAsked | ResumeAsked | ForgetAsked | ConsentSwitched | PageAsked | Seen) -> None:
         """What was clicked. What fails is told, and ends nothing."""
         self._own_trouble = ""
         try:
@@ -406,6 +425,8 @@ class Agent:
                         self._withdraw(frozenset(), frozenset())
                 case PageAsked():
                     self._open(message.page)
+                case Seen():
+                    self._book.saw(message.ids)
                 case _:
                     assert_never(message)
         except FAILURES as error:
@@ -663,6 +684,8 @@ class Agent:
         self._step(consent.HaltLifted() if news.halted is None else consent.HaltTold(news.halted))
         self._told_ended(frozenset(news.ended))
         self._keep_erasures(news.erasures)
+        if not news.revoked:
+            self._hear_of_accesses(news)
         # One that was restored and asks this device does not know itself what is live.
         if asked is not None and asked == self._record() and not news.restate and not news.revoked:
             left = {live.record: frozenset((c.modality, c.purpose) for c in live.left) for live in news.live}
@@ -674,6 +697,17 @@ class Agent:
                 lambda: self._home.standing(self._person, self._wall()),
                 lambda: self._home.kept_erasures(self._wall()),
             )
+
+    def _hear_of_accesses(self, news: News) -> None:
+        """Keep what the news tells, at once; what it leaves out, and the proofs, are fetched, until they are here."""
+        try:
+            self._book.note(news.notifications)
+        except OSError as error:
+            self._custodian_trouble = f"What you are told of accesses could not be kept here: {error.strerror}"
+        if "accesses" not in self._asking and (news.notifications != self._heard or self._book.awaits_proof()):
+            self._asking.add("accesses")
+            self._hearing = news.notifications
+            self._custodian.hear_accesses(self._book, news.now[:10])
 
     def _doubt_log(self, sentence: str) -> None:
         """Nothing is recorded where somebody may be hiding who reads it. Withdrawing goes on."""
@@ -936,10 +970,20 @@ class Agent:
                 self._indicator.open(RecordingsView(self._held_minutes()))
             case Page.ACCESSES:
                 as_of = None if self._news_at is None else parse_moment(self._news_at)
-                told = tuple(Access(n.day, n.text, n.approvals, n.kind) for n in self._notifications)
-                self._indicator.open(AccessesView(told, as_of))
+                told = self._book.told()[:ACCESSES_SHOWN]
+                self._indicator.open(AccessesView(_accesses(told), as_of, str(self._book.folder)))
+                self._book.saw([one.id for one in told])
             case _:
                 assert_never(page)
+
+    def _tell_person(self, now: Instant) -> None:
+        """Show what they are to be told now, until they have seen it."""
+        if self._indicator is None:
+            return
+        told = due(self._book.told(), day_of(now.wall))
+        if told != self._showing:
+            self._showing = told
+            self._indicator.open(ToldView(_accesses(told), tuple(one.id for one in told)))
 
     def _show(self, now: Instant) -> None:
         """Tell the indicator: every second, since facts grow old, and at once when something changed."""
@@ -988,6 +1032,7 @@ class Agent:
     def _status(self, now: Instant) -> Answer:
         """Facts for the command line. Nothing of what was recorded is in it."""
         told = self._tell(now)
+        accesses = self._book.told()
         views = self.spool.streams(now.wall)
         items = [(view, number, item) for view in views for number, item in enumerate(view.items)]
         segments = [(v, n) for v, n, item in items if item.name.kind in ("segment", "sending")]
@@ -1011,9 +1056,9 @@ class Agent:
             "custodian_trouble": self._custodian_trouble,
             "upload_trouble": self._upload_trouble,
             "own_trouble": self._own_trouble,
-            "log_trouble": self._log_trouble,
+            "log_trouble": self._log_trouble or (WRONG_PROOF if any(one.proof == "wrong" for one in accesses) else ""),
             "events_sealed": {modality.value: count for modality, count in sorted(self._sealed.items())},
-            "accesses": sum(notification.kind != "account" for notification in self._notifications),
+            "accesses": sum(one.kind != "account" and not one.seen for one in accesses),
             "messages": [n.text for n in self._notifications if n.kind == "account"],
             **told_withdrawals(self._home),
         }
@@ -1093,6 +1138,11 @@ def _wish(question: Question) -> Callable[[Agent], Answer]:
             return then_status(lambda agent: agent.stop())
         case _:
             raise ValueError("unknown question")
+
+
+def _accesses(told: Sequence[Told]) -> tuple[Access, ...]:
+    """As they are shown."""
+    return tuple(Access(one.day, one.text, one.approvals, one.kind, one.proof) for one in told)
 
 
 def _midnight_after(day: str) -> datetime:

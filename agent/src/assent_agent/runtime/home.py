@@ -152,6 +152,11 @@ class AgentHome:
         return self.base / "directory.json"
 
     @property
+    def accesses(self) -> Path:
+        """Who opened the person's recordings, with proofs."""
+        return self.folder / "accesses"
+
+    @property
     def socket(self) -> Path:
         return self.folder / CONTROL_SOCKET
 

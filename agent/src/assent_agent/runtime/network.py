@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,7 +31,9 @@ from assent.sealing.errors import SealingError
 from assent.sealing.segments import SealedSegment
 from assent.transparency.errors import NoteInvalid
 from assent.transparency.note import Note
+from assent.transparency.policy import Policy
 from assent_agent.core.uploads import Outcome, overdue, shuffled
+from assent_agent.runtime.accesses import AccessBook
 from assent_agent.runtime.home import SALT_BYTES, QueuedWithdrawal
 from assent_agent.spool.files import FileDamaged
 from assent_agent.spool.spool import Item, Spool
@@ -58,6 +60,13 @@ class CertificatesCame:
 class WithdrawalAnswered:
     queued: QueuedWithdrawal
     confirmation: WithdrawalConfirmed
+
+
+@dataclass(frozen=True)
+class AccessesHeard:
+    """What was told of accesses is kept, with its proofs; or, not `complete`, is to be asked for again."""
+
+    complete: bool
 
 
 @dataclass(frozen=True)
@@ -91,7 +100,16 @@ class Restated:
     """A custodian that was restored has heard from this device."""
 
 
-Message = NewsCame | CertificatesCame | WithdrawalAnswered | Restated | CustodianFailed | LogDoubted | BatchDone
+Message = (
+    NewsCame
+    | CertificatesCame
+    | WithdrawalAnswered
+    | Restated
+    | AccessesHeard
+    | CustodianFailed
+    | LogDoubted
+    | BatchDone
+)
 Tell = Callable[[Message], None]
 T = TypeVar("T")
 
@@ -150,10 +168,19 @@ class Links:
         """Keep the newest witnessed head, so that a log that is cut later is found out. A failure leaves the one at
         hand. Raises LogContradicted."""
         with suppress(Refused, Unreachable, AnswerInvalid, NoteInvalid):
-            note = Note.from_bytes(custodian.checkpoint())
-            self._directory.saw(note)
+            self._directory.saw(Note.from_bytes(custodian.checkpoint()))
         if self._directory.contradiction is not None:
             raise LogContradicted(self._directory.contradiction)
+
+    def saw(self, heads: Iterable[Note]) -> None:
+        """The same of heads that came with proofs. Raises LogContradicted."""
+        for head in heads:
+            self._directory.saw(head)
+
+    @property
+    def policy(self) -> Policy:
+        """By which proofs are checked that people keep. Raises ClientError when no directory is known."""
+        return self._directory.kept_policy
 
     @property
     def contradiction(self) -> str | None:
@@ -266,6 +293,25 @@ class CustodianWorker(_Worker):
                 keep(self._asked(CustodianClient.erasures))
             except Exception:  # as in `_ask`: this thread must not end
                 self._forget_client()
+
+        self._do(fetch)
+
+    def hear_accesses(self, book: AccessBook, day: str) -> None:
+        """Fetch what was told of accesses, up to this `day` (UTC), with the proofs, and keep it in the book."""
+
+        def hear(client: CustodianClient) -> None:
+            self._links.saw(book.keep(client.accesses(book.since()), self._links.policy, day))
+
+        def fetch() -> None:
+            complete = False
+            try:
+                self._asked(hear)
+                complete = True
+            except LogContradicted as error:
+                self._tell(LogDoubted(str(error)))
+            except Exception:  # as in `_ask`: this thread must not end
+                self._forget_client()
+            self._tell(AccessesHeard(complete))
 
         self._do(fetch)
 

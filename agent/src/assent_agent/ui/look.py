@@ -137,6 +137,15 @@ class Window(QWidget):
         self.raise_()
         self.activateWindow()
 
+    def come_beside(self) -> None:
+        """Be seen: in the upper right corner when it was closed, without taking the keyboard from anything."""
+        if not self.isVisible():
+            area = self.screen().availableGeometry()
+            size = self._wanted.boundedTo(area.size() - QSize(24, 56))
+            self.resize(size)
+            self.move(area.right() - size.width() - 16, area.top() + 44)
+        self.show()
+
 
 def text(words: str, kind: str = "", *, selectable: bool = False) -> QLabel:
     """Plain words that wrap; what they contain is never read as markup."""

@@ -1,13 +1,16 @@
-"""Two windows that only tell: how one's own recordings are opened, and who accessed them."""
+"""Windows that only tell: how one's own recordings are opened, who accessed them, and that somebody just did."""
 
 from __future__ import annotations
 
-from PySide6.QtCore import QSize
+from collections.abc import Callable
+
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtGui import QCloseEvent
 from PySide6.QtWidgets import QWidget
 
-from assent_agent.ports import AccessesView, RecordingsView
+from assent_agent.ports import AccessesView, Intention, Page, PageAsked, RecordingsView, Seen, ToldView
 from assent_agent.ui.look import Window, button, card, text
-from assent_agent.ui.words import access_words, held_words
+from assent_agent.ui.words import access_words, held_words, told_words
 
 OPEN_COMMAND = "assent me recordings"
 
@@ -60,3 +63,41 @@ class AccessesWindow(Window):
             content.append(text(note, "quiet", selectable=True))
         self.fill(content, [button("Close", self.close, name="close")])
         self.come()
+
+
+class ToldWindow(Window):
+    """In a corner, above other windows, and without the keyboard: nobody types into it what was meant for another. It
+    stays until the person closes it; that is what `tell` hears."""
+
+    def __init__(self, tell: Callable[[Intention], None]) -> None:
+        super().__init__("for you to know", QSize(480, 420))
+        self.setWindowFlag(Qt.WindowType.WindowStaysOnTopHint)
+        self.setWindowFlag(Qt.WindowType.WindowDoesNotAcceptFocus)
+        self.setAttribute(Qt.WidgetAttribute.WA_ShowWithoutActivating)
+        self._tell = tell
+        self._ids: tuple[str, ...] = ()
+
+    def open(self, view: ToldView) -> None:
+        self._ids = view.ids
+        if not view.ids:
+            self.hide()
+            return
+        title, lead, entries = told_words(view)
+        content: list[QWidget] = [text(title, "title"), text(lead, "quiet")]
+        for number, (day, what, proof) in enumerate(entries):
+            told = text(what, selectable=True)
+            told.setObjectName(f"told {number}")
+            content.append(card(text(day, "section"), told, text(proof, "quiet")))
+        self.fill(
+            content,
+            [
+                button("Who accessed", lambda: self._tell(PageAsked(Page.ACCESSES)), name="who accessed"),
+                button("Got it", self.close, name="got it", main=True),
+            ],
+        )
+        self.come_beside()
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        """However it is closed, the person has seen it."""
+        self._tell(Seen(self._ids))
+        super().closeEvent(event)

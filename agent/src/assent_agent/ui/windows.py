@@ -1,24 +1,28 @@
-"""The windows that the tray opens: one of each kind, made when it is first asked for."""
+"""The windows that the tray opens, and the one that comes by itself: one of each kind, made when it is first needed."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import assert_never
 
 from PySide6.QtWidgets import QWidget
 
-from assent_agent.ports import AccessesView, ConsentDesk, ConsentView, RecordingsView, View
+from assent_agent.ports import AccessesView, ConsentDesk, ConsentView, Intention, RecordingsView, ToldView, View
 from assent_agent.ui.consent_window import ConsentWindow
-from assent_agent.ui.pages import AccessesWindow, RecordingsWindow
+from assent_agent.ui.pages import AccessesWindow, RecordingsWindow, ToldWindow
 
 
 class Windows:
     """Lives in the main thread, as everything of Qt."""
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[Intention], None]) -> None:
+        """`tell` is called in the main thread, and must only enqueue."""
+        self._tell = tell
         self._desk: ConsentDesk | None = None
         self._consent: ConsentWindow | None = None
         self._recordings: RecordingsWindow | None = None
         self._accesses: AccessesWindow | None = None
+        self._told: ToldWindow | None = None
 
     def use(self, desk: ConsentDesk) -> None:
         """Where consent is given and withdrawn. Before, there is no consent page."""
@@ -36,11 +40,14 @@ class Windows:
             case AccessesView():
                 self._accesses = self._accesses or AccessesWindow()
                 self._accesses.open(view)
+            case ToldView():
+                self._told = self._told or ToldWindow(self._tell)
+                self._told.open(view)
             case _:
                 assert_never(view)
 
     def close(self) -> None:
-        windows: tuple[QWidget | None, ...] = (self._consent, self._recordings, self._accesses)
+        windows: tuple[QWidget | None, ...] = (self._consent, self._recordings, self._accesses, self._told)
         for window in windows:
             if window is not None:
                 window.hide()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Final
 
 from assent.contracts.events import KeyboardMode
-from assent_agent.ports import Access, AccessesView, IndicatorState, Standing, StatusFacts
+from assent_agent.core.telling import Proof
+from assent_agent.ports import Access, AccessesView, IndicatorState, Standing, StatusFacts, ToldView
 
 MODALITY_WORDS: Final[Mapping[str, str]] = {
     "pointer": "Mouse",
@@ -114,39 +116,70 @@ def held_words(minutes: int) -> str:
     )
 
 
-def access_words(view: AccessesView) -> tuple[str, tuple[tuple[str, str, str], ...], str]:
-    """A heading; for each access the day, what was told, and who approved, in the order given; and a last note."""
+Entry = tuple[str, str, str]
+"""Of one access: the day, what was told, and who approved and whether it is proved."""
+
+
+def access_words(view: AccessesView) -> tuple[str, tuple[Entry, ...], str]:
+    """A heading; the accesses, in the order given; and a last note."""
     if view.as_of is None:
-        return "The custodian has not been heard of since this computer started recording: it is not known.", (), ""
-    entries = tuple(
+        heard = "The custodian has not been heard of since this computer started recording"
+        if not view.accesses:
+            return f"{heard}: it is not known.", (), ""
+        heading = f"When your recordings were opened, newest first. {heard}: there may be more."
+    else:
+        none = all(access.kind == "account" for access in view.accesses)
+        what = "Nobody has opened your recordings." if none else "When your recordings were opened, newest first."
+        heading = f"{what} As the custodian said on {day_words(view.as_of)} at {view.as_of.astimezone():%H:%M}."
+    note = f"The proofs are in {view.folder}. 'assent me accesses --verify FILE' checks one, also without a network."
+    proved = any(access.proof == "kept" for access in view.accesses)
+    return heading, _entries(view.accesses), note if proved else ""
+
+
+def told_words(view: ToldView) -> tuple[str, str, tuple[Entry, ...]]:
+    """A title, what to do about it, and what is told. Equal readings of a day are one entry."""
+    kinds = {access.kind for access in view.accesses}
+    yours = "If one of these was not you, revoke that key ('assent me devices') and tell your data-protection officer."
+    if kinds & {"lease", "digest"}:
+        title = "Your recordings were opened"
+        lead = "You are told each time. You need not do anything; 'My consent' in the menu ends it whenever you want."
+        lead = f"{lead} {yours}" if kinds & {"own", "account"} else lead
+    else:
+        title, lead = ("You opened your recordings" if "own" in kinds else "Your keys"), yours
+    if any(access.proof == "wrong" for access in view.accesses):
+        lead = f"The proof of one of these is wrong. Please tell the works council. {lead}"
+    times = Counter(view.accesses)
+    again = {access: f" ({count} times on this day)" if count > 1 else "" for access, count in times.items()}
+    entries = _entries(tuple(times))
+    return title, lead, tuple((day, text + again[a], who) for (day, text, who), a in zip(entries, times, strict=True))
+
+
+def _entries(accesses: Sequence[Access]) -> tuple[Entry, ...]:
+    return tuple(
         (
             day_words(date.fromisoformat(access.day)),
             access.text,
-            _who_agreed(access),
+            f"{_who_agreed(access)} {PROOF_WORDS[access.proof]}".strip(),
         )
-        for access in view.accesses
+        for access in accesses
     )
-    as_of = f"{day_words(view.as_of)}, {view.as_of.astimezone():%H:%M}"
-    if all(access.kind == "account" for access in view.accesses):
-        return (
-            "Nobody has opened your recordings lately.",
-            entries,
-            f"Signed by the custodian, {as_of}. 'assent me accesses' also shows older ones, with proofs.",
-        )
-    return (
-        f"When your recordings were opened lately, newest first. Signed by the custodian, {as_of}.",
-        entries,
-        "'assent me accesses' also shows older ones, and the proof of each in the witnessed log.",
-    )
+
+
+PROOF_WORDS: Final[Mapping[Proof, str]] = {
+    "kept": "It stands in the witnessed log; the proof is on this computer.",
+    "awaited": "The proof that it stands in the witnessed log is not here yet.",
+    "wrong": "WRONG: what the custodian gave as proof is none. Please tell the works council.",
+    "none": "",
+}
 
 
 def _who_agreed(access: Access) -> str:
     match access.kind:
         case "own":
-            return "You opened these yourself."
+            return "Opened with a key of yours."
         case "account":
             return "About your keys."
-        case _:
+        case "lease" | "digest":
             return f"{access.approvals} {'person' if access.approvals == 1 else 'people'} approved it."
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
 
+from assent.contracts.times import Day
 from assent.contracts.wire import Access, AccessesView
 from assent.transparency.checkpoint import Checkpoint
 from assent.transparency.note import Note
@@ -30,11 +31,12 @@ def accesses(
     checkpoint: Annotated[Note, Depends(_newest)],
     session: Tx,
     asked: Annotated[Asked, Depends(ByAsk(Permission.SEE_OWN_ACCESSES))],
+    since: Day | None = None,
 ) -> Response:
-    """Every access, with the entry of the log and its proof where the entry is already witnessed."""
+    """Every access told since a day (UTC), with the entry of the log, and its proof where it is already witnessed."""
     size = Checkpoint.from_text(checkpoint.text).size
     found = []
-    for notification in service.of_person(session, asked.asker.person):
+    for notification in service.of_person(session, asked.asker.person, since or service.EVERY_DAY):
         index = notification.leaf_index
         leaf = None if index is None or index >= size else log.entry(session, index)
         if leaf is None or index is None:

@@ -18,6 +18,7 @@ from assent.contracts.statements import Notification
 from assent.contracts.times import add_days
 from assent_custodian.notifications.models import NotificationRow
 
+EVERY_DAY = "0000-00-00"
 NEWS_DAYS = 30
 UNMASKED = "unmasked"
 NEWS_AT_MOST = 100
@@ -61,9 +62,10 @@ def tell_unmasked(session: Session, person: str, day: str, text: str, unmasking:
     )  # fmt: skip
 
 
-def of_person(session: Session, person: str) -> tuple[Notification, ...]:
-    """Every access to this person's recordings, each with its own entry of the log, newest first."""
-    return tuple(_shown(row, row.text) for row in _rows(session, person, "0000-00-00"))
+def of_person(session: Session, person: str, since: str) -> tuple[Notification, ...]:
+    """Every access to this person's recordings that was told since that day, each with its own entry of the log, newest
+    first."""
+    return tuple(_shown(row, row.text) for row in _rows(session, person, since))
 
 
 def news_of_person(session: Session, person: str, today: str) -> tuple[Notification, ...]:

@@ -17,6 +17,7 @@ from PIL import Image
 from assent.cli.data import account_json, lease_json, reading
 from assent.cli.output import counted, plain
 from assent.cli.shell import SHORT, AsJson, Failed, Shell, day_option, shell_of
+from assent.client.accesses import LEAF_SUFFIX, PROOF_SUFFIX, AccessUnproved, keep_proof, proof_of
 from assent.client.custodian import CustodianClient, from_base64, to_base64
 from assent.client.files import write_private
 from assent.client.receipts import (
@@ -98,8 +99,7 @@ def accesses(
         proved = _proved(shell, access)
         note = access.notification
         if save is not None and access.proof is not None and access.leaf is not None:
-            write_private(save / f"{note.id}.tlog-proof", access.proof.encode())
-            write_private(save / f"{note.id}.leaf", from_base64(access.leaf))
+            keep_proof(access, save)
         found.append({**note.model_dump(mode="json"), "proved": proved})
         shown.append((note, proved))
     if as_json:
@@ -119,8 +119,8 @@ def _verify_access(shell: Shell, path: Path, as_json: bool) -> None:
     """That witnesses saw the entry beside this proof in the log, and what it says."""
     policy = shell.known_directory().kept_policy
     try:
-        proof = LogProof.from_bytes(path.with_suffix(".tlog-proof").read_bytes())
-        data = path.with_suffix(".leaf").read_bytes()
+        proof = LogProof.from_bytes(path.with_suffix(PROOF_SUFFIX).read_bytes())
+        data = path.with_suffix(LEAF_SUFFIX).read_bytes()
         proof.verify(data, policy)
         leaf = Leaf.model_validate_json(data)
     except (TransparencyError, ValueError) as error:
@@ -143,16 +143,13 @@ def _verify_access(shell: Shell, path: Path, as_json: bool) -> None:
 
 
 def _proved(shell: Shell, access: Access) -> str:
-    if access.leaf is None or access.proof is None:
-        return "not yet"
     try:
-        proof = LogProof.from_bytes(access.proof.encode())
-        proof.verify(from_base64(access.leaf), shell.directory().kept_policy)
-        shell.directory().saw(proof.checkpoint)
-    except TransparencyError as error:
+        proof = proof_of(access, shell.directory().kept_policy)
+    except AccessUnproved as error:
         return f"WRONG: {error}"
-    if proof.index != access.notification.leaf_index:
-        return "WRONG: of another entry"
+    if proof is None:
+        return "not yet"
+    shell.directory().saw(proof.checkpoint)
     return "in the witnessed log"
 
 

@@ -366,8 +366,10 @@ class CustodianClient:
             raise AnswerInvalid("the notice is not the one that was asked for")
         return view.notice
 
-    def accesses(self) -> AccessesView:
-        return self._parse(AccessesView, self._get("/v1/me/accesses"))
+    def accesses(self, since: str | None = None) -> AccessesView:
+        """Newest first. `since`: what was told from this day (UTC) on; None: everything."""
+        query = None if since is None else {"since": since}
+        return self._parse(AccessesView, self._get("/v1/me/accesses", query))
 
     # --- people, roles, purposes --------------------------------------------------------------------------------------
 
