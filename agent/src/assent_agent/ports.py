@@ -246,9 +246,8 @@ class RecordingsView:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """One access to the person's data that the custodian told of, or what happened to their keys. `kind`: `own` by the
-    person, `account` of their keys, otherwise by others; `approvals`: how many people signed; `proof`: as in
-    `core.telling`."""
+    """One access to the person's data that the custodian told of, or something about their account. `kind` and `proof`:
+    as in `core.telling`; `approvals`: how many people signed."""
 
     day: str
     text: str

@@ -452,24 +452,25 @@ def test_days_to_come_are_in_no_lease(access: AccessWorld) -> None:
     """A stream that was certified ahead, for tomorrow, is nothing that a grant of today's could have meant."""
     from assent_custodian.keys.models import Stream
 
+    request = access.grant(to_day="2026-11-30")
     ahead = access.recorded[0].certificate.stream
     with access.custodian.custodian.database.transaction() as session:
         session.get_one(Stream, ahead).day = "2026-11-24"
     job = access.job()
-    job.open(access.requester, request=access.grant(to_day="2026-11-30"))
+    job.open(access.requester, request=request)
     assert job.answer is not None
     assert ahead not in {one.stream for one in job.answer.streams}
     assert len(job.answer.streams) == len(access.recorded) - 1
 
 
 def test_everybody_is_told_which_of_their_own_recordings_were_opened(access: AccessWorld) -> None:
-    """Not what was asked for: who agreed to less, or had recorded less, reads that."""
-    few = access.people[0]
-    assert few.withdraw(modalities=(Modality.KEYBOARD,)).status_code == 200
+    """Not what was asked for: who takes something back, or had recorded less, reads that."""
     first = access.custodian.now[:10]
     access.custodian.clock.forward(days=2)
     access.record(access.people[1])
-    assert access.job().open(access.requester, request=access.grant(from_day=first)).status_code == 200
+    request = access.grant(from_day=first)
+    assert access.people[0].withdraw(modalities=(Modality.KEYBOARD,)).status_code == 200
+    assert access.job().open(access.requester, request=request).status_code == 200
     texts = [
         AccessesView.parse(member.get("/v1/me/accesses").content).accesses[0].notification.text
         for member in access.people[:3]

@@ -11,6 +11,7 @@ from httpx2 import Response
 from sqlalchemy import delete, update
 from tests.simulators.custodian import CustodianWorld, Member
 
+from assent.client.accesses import proof_of
 from assent.contracts.envelope import Envelope, sign
 from assent.contracts.ids import Modality, new_id
 from assent.contracts.keys import SigningKey
@@ -25,6 +26,7 @@ from assent.contracts.statements import (
     UnmaskingCountersignature,
 )
 from assent.contracts.times import moment
+from assent.contracts.wire import AccessesView
 from assent.reader.log_rules import LogRules
 from assent.sealing.hpke import HybridPrivateKey
 from assent.transparency.proof import LogProof
@@ -115,11 +117,13 @@ def test_the_person_is_told_by_message_and_news_with_proof(case: Case) -> None:
     case.witness()
     news = case.world.read(Envelope.from_json(case.admin.get("/v1/me/news", key=case.admin.device).content), News)
     assert [REASON in note.text for note in news.notifications].count(True) == 1, "once"
-    (access,) = case.admin.get("/v1/me/accesses").json()["accesses"]
+    answer = case.admin.get("/v1/me/accesses")
+    (access,) = answer.json()["accesses"]
     leaf = base64.b64decode(access["leaf"])
     LogProof.from_bytes(access["proof"].encode()).verify(leaf, case.world.custodian.directory.policy)
     assert Leaf.model_validate_json(leaf).type is LeafType.AUDIT_UNMASKED
     assert access["notification"]["kind"] == "unmasked"
+    assert proof_of(AccessesView.parse(answer.content).accesses[0], case.world.custodian.directory.policy) is not None
     for other in (case.dpo, case.auditor, case.world.council):
         assert REASON not in case.messages(other)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assent_agent.core.telling import Kind, Proof, Told, due, newest_first
+from assent_agent.core.telling import Kind, Proof, Told, as_read, due, newest_first
 from assent_agent.ports import Access, AccessesView, ToldView
 from assent_agent.ui.words import access_words, told_words
 
@@ -22,7 +22,13 @@ def told(kind: Kind, day: str = TODAY, *, proof: Proof = "kept", seen: bool = Fa
 
 @pytest.mark.parametrize(
     ("kind", "today", "yesterday"),
-    [("lease", True, True), ("account", True, True), ("digest", False, True), ("own", False, True)],
+    [
+        ("lease", True, True),
+        ("account", True, True),
+        ("unmasked", True, True),
+        ("digest", False, True),
+        ("own", False, True),
+    ],
 )
 def test_first_readings_and_keys_are_told_at_once_and_the_rest_when_the_day_is_over(
     kind: Kind, today: bool, yesterday: bool
@@ -30,6 +36,12 @@ def test_first_readings_and_keys_are_told_at_once_and_the_rest_when_the_day_is_o
     assert bool(due([told(kind)], TODAY)) is today
     assert bool(due([told(kind, YESTERDAY)], TODAY)) is yesterday
     assert due([told(kind, YESTERDAY, seen=True)], TODAY) == ()
+
+
+def test_a_message_that_stands_in_the_log_too_is_told_once() -> None:
+    message, logged, other = told("account"), told("unmasked", name="b"), told("account", YESTERDAY, name="c")
+    assert as_read([message, logged, other]) == (logged, other)
+    assert as_read([message]) == (message,)
 
 
 def test_a_wrong_proof_waits_for_no_end_of_a_day() -> None:
@@ -85,7 +97,7 @@ def test_the_page_says_what_is_known_also_when_nobody_was_heard_of() -> None:
     at = datetime(2026, 11, 23, 9, tzinfo=UTC)
     assert "it is not known" in access_words(AccessesView((), None))[0]
     assert "there may be more" in access_words(AccessesView((access("lease"),), None))[0]
-    heading, entries, note = access_words(AccessesView((access("account"),), at, "/home/kim/accesses"))
+    heading, entries, note = access_words(AccessesView((access("account"),), at, "the/folder"))
     assert "Nobody has opened your recordings." in heading
-    assert (len(entries), "/home/kim/accesses" in note) == (1, True)
-    assert access_words(AccessesView((), at, "/home/kim/accesses"))[2] == "", "no proofs, so nothing about them"
+    assert (len(entries), "the/folder" in note) == (1, True)
+    assert access_words(AccessesView((), at, "the/folder"))[2] == "", "no proofs, so nothing about them"

@@ -1,5 +1,5 @@
-"""When a person is told of what: the first reading under a request and what happens to their keys at once, everything
-else once a day. Until they have seen it, again at every start.
+"""When a person is told of what: the first reading under a request, what happens to their keys and that they were
+unmasked at once, everything else once a day. Until they have seen it, again at every start.
 
 Pure: days are UTC, as the custodian writes them.
 """
@@ -10,13 +10,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["lease", "digest", "own", "account"]
-"""The first lease under a request, a later one, one's own look, something about one's keys."""
+Kind = Literal["lease", "digest", "own", "account", "unmasked"]
+"""The first lease under a request, a later one, one's own look, something about one's account, that an auditor learns
+whose some entries of the log are."""
 
 Proof = Literal["kept", "wrong", "awaited", "none"]
 """Of an access: its proof is on this computer; what came as proof is none; it is not here yet. Of the rest: none."""
 
-AT_ONCE: frozenset[Kind] = frozenset({"lease", "account"})
+AT_ONCE: frozenset[Kind] = frozenset({"lease", "account", "unmasked"})
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,13 @@ class Told:
     leaf_index: int | None = None
     proof: Proof = "none"
     seen: bool = False
+
+
+def as_read(told: Iterable[Told]) -> tuple[Told, ...]:
+    """Newest first; without messages that were told with an entry of the log, too."""
+    told = tuple(told)
+    logged = {(one.day, one.text) for one in told if one.kind == "unmasked"}
+    return newest_first(one for one in told if one.kind != "account" or (one.day, one.text) not in logged)
 
 
 def newest_first(told: Iterable[Told]) -> tuple[Told, ...]:

@@ -20,7 +20,7 @@ from assent.contracts.times import Day, add_days
 from assent.contracts.wire import Access, AccessesView
 from assent.transparency.note import Note
 from assent.transparency.policy import Policy
-from assent_agent.core.telling import Told, newest_first
+from assent_agent.core.telling import Told, as_read
 
 OVERLAP_DAYS = 2
 """What was told around the end of the last time is asked for again: days end while answers are under way."""
@@ -59,9 +59,9 @@ class AccessBook:
         self._told = {one.id: one for one in self._read()}
 
     def told(self) -> tuple[Told, ...]:
-        """Everything, newest first."""
+        """Everything, as it is read."""
         with self._lock:
-            return newest_first(self._told.values())
+            return as_read(self._told.values())
 
     def awaits_proof(self) -> bool:
         """Whether the proof of anything is not here, or is none."""

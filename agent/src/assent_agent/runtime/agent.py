@@ -1058,7 +1058,7 @@ class Agent:
             "own_trouble": self._own_trouble,
             "log_trouble": self._log_trouble or (WRONG_PROOF if any(one.proof == "wrong" for one in accesses) else ""),
             "events_sealed": {modality.value: count for modality, count in sorted(self._sealed.items())},
-            "accesses": sum(one.kind != "account" and not one.seen for one in accesses),
+            "accesses": sum(one.kind not in ("account", "unmasked") and not one.seen for one in accesses),
             "messages": [n.text for n in self._notifications if n.kind == "account"],
             **told_withdrawals(self._home),
         }

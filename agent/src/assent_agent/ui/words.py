@@ -128,7 +128,7 @@ def access_words(view: AccessesView) -> tuple[str, tuple[Entry, ...], str]:
             return f"{heard}: it is not known.", (), ""
         heading = f"When your recordings were opened, newest first. {heard}: there may be more."
     else:
-        none = all(access.kind == "account" for access in view.accesses)
+        none = all(access.kind in ("account", "unmasked") for access in view.accesses)
         what = "Nobody has opened your recordings." if none else "When your recordings were opened, newest first."
         heading = f"{what} As the custodian said on {day_words(view.as_of)} at {view.as_of.astimezone():%H:%M}."
     note = f"The proofs are in {view.folder}. 'assent me accesses --verify FILE' checks one, also without a network."
@@ -146,6 +146,11 @@ def told_words(view: ToldView) -> tuple[str, str, tuple[Entry, ...]]:
         lead = f"{lead} {yours}" if kinds & {"own", "account"} else lead
     else:
         title, lead = ("You opened your recordings" if "own" in kinds else "Your keys"), yours
+    if kinds == {"unmasked"}:
+        title, lead = (
+            "An auditor learns of something that you did",
+            "Your data-protection officer signed, and answers you.",
+        )
     if any(access.proof == "wrong" for access in view.accesses):
         lead = f"The proof of one of these is wrong. Please tell the works council. {lead}"
     times = Counter(view.accesses)
@@ -179,6 +184,8 @@ def _who_agreed(access: Access) -> str:
             return "Opened with a key of yours."
         case "account":
             return "About your keys."
+        case "unmasked":
+            return "An auditor and the data-protection officer signed."
         case "lease" | "digest":
             return f"{access.approvals} {'person' if access.approvals == 1 else 'people'} approved it."
 

@@ -168,8 +168,8 @@ def settle(custodian: Custodian) -> int:
 
 
 def _lapse(session: Session, custodian: Custodian, lease: str) -> bool:
-    row = session.get_one(LeaseRow, lease, with_for_update=True)
-    if row.state != "pending":
+    row = session.get(LeaseRow, lease, with_for_update=True)
+    if row is None or row.state != "pending":
         return False
     row.state = "lapsed"
     _tell(session, custodian, row, _named(session, row))
@@ -294,7 +294,7 @@ def _own_streams(session: Session, asker: Asker, own: OwnData) -> list[Stream]:
 
 
 def _named(session: Session, row: LeaseRow) -> list[Named]:
-    """The lease's streams with their pseudonyms, in an order that says nothing."""
+    """The lease's streams, of those who have not left, with their pseudonyms, in an order that says nothing."""
     streams = session.scalars(
         select(Stream).join(LeaseStream, LeaseStream.stream == Stream.id).where(LeaseStream.lease == row.id)
     ).all()
@@ -304,7 +304,8 @@ def _named(session: Session, row: LeaseRow) -> list[Named]:
         member.person: member.pseudonym
         for member in session.scalars(select(CohortMember).where(CohortMember.request == row.request))
     }
-    return sorted((Named(stream, members[stream.person]) for stream in streams), key=lambda one: one.stream.id)
+    named = (Named(stream, members[stream.person]) for stream in streams if stream.person in members)
+    return sorted(named, key=lambda one: one.stream.id)
 
 
 def _tickets(custodian: Custodian, row: LeaseRow, streams: list[Stream]) -> list[Envelope]:

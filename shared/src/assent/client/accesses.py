@@ -1,4 +1,4 @@
-"""Accesses to one's own recordings: what was told, the entry of the log, and the proof of it, as files to keep.
+"""Accesses to one's own recordings, and unmasking: the entry of the log, and the proof of it, as files to keep.
 
 `ID.leaf` holds the exact bytes of the entry, `ID.tlog-proof` the inclusion proof and the checkpoint with its
 cosignatures. `assent me accesses --verify` checks them without a network, for ever.
@@ -45,6 +45,8 @@ def proof_of(access: Access, policy: Policy) -> LogProof | None:
 
 
 def _is_of(leaf: Leaf, told: Notification) -> bool:
+    if told.kind == "unmasked":
+        return (leaf.type, leaf.subject) == (LeafType.AUDIT_UNMASKED, told.request)
     return (leaf.type, leaf.request, leaf.purpose) == (LeafType.LEASE_OPENED, told.request, told.purpose)
 
 
