@@ -13,11 +13,13 @@ from typing import Any, cast
 
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
+from fastapi.routing import APIRoute
 
 from assent.contracts import limits
 from assent.contracts.envelope import Envelope
 from assent.contracts.keys import KeyInvalid, SigningKey
 from assent.contracts.problems import Code, Problem
+from assent.contracts.statements import StreamCertificate
 from assent.contracts.wire import FetchBody, RecordBody
 from assent.sealing.segments import body_size
 from assent_collector.background import Background
@@ -31,7 +33,7 @@ from assent_collector.settings import CollectorSettings
 from assent_collector.trust import Trust
 from assent_collector.uploads import Uploads
 from assent_service.database import Database
-from assent_service.describing import describe
+from assent_service.describing import Kind, describe
 from assent_service.metrics import CountAnswers, Facts, Metrics
 from assent_service.web import new_app
 
@@ -155,10 +157,11 @@ def openapi() -> dict[str, Any]:
     """The description of the routes. Opens nothing."""
     app = new_app(TITLE, lambda: None, longest_body)
     settings = CollectorSettings(root_fingerprint="0" * 64, custodian_url="http://localhost", data_dir=Path())
-    app.include_router(
-        routes(cast(Uploads, None), cast(Fetches, None), cast(Reports, None), settings)
-    )  # described here, never called
-    return describe(app, Envelope, RecordBody, FetchBody)
+    nothing = (cast(Uploads, None), cast(Fetches, None), cast(Reports, None))  # described here, never called
+    router = routes(*nothing, settings)
+    app.include_router(router)
+    described = [(route, Kind()) for route in router.routes if isinstance(route, APIRoute)]
+    return describe(app, described, (Envelope, RecordBody, FetchBody, StreamCertificate))
 
 
 def facts_of(collector: Collector) -> Facts:

@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from assent.contracts.envelope import Envelope
 from assent.contracts.problems import Code, Problem
+from assent.contracts.statements import StreamCertificate
 from assent.contracts.wire import (
     BODY_SHA256_FIELD,
     HEADER_FIELD,
@@ -31,8 +32,8 @@ from assent_collector.fetches import Fetches
 from assent_collector.reports import Reports
 from assent_collector.settings import CollectorSettings
 from assent_collector.uploads import Admission, Receiving, Uploads
-from assent_service.describing import takes, takes_bytes
-from assent_service.web import read_body
+from assent_service.describing import answers, refuses, takes, takes_bytes
+from assent_service.web import JSON, check_media, read_body
 
 PIECE_BYTES = 1024 * 1024
 """So much of a body is held in memory before it goes to disk."""
@@ -45,8 +46,12 @@ _PREAMBLE = {
     BODY_SHA256_FIELD: "SHA-256 of the body, hexadecimal",
     SIGNATURE_FIELD: "the stream key's signature, base64url",
 }
-JSON = "application/json"
 BYTES = "application/octet-stream"
+
+_PLACE = (Code.SIGNATURE_INVALID, Code.CERTIFICATE_INVALID, Code.REVOKED, Code.CONFLICT, Code.OUT_OF_ORDER)
+"""Why something may not be put where it claims to belong."""
+_TICKET = (Code.STALE, Code.TICKET_INVALID, Code.TOO_MANY)
+"""Why a ticket may not serve."""
 
 
 class Slots:
@@ -90,7 +95,12 @@ def routes(uploads: Uploads, fetches: Fetches, reports: Reports, settings: Colle
     uploading = Slots(settings.max_uploads, settings.max_uploads_per_stream)
     fetching = Slots(settings.max_fetches, settings.max_fetches)
 
-    @router.put("/v1/streams/{stream}", openapi_extra=takes(Envelope), response_model=StreamState)
+    @router.put(
+        "/v1/streams/{stream}",
+        openapi_extra=takes(Envelope, StreamCertificate),
+        response_model=StreamState,
+        responses=refuses(Code.CERTIFICATE_INVALID, Code.REVOKED, Code.STORAGE_FULL),
+    )
     async def put_stream(request: Request, stream: StreamPath) -> Response:
         """Show a stream certificate, the first or an extension; the answer says what comes next."""
         envelope = Envelope.from_json(await read_body(request))
@@ -98,10 +108,16 @@ def routes(uploads: Uploads, fetches: Fetches, reports: Reports, settings: Colle
         return Response(state.to_json(), media_type=JSON)
 
     @router.put(
-        "/v1/streams/{stream}/segments/{sequence}", openapi_extra=takes_bytes(_PREAMBLE), response_model=Envelope
+        "/v1/streams/{stream}/segments/{sequence}",
+        openapi_extra=takes_bytes(_PREAMBLE),
+        response_model=Envelope,
+        responses=refuses(
+            *_PLACE, Code.LENGTH_REQUIRED, Code.BUDGET_SPENT, Code.BODY_MISMATCH, Code.TOO_MANY, Code.STORAGE_FULL
+        ),
     )
     async def put_segment(request: Request, stream: StreamPath, sequence: NumberPath) -> Response:
         """Send a segment. The fields are checked before a byte of the body is read; the answer is a signed Stored."""
+        check_media(request, BYTES)
         preamble = rules.read_preamble(request.headers, stream, sequence)
         with uploading.one(stream):
             admitted = await run_in_threadpool(uploads.admit, preamble, request.headers.get("content-length"))
@@ -110,14 +126,24 @@ def routes(uploads: Uploads, fetches: Fetches, reports: Reports, settings: Colle
             stored = await _receive(request.receive, uploads, admitted, settings)
         return Response(stored.to_json(), media_type=JSON)
 
-    @router.put("/v1/streams/{stream}/records/{sequence}", openapi_extra=takes(RecordBody), response_model=Envelope)
+    @router.put(
+        "/v1/streams/{stream}/records/{sequence}",
+        openapi_extra=takes(RecordBody),
+        response_model=Envelope,
+        responses=refuses(*_PLACE, Code.STORAGE_FULL),
+    )
     async def put_record(request: Request, stream: StreamPath, sequence: NumberPath) -> Response:
         """Send a skip record (`sequence` is its from_sequence) or an end record (its next_sequence)."""
         body = RecordBody.parse(await read_body(request))
         stored = await run_in_threadpool(uploads.record, stream, sequence, body)
         return Response(stored.to_json(), media_type=JSON)
 
-    @router.post("/v1/fetch/streams", openapi_extra=takes(FetchBody), response_model=FetchAnswer)
+    @router.post(
+        "/v1/fetch/streams",
+        openapi_extra=takes(FetchBody),
+        response_model=FetchAnswer,
+        responses=refuses(*_TICKET),
+    )
     async def fetch_streams(request: Request) -> Response:
         """Certificates, headers, sealed keys and records of a ticket's streams; those unknown here are absent."""
         return await _answer_in_pieces(request, fetching, fetches.streams, JSON)
@@ -126,7 +152,7 @@ def routes(uploads: Uploads, fetches: Fetches, reports: Reports, settings: Colle
         "/v1/fetch/bodies",
         openapi_extra=takes(FetchBody),
         response_class=StreamingResponse,
-        responses={200: {"content": {BYTES: {"schema": {"type": "string", "format": "binary"}}}}},
+        responses={**answers(BYTES), **refuses(*_TICKET)},
     )
     async def fetch_bodies(request: Request) -> Response:
         """For each segment: 32 bytes id, 8 bytes big-endian length, the body. Length 2^64-1: no longer there."""

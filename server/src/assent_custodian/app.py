@@ -8,9 +8,7 @@ from typing import Any
 
 import structlog
 from fastapi import APIRouter, FastAPI, Request, Response
-from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
-from pydantic.json_schema import models_json_schema
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
@@ -31,7 +29,7 @@ from assent_custodian.drills import service as drilled
 from assent_custodian.erasures import endpoints as erasures
 from assent_custodian.files import NotReady
 from assent_custodian.grants import endpoints as grants
-from assent_custodian.guards import ByAsk, ByCollector, guard_of
+from assent_custodian.guards import ByAsk, ByCollector, Guard, guard_of
 from assent_custodian.halting import endpoints as halting
 from assent_custodian.halting.service import halted
 from assent_custodian.keys import endpoints as keys
@@ -51,6 +49,8 @@ from assent_custodian.restoring import catching_up
 from assent_custodian.restoring import endpoints as restoring
 from assent_custodian.settings import Settings
 from assent_custodian.unmasking import endpoints as unmasking
+from assent_service import describing
+from assent_service.describing import Kind
 from assent_service.metrics import CountAnswers, Facts, Metrics
 from assent_service.problems import response_for
 from assent_service.web import new_app
@@ -173,45 +173,17 @@ def openapi() -> dict[str, Any]:
 
 
 def describe(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI description, with the models of bodies that routes read themselves."""
-    document = get_openapi(title=app.title, version=app.version, routes=app.routes)
-    names = {
-        operation.pop("x-assent-body")
-        for path in document["paths"].values()
-        for operation in path.values()
-        if "x-assent-body" in operation
-    }
-    models = [Envelope if name == "Envelope" else getattr(wire, name) for name in sorted(names)]
-    _, definitions = models_json_schema(
-        [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
-    )
-    components = document.setdefault("components", {})
-    schemas = components.setdefault("schemas", {})
-    for name, schema in definitions.get("$defs", {}).items():
-        schemas.setdefault(name, schema)
-    schemas["Problem"] = _PROBLEM
-    components["securitySchemes"] = {"ask": {"type": "http", "scheme": wire.AUTHORIZATION_SCHEME}}
-    refusal = {
-        "description": "Refused or failed",
-        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
-    }
-    for route in guarded_routes():
-        for method in route.methods or ():
-            operation = document["paths"][route.path_format][method.lower()]
-            operation["responses"]["default"] = refusal
-            if isinstance(guard_of(route), ByAsk | ByCollector):
-                operation["security"] = [{"ask": []}]
+    """The OpenAPI description of an application with these routers; its guards say what each route takes."""
+    guarded = [(route, guard) for route in guarded_routes() if (guard := guard_of(route)) is not None]
+    document = describing.describe(app, ((route, _kind(guard)) for route, guard in guarded), ())
+    document["components"]["securitySchemes"] = {"ask": {"type": "http", "scheme": wire.AUTHORIZATION_SCHEME}}
+    for route, guard in guarded:
+        if isinstance(guard, ByAsk | ByCollector):
+            for method in route.methods or ():
+                document["paths"][route.path_format][method.lower()]["security"] = [{"ask": []}]
     return document
 
 
-_PROBLEM: dict[str, Any] = {
-    "type": "object",
-    "description": "Problem details (RFC 9457). `type` is stable.",
-    "required": ["type", "title", "status"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-    },
-}
+def _kind(guard: Guard) -> Kind:
+    body = None if guard.states is None else guard.within or Envelope
+    return Kind(body, guard.states, guard.refuses)

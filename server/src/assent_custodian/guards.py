@@ -68,7 +68,15 @@ Tx = Annotated[Session, Depends(_transaction, scope="function", max_concurrency=
 
 
 class Guard:
-    """Base of all guards. `permission` must be in the table of roles, or the route is denied to everybody."""
+    """Base of all guards. `permission` must be in the table of roles, or the route is denied to everybody.
+
+    `states`: the statement that the body is, where it is one; `within`: the wire model in which its envelope stands,
+    when that is not the whole body. The description of the route says both, and what this kind of guard `refuses`.
+    """
+
+    states: type[Statement] | None = None
+    within: type[BaseModel] | None = None
+    refuses: tuple[Code, ...] = (Code.NOT_SIGNED_IN, Code.SIGNATURE_INVALID, Code.STALE, Code.FORBIDDEN)
 
     def __init__(self, permission: Permission) -> None:
         self.permission = permission
@@ -87,8 +95,13 @@ class Open(Guard):
     Where the rule says code or job, the proof is in the body, and the act itself checks it.
     """
 
-    def __init__(self, permission: Permission) -> None:
+    refuses = ()
+
+    def __init__(
+        self, permission: Permission, states: type[Statement] | None = None, *, within: type[BaseModel] | None = None
+    ) -> None:
         super().__init__(permission)
+        self.states, self.within = states, within
         if not self.rule.who <= {Party.ANYBODY, Party.CODE_HOLDER, Party.JOB}:
             raise ValueError(f"{permission.value} needs a credential")
 
@@ -134,6 +147,12 @@ class ByCollector(Guard):
 class CollectorStates(Guard):
     """The proof is the body: an envelope signed by the collector key that the directory names."""
 
+    refuses = (Code.SIGNATURE_INVALID, Code.FORBIDDEN)
+
+    def __init__(self, permission: Permission, states: type[Statement]) -> None:
+        super().__init__(permission)
+        self.states = states
+
     def __call__(self, request: Request, body: RawBody) -> Envelope:
         if Party.COLLECTOR not in self.rule.who:
             raise Problem(Code.FORBIDDEN, "the collector may not do that")
@@ -145,8 +164,8 @@ class CollectorStates(Guard):
 class ByStatement(Guard, Generic[S]):
     """The proof is the body itself: a statement that a credential of the person signed.
 
-    `fresh` False: its time is not looked at (a withdrawal counts whenever it arrives). `within`: the wire model in
-    which the envelope stands, when it is not the whole body (its fields `statement`, `leaf` and `salt`).
+    `fresh` False: its time is not looked at (a withdrawal counts whenever it arrives). `within` has the fields
+    `statement`, `leaf` and `salt`.
     """
 
     def __init__(
@@ -159,10 +178,10 @@ class ByStatement(Guard, Generic[S]):
         within: type[Signed] | None = None,
     ) -> None:
         super().__init__(permission)
-        self._kind = kind
+        self.states = self._kind = kind
+        self.within = self._within = within
         self._fresh = fresh
         self._revoked_too = revoked_too
-        self._within = within
 
     def __call__(self, request: Request, session: Tx, body: RawBody) -> Stated[Any]:
         custodian = custodian_of(request)
@@ -193,12 +212,3 @@ def guard_of(route: APIRoute) -> Guard | None:
     found = [call for call in calls if isinstance(call, Guard)]
     guard: Guard | None = found[0] if len(found) == 1 else None  # type: ignore[assignment]  # TypeIs keeps Callable
     return guard
-
-
-def takes(model: type[BaseModel]) -> dict[str, Any]:
-    """`openapi_extra` for a route that reads `model` from the raw body."""
-    reference = {"$ref": f"#/components/schemas/{model.__name__}"}
-    return {
-        "requestBody": {"required": True, "content": {"application/json": {"schema": reference}}},
-        "x-assent-body": model.__name__,
-    }

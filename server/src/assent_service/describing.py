@@ -1,21 +1,30 @@
 """OpenAPI descriptions that are complete although bodies are read by hand.
 
 Handlers read statements from the raw body, since strict models must see JSON and not Python lists. So each route says
-with `takes(Model)` what it takes, and `describe` adds those models, and the one form of every error.
+with `takes` what it takes, and with `refuses` what it refuses beyond what every route refuses. What a description does
+not name is not answered: tests hold the running services against it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from assent.contracts.problems import Code
 
+EVERYWHERE: tuple[Code, ...] = (Code.MALFORMED, Code.TIMED_OUT, Code.TOO_LARGE, Code.INTERNAL, Code.CLOSED)
+"""What any route may refuse, and how it may fail. A wrong method (405) is no answer of a route."""
+
+PROBLEM = "application/problem+json"
 _REF = "#/components/schemas/{model}"
+_CODES = "x-assent-codes"
 PROBLEM_SCHEMA: dict[str, Any] = {
     "type": "object",
     "description": "RFC 9457 problem details; further members depend on the type",
@@ -30,10 +39,12 @@ PROBLEM_SCHEMA: dict[str, Any] = {
 }
 
 
-def takes(model: type[BaseModel]) -> dict[str, Any]:
-    """`openapi_extra` of a route whose body is this model as JSON."""
-    schema = {"$ref": _REF.format(model=model.__name__)}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+def takes(model: type[BaseModel], states: type[BaseModel] | None = None) -> dict[str, Any]:
+    """`openapi_extra` of a route whose body is this model as JSON. `states`: the statement that its envelope holds."""
+    body: dict[str, Any] = {"required": True, "content": {"application/json": {"schema": _reference(model)}}}
+    if states is not None:
+        body["x-assent-states"] = _reference(states)
+    return {"requestBody": body}
 
 
 def takes_bytes(fields: dict[str, str]) -> dict[str, Any]:
@@ -50,23 +61,75 @@ def takes_bytes(fields: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def describe(app: FastAPI, *bodies: type[BaseModel]) -> dict[str, Any]:
-    """The service's description, with the models named by `takes`."""
+def answers(media_type: str) -> dict[int | str, dict[str, Any]]:
+    """`responses` of a route that answers in no JSON."""
+    text = media_type.startswith("text/")
+    schema = {"type": "string"} if text else {"type": "string", "format": "binary"}
+    return {200: {"description": "Done", "content": {media_type: {"schema": schema}}}}
+
+
+def refuses(*codes: Code) -> dict[int | str, dict[str, Any]]:
+    """`responses` of a route: what it refuses beyond what every route of its kind refuses."""
+    statuses = {code.status for code in codes}
+    return {
+        status: {"description": "", _CODES: [code.name for code in codes if code.status == status]}
+        for status in statuses
+    }
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a route takes and refuses because of what stands before it: its body, the statement in it, refusals."""
+
+    body: type[BaseModel] | None = None
+    states: type[BaseModel] | None = None
+    refuses: tuple[Code, ...] = ()
+
+
+def describe(
+    app: FastAPI, routes: Iterable[tuple[APIRoute, Kind]], models: Iterable[type[BaseModel]]
+) -> dict[str, Any]:
+    """The service's description. `models`: those that `takes` names in routes without a kind."""
+    described = list(routes)
+    wanted = {*models, *(model for _, kind in described for model in (kind.body, kind.states) if model is not None)}
     document = get_openapi(title=app.title, version=app.version, routes=app.routes)
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    if bodies:
-        _, added = models_json_schema([(model, "validation") for model in bodies], ref_template=_REF)
-        for name, schema in added.get("$defs", {}).items():
-            schemas.setdefault(name, schema)
+    _, added = models_json_schema(
+        [(model, "validation") for model in sorted(wanted, key=lambda model: model.__name__)], ref_template=_REF
+    )
+    for name, schema in added.get("$defs", {}).items():
+        schemas.setdefault(name, schema)
     schemas["Problem"] = PROBLEM_SCHEMA
-    refusal = {
-        "description": "Refused or failed; nothing was changed",
-        "content": {"application/problem+json": {"schema": {"$ref": _REF.format(model="Problem")}}},
-    }
-    for path in document["paths"].values():
-        for operation in path.values():
-            operation["responses"].pop("422", None)
-            operation["responses"]["default"] = refusal
+    for route, kind in described:
+        for method in route.methods or ():
+            operation = document["paths"][route.path_format][method.lower()]
+            if kind.body is not None:
+                operation.update(takes(kind.body, kind.states))
+            _say_refusals(operation, kind.refuses)
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     return document
+
+
+def _reference(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": _REF.format(model=model.__name__)}
+
+
+def _say_refusals(operation: dict[str, Any], by_kind: Iterable[Code]) -> None:
+    responses = operation["responses"]
+    said = [Code[name] for response in responses.values() for name in response.pop(_CODES, ())]
+    with_body = (Code.UNSUPPORTED_MEDIA,) if "requestBody" in operation else ()
+    codes = [code for code in Code if code in {*EVERYWHERE, *by_kind, *with_body, *said}]
+    responses.pop("422", None)  # the framework's, which is never answered
+    for status in sorted({code.status for code in codes}):
+        here = [code for code in codes if code.status == status]
+        schema = {
+            "allOf": [
+                {"$ref": _REF.format(model="Problem")},
+                {"properties": {"type": {"enum": [code.type for code in here]}, "status": {"const": status}}},
+            ]
+        }
+        responses[str(status)] = {
+            "description": "; ".join(f"{code.wire}: {code.title}" for code in here),
+            "content": {PROBLEM: {"schema": schema}},
+        }

@@ -16,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from assent.contracts.envelope import StatementInvalid
@@ -101,10 +102,21 @@ def install(app: FastAPI) -> None:
         return response_for(Problem(Code.MALFORMED, f"not well-formed: {places}"))
 
     @app.exception_handler(HTTPException)
-    async def _http(_request: Request, error: HTTPException) -> Response:
+    async def _http(request: Request, error: HTTPException) -> Response:
         if error.status_code == 404:
             return response_for(Problem(Code.NOT_FOUND, "no such address"))
-        body = {"type": "about:blank", "title": str(error.detail), "status": error.status_code}
-        return Response(
-            json.dumps(body), error.status_code, headers=error.headers, media_type="application/problem+json"
-        )
+        if error.status_code != 405:
+            raise error
+        allowed = ", ".join(methods_of(app, request.scope))
+        response = response_for(Problem(Code.METHOD_NOT_ALLOWED, f"this address takes {allowed}"))
+        response.headers["Allow"] = allowed  # RFC 9110 section 15.5.6: all of them, whichever route has which
+        return response
+
+
+def methods_of(app: FastAPI, scope: Scope) -> list[str]:
+    """The methods with which this address may be asked."""
+    return [
+        method
+        for method in ("GET", "PUT", "POST")
+        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in app.routes)
+    ]

@@ -20,6 +20,7 @@ from assent.contracts.problems import Code, Problem
 from assent_service import problems
 from assent_service.problems import NoPeepingOut
 
+JSON = "application/json"
 MAX_CONNECTIONS = 512
 """Connections of one process; the next one is answered 503 at once."""
 KEEP_ALIVE_S = 5
@@ -30,11 +31,24 @@ SLOWEST_BODY_BYTES_PER_S = 64 * 1024
 """What is added for a long body: a second for so many bytes of it that have arrived."""
 
 
+def check_media(request: Request, taken: str) -> None:
+    """Raises Problem (unsupported-media) when the body is said to be of another type than `taken`.
+
+    A body of which nothing is said (RFC 9110 section 8.3) is looked at as what it should be.
+    """
+    said = request.headers.get("content-type")
+    if said is not None and said.partition(";")[0].strip().lower() != taken:
+        raise Problem(Code.UNSUPPORTED_MEDIA, f"send it as {taken}")
+
+
 async def read_body(request: Request) -> bytes:
-    """The whole body, in time. Raises Problem (timed-out), and what `BodyLimit` raises when it is too long.
+    """The whole body, in JSON, in time. Raises Problem (unsupported-media, timed-out), and what `BodyLimit` raises when
+    it is too long. A question (GET) has none, and whatever comes with it is not looked at.
 
     Nobody who stops in the middle holds a connection for longer than that.
     """
+    if request.method != "GET":
+        check_media(request, JSON)
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S) as limit:
@@ -111,6 +125,7 @@ def new_app(
     does the rest. `lifespan` runs from the first request to the last.
     """
     app = FastAPI(title=title, version="1", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app.router.redirect_slashes = False  # a question is signed for one address, exactly
     app.add_middleware(BodyLimit, limit_for=limit_for)
     app.add_middleware(NoStore)
     problems.install(app)

@@ -12,7 +12,7 @@ from assent.contracts.problems import Code, Problem
 
 AGENT_CODES = {  # answered to agents and collectors only, never to this command
     Code.CERTIFICATE_INVALID, Code.OUT_OF_ORDER, Code.TOO_LARGE, Code.LENGTH_REQUIRED, Code.BUDGET_SPENT,
-    Code.BODY_MISMATCH, Code.TIMED_OUT,
+    Code.BODY_MISMATCH, Code.TIMED_OUT, Code.METHOD_NOT_ALLOWED, Code.UNSUPPORTED_MEDIA,
 }  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from assent_custodian.log import service as log
 from assent_custodian.log import witnesses
 from assent_custodian.roles import Permission
 from assent_custodian.web import OF_A_FILE, answer, file, is_kept, tag_of
+from assent_service.describing import answers, refuses
 
 MAX_ENTRIES = 1000
 
@@ -83,7 +84,11 @@ PARTIAL = "private, max-age=3600"
 """What is in it never changes either, but nobody asks for it any more when there is more."""
 
 
-@router.get("/v1/log/tile/{path:path}", response_class=Response, responses=OF_A_FILE)
+@router.get(
+    "/v1/log/tile/{path:path}",
+    response_class=Response,
+    responses={**answers("application/octet-stream"), **OF_A_FILE, **refuses(Code.NOT_FOUND)},
+)
 def tile(custodian: Running, session: Tx, asked: READ_LOG, request: Request, path: str) -> Response:
     """A tile of hashes or a bundle of entries (C2SP tlog-tiles). What is complete never changes.
 
@@ -108,7 +113,11 @@ def tile(custodian: Running, session: Tx, asked: READ_LOG, request: Request, pat
     return file(request, data, "application/octet-stream", cache_control)
 
 
-@router.get("/v1/log/proof", response_class=Response)
+@router.get(
+    "/v1/log/proof",
+    response_class=Response,
+    responses={**answers("text/plain"), **refuses(Code.NOT_FOUND)},
+)
 def proof(
     checkpoint: Annotated[Note, Depends(_newest)], session: Tx, _asked: READ_LOG, index: Annotated[int, Query(ge=0)]
 ) -> Response:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from assent.contracts.envelope import Envelope
 from assent.contracts.ids import Hash, RandomId
+from assent.contracts.problems import Code
 from assent.contracts.statements import ConsentEnding, Receipt, Withdrawal
 from assent.contracts.wire import (
     Accepted,
@@ -21,10 +22,11 @@ from assent.contracts.wire import (
 )
 from assent_custodian.auth import Stated
 from assent_custodian.consent import service
-from assent_custodian.guards import Asked, ByAsk, ByStatement, Running, Tx, takes
+from assent_custodian.guards import Asked, ByAsk, ByStatement, Running, Tx
 from assent_custodian.purposes import service as purposes
 from assent_custodian.roles import Permission
 from assent_custodian.web import answer
+from assent_service.describing import refuses
 
 router = APIRouter()
 
@@ -45,19 +47,19 @@ def offer(custodian: Running, session: Tx, asked: Annotated[Asked, Depends(ByAsk
     return answer(custodian.offer.offer(purposes.offered(session, drill=asked.asker.drill)))
 
 
-@router.post("/v1/receipts", response_model=ReceiptAnswer, openapi_extra=takes(StatementWithLeaf))
+@router.post("/v1/receipts", response_model=ReceiptAnswer, responses=refuses(Code.REFUSED, Code.CONFLICT))
 def give(custodian: Running, session: Tx, stated: Annotated[Stated[Receipt], Depends(_GIVES)]) -> Response:
     """Give consent."""
     return answer(ReceiptAnswer(receipt=service.give(session, custodian, stated)))
 
 
-@router.post("/v1/withdrawals", response_model=WithdrawalAnswer, openapi_extra=takes(StatementWithLeaf))
+@router.post("/v1/withdrawals", response_model=WithdrawalAnswer, responses=refuses(Code.REFUSED))
 def withdraw(custodian: Running, session: Tx, stated: Annotated[Stated[Withdrawal], Depends(_WITHDRAWS)]) -> Response:
     """Withdraw consent."""
     return answer(WithdrawalAnswer(confirmation=service.withdraw(session, custodian, stated)))
 
 
-@router.post("/v1/consent/endings", response_model=Accepted, openapi_extra=takes(Envelope))
+@router.post("/v1/consent/endings", response_model=Accepted)
 def end(
     custodian: Running,
     session: Tx,
@@ -76,7 +78,7 @@ def receipts(
     return answer(service.receipts(session, asked.asker.person, custodian.now()))
 
 
-@router.get("/v1/me/receipts/{record}/proof", response_model=ReceiptProof)
+@router.get("/v1/me/receipts/{record}/proof", response_model=ReceiptProof, responses=refuses(Code.NOT_FOUND))
 def proof(
     custodian: Running,
     session: Tx,
@@ -88,7 +90,7 @@ def proof(
     return answer(service.proof(session, custodian, asked.asker.person, record, leaf))
 
 
-@router.get("/v1/consent/notices/{sha256}", response_model=NoticeView)
+@router.get("/v1/consent/notices/{sha256}", response_model=NoticeView, responses=refuses(Code.NOT_FOUND))
 def notice(session: Tx, asked: Annotated[Asked, Depends(ByAsk(Permission.SEE_OWN_RECEIPTS))], sha256: Hash) -> Response:
     """A text that one agreed to, by its SHA-256."""
     return answer(service.notice(session, asked.asker.person, sha256))

@@ -6,14 +6,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
 
-from assent.contracts.envelope import Envelope
+from assent.contracts.problems import Code
 from assent.contracts.statements import DataRequest, Decision
 from assent.contracts.wire import Accepted, RequestsView, RequestView
 from assent_custodian.auth import Stated
 from assent_custodian.grants import service
-from assent_custodian.guards import Asked, ByAsk, ByStatement, Running, Tx, takes
+from assent_custodian.guards import Asked, ByAsk, ByStatement, Running, Tx
 from assent_custodian.roles import Permission
 from assent_custodian.web import answer
+from assent_service.describing import refuses
 
 router = APIRouter()
 
@@ -27,7 +28,7 @@ def requests(
     return answer(RequestsView(requests=tuple(service.view(session, custodian, row) for row in rows)))
 
 
-@router.get("/v1/requests/{hash}", response_model=RequestView)
+@router.get("/v1/requests/{hash}", response_model=RequestView, responses=refuses(Code.NOT_FOUND))
 def request(
     custodian: Running,
     session: Tx,
@@ -38,7 +39,7 @@ def request(
     return answer(service.view(session, custodian, service.one_visible_to(session, asked.asker, hash)))
 
 
-@router.post("/v1/requests", response_model=Accepted, openapi_extra=takes(Envelope))
+@router.post("/v1/requests", response_model=Accepted, responses=refuses(Code.REFUSED, Code.NOT_AVAILABLE))
 def sign_request(
     custodian: Running,
     session: Tx,
@@ -49,7 +50,9 @@ def sign_request(
     return answer(Accepted(hash=stated.envelope.hash))
 
 
-@router.post("/v1/decisions", response_model=RequestView, openapi_extra=takes(Envelope))
+@router.post(
+    "/v1/decisions", response_model=RequestView, responses=refuses(Code.REFUSED, Code.NOT_FOUND, Code.CONFLICT)
+)
 def decide(
     custodian: Running,
     session: Tx,

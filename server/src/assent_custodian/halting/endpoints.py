@@ -6,14 +6,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
 
-from assent.contracts.envelope import Envelope
+from assent.contracts.problems import Code
 from assent.contracts.statements import Halt, Resume
 from assent.contracts.wire import Accepted, HaltsView
 from assent_custodian.auth import Stated
-from assent_custodian.guards import ByAsk, ByStatement, Running, Tx, takes
+from assent_custodian.guards import ByAsk, ByStatement, Running, Tx
 from assent_custodian.halting import service
 from assent_custodian.roles import Permission
 from assent_custodian.web import answer
+from assent_service.describing import refuses
 
 router = APIRouter()
 
@@ -24,7 +25,7 @@ def halts(custodian: Running, session: Tx) -> Response:
     return answer(service.standing(session, custodian))
 
 
-@router.post("/v1/halt", response_model=Accepted, openapi_extra=takes(Envelope))
+@router.post("/v1/halt", response_model=Accepted, responses=refuses(Code.CONFLICT))
 def halt(
     custodian: Running, session: Tx, stated: Annotated[Stated[Halt], Depends(ByStatement(Permission.HALT, Halt))]
 ) -> Response:
@@ -33,7 +34,7 @@ def halt(
     return answer(Accepted(hash=stated.envelope.hash))
 
 
-@router.post("/v1/halt/resumptions", response_model=Accepted, openapi_extra=takes(Envelope))
+@router.post("/v1/halt/resumptions", response_model=Accepted, responses=refuses(Code.NOT_FOUND, Code.CONFLICT))
 def resume(
     custodian: Running, session: Tx, stated: Annotated[Stated[Resume], Depends(ByStatement(Permission.RESUME, Resume))]
 ) -> Response:

@@ -6,11 +6,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
 
-from assent.contracts.envelope import Envelope
 from assent.contracts.statements import CertificateRequest
 from assent.contracts.wire import CertificatesAnswer
 from assent_custodian.auth import Stated
-from assent_custodian.guards import ByStatement, Running, Tx, takes
+from assent_custodian.guards import ByStatement, Running, Tx
 from assent_custodian.keys import certifying
 from assent_custodian.roles import Permission
 from assent_custodian.web import answer
@@ -18,7 +17,7 @@ from assent_custodian.web import answer
 router = APIRouter()
 
 
-@router.post("/v1/certificates", response_model=CertificatesAnswer, openapi_extra=takes(Envelope))
+@router.post("/v1/certificates", response_model=CertificatesAnswer)
 def certificates(
     custodian: Running,
     session: Tx,

@@ -8,6 +8,7 @@ from assent_custodian.guards import Open, Running
 from assent_custodian.log import witnesses
 from assent_custodian.roles import Permission
 from assent_custodian.web import OF_A_FILE, file
+from assent_service.describing import answers
 
 router = APIRouter()
 
@@ -16,7 +17,7 @@ router = APIRouter()
     "/v1/log/checkpoint",
     response_class=Response,
     dependencies=[Depends(Open(Permission.SEE_CHECKPOINT))],
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **OF_A_FILE},
+    responses={**answers("text/plain"), **OF_A_FILE},
 )
 def checkpoint(custodian: Running, request: Request) -> Response:
     """The newest checkpoint as a signed note, with the witnesses' cosignatures. A cache asks whether it still is."""

@@ -7,9 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Response
 
 from assent.contracts.envelope import Envelope
+from assent.contracts.problems import Code
 from assent.contracts.statements import (
     CredentialCode,
     CredentialRevocation,
+    Enrolment,
     Invitation,
     Recovery,
     RecoveryCountersignature,
@@ -27,10 +29,11 @@ from assent.contracts.wire import (
     RecoveriesView,
 )
 from assent_custodian.auth import Stated
-from assent_custodian.guards import Asked, ByAsk, ByStatement, Open, RawBody, Running, Tx, takes
+from assent_custodian.guards import Asked, ByAsk, ByStatement, Open, RawBody, Running, Tx
 from assent_custodian.people import devices, recovery, service
 from assent_custodian.roles import Permission
 from assent_custodian.web import answer
+from assent_service.describing import refuses
 
 router = APIRouter()
 
@@ -47,8 +50,8 @@ def directory(custodian: Running) -> Response:
 @router.post(
     "/v1/enrolments",
     response_model=EnrolmentAnswer,
-    dependencies=[Depends(Open(Permission.ENROL))],
-    openapi_extra=takes(Envelope),
+    dependencies=[Depends(Open(Permission.ENROL, Enrolment))],
+    responses=refuses(Code.CODE_INVALID, Code.SIGNATURE_INVALID, Code.STALE, Code.REFUSED, Code.CONFLICT),
 )
 def enrol(custodian: Running, session: Tx, body: RawBody) -> Response:
     """Join with a one-time code."""
@@ -64,7 +67,7 @@ def me(
     return answer(service.me(session, asked.asker, custodian.now()))
 
 
-@router.post("/v1/me/credentials", response_model=InvitationAnswer, openapi_extra=takes(Envelope))
+@router.post("/v1/me/credentials", response_model=InvitationAnswer, responses=refuses(Code.CONFLICT))
 def add_credential(
     custodian: Running,
     session: Tx,
@@ -75,7 +78,7 @@ def add_credential(
     return answer(InvitationAnswer(invitation=stated.envelope.hash, until=stated.statement.until))
 
 
-@router.post("/v1/me/credentials/revocations", response_model=Accepted, openapi_extra=takes(Envelope))
+@router.post("/v1/me/credentials/revocations", response_model=Accepted, responses=refuses(Code.REFUSED, Code.NOT_FOUND))
 def revoke_credential(
     custodian: Running,
     session: Tx,
@@ -94,7 +97,7 @@ def recoveries(custodian: Running, session: Tx) -> Response:
     return answer(RecoveriesView(recoveries=recovery.every(session, custodian.now())))
 
 
-@router.post("/v1/recoveries", response_model=Accepted, openapi_extra=takes(Envelope))
+@router.post("/v1/recoveries", response_model=Accepted, responses=refuses(Code.REFUSED, Code.NOT_FOUND))
 def recover(
     custodian: Running,
     session: Tx,
@@ -105,7 +108,11 @@ def recover(
     return answer(Accepted(hash=stated.envelope.hash))
 
 
-@router.post("/v1/recoveries/countersignatures", response_model=Accepted, openapi_extra=takes(Envelope))
+@router.post(
+    "/v1/recoveries/countersignatures",
+    response_model=Accepted,
+    responses=refuses(Code.REFUSED, Code.NOT_FOUND, Code.CONFLICT),
+)
 def countersign_recovery(
     custodian: Running,
     session: Tx,
@@ -118,7 +125,9 @@ def countersign_recovery(
     return answer(Accepted(hash=stated.envelope.hash))
 
 
-@router.post("/v1/me/recoveries/stops", response_model=Accepted, openapi_extra=takes(Envelope))
+@router.post(
+    "/v1/me/recoveries/stops", response_model=Accepted, responses=refuses(Code.REFUSED, Code.NOT_FOUND, Code.CONFLICT)
+)
 def stop_recovery(
     custodian: Running, session: Tx, stated: Annotated[Stated[RecoveryStopped], Depends(_STOPS)]
 ) -> Response:
@@ -133,7 +142,7 @@ def people(custodian: Running, session: Tx) -> Response:
     return answer(PeopleView(people=service.people(session, custodian.now())))
 
 
-@router.post("/v1/invitations", response_model=InvitationAnswer, openapi_extra=takes(Envelope))
+@router.post("/v1/invitations", response_model=InvitationAnswer, responses=refuses(Code.REFUSED, Code.CONFLICT))
 def invite(
     custodian: Running,
     session: Tx,
@@ -150,7 +159,7 @@ def roles(session: Tx) -> Response:
     return answer(ProposalsView(proposals=service.proposals(session)))
 
 
-@router.post("/v1/roles", response_model=Accepted, openapi_extra=takes(Envelope))
+@router.post("/v1/roles", response_model=Accepted, responses=refuses(Code.REFUSED, Code.NOT_FOUND, Code.CONFLICT))
 def propose(
     custodian: Running,
     session: Tx,
@@ -161,7 +170,11 @@ def propose(
     return answer(Accepted(hash=stated.envelope.hash))
 
 
-@router.post("/v1/roles/countersignatures", response_model=Accepted, openapi_extra=takes(Envelope))
+@router.post(
+    "/v1/roles/countersignatures",
+    response_model=Accepted,
+    responses=refuses(Code.REFUSED, Code.NOT_FOUND, Code.CONFLICT),
+)
 def countersign(
     custodian: Running,
     session: Tx,

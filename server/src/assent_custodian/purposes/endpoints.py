@@ -6,14 +6,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
 
-from assent.contracts.envelope import Envelope
+from assent.contracts.problems import Code
 from assent.contracts.statements import PurposeDraft, PurposeSignature
 from assent.contracts.wire import Accepted, PurposesView
 from assent_custodian.auth import Stated
-from assent_custodian.guards import ByAsk, ByStatement, Running, Tx, takes
+from assent_custodian.guards import ByAsk, ByStatement, Running, Tx
 from assent_custodian.purposes import service
 from assent_custodian.roles import Permission
 from assent_custodian.web import answer
+from assent_service.describing import refuses
 
 router = APIRouter()
 
@@ -24,7 +25,7 @@ def purposes(session: Tx) -> Response:
     return answer(PurposesView(purposes=service.views(session)))
 
 
-@router.post("/v1/purposes", response_model=Accepted, openapi_extra=takes(Envelope))
+@router.post("/v1/purposes", response_model=Accepted, responses=refuses(Code.REFUSED, Code.CONFLICT))
 def draft(
     custodian: Running,
     session: Tx,
@@ -35,7 +36,7 @@ def draft(
     return answer(Accepted(hash=stated.envelope.hash))
 
 
-@router.post("/v1/purposes/signatures", response_model=Accepted, openapi_extra=takes(Envelope))
+@router.post("/v1/purposes/signatures", response_model=Accepted, responses=refuses(Code.NOT_FOUND))
 def sign(
     custodian: Running,
     session: Tx,

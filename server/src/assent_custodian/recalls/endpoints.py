@@ -6,14 +6,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
 
-from assent.contracts.envelope import Envelope
+from assent.contracts.problems import Code
 from assent.contracts.statements import RecallDone
 from assent.contracts.wire import Accepted, RecallsView
 from assent_custodian.auth import Stated
-from assent_custodian.guards import Asked, ByAsk, ByStatement, Running, Tx, takes
+from assent_custodian.guards import Asked, ByAsk, ByStatement, Running, Tx
 from assent_custodian.recalls import service
 from assent_custodian.roles import Permission
 from assent_custodian.web import answer
+from assent_service.describing import refuses
 
 router = APIRouter()
 
@@ -24,7 +25,7 @@ def recalls(session: Tx, asked: Annotated[Asked, Depends(ByAsk(Permission.SEE_RE
     return answer(service.of_requester(session, asked.asker.person))
 
 
-@router.post("/v1/recalls/done", response_model=Accepted, openapi_extra=takes(Envelope))
+@router.post("/v1/recalls/done", response_model=Accepted, responses=refuses(Code.NOT_FOUND))
 def done(
     custodian: Running,
     session: Tx,
