@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 
 import pytest
-from tests.exposure.test_routes import ROUTES, Asker, call
+from tests.exposure.test_routes import ROUTES, RULE, Asker, call
 from tests.exposure.world import Populated
 from tests.simulators.custodian import PURPOSE, RECIPIENT, CustodianWorld, Member, problem
 from tests.simulators.drill import DrillPeople, decide, move
@@ -28,7 +28,6 @@ from assent.contracts.times import moment
 from assent.contracts.wire import ReleaseAnswer
 from assent.sealing.segments import SealedSegment
 from assent_custodian.drills.service import IDENTITIES
-from assent_custodian.guards import guard_of
 from assent_custodian.purposes.models import Purpose
 from assent_custodian.roles import DRILL_MAY, Party
 
@@ -58,17 +57,16 @@ def test_row_29_an_identity_of_the_drill_may_what_its_short_table_says(
     member, role = drill[name], IDENTITIES[name]
     asker = Asker(name, member.device if key == "device" else member.opening, member.person)
     refused_by_the_drill_alone = 0
-    for route, described in ROUTES.items():
-        guard = guard_of(described)
-        assert guard is not None
-        if not guard.rule.credentials:
+    for route in ROUTES:
+        rule = RULE[route]
+        if not rule.credentials:
             continue
         answer = call(route, populated, asker)
-        by_role = bool({Party.PERSON, Party.DRILL, role} & guard.rule.who)
-        by_drill = bool({Party.PERSON, Party.DRILL, role} & DRILL_MAY.get(guard.permission, frozenset()))
+        by_role = bool({Party.PERSON, Party.DRILL, role} & rule.who)
+        by_drill = bool({Party.PERSON, Party.DRILL, role} & DRILL_MAY.get(rule.permission, frozenset()))
         if not by_role:
             expected: str | None = "role"
-        elif key not in guard.rule.credentials:
+        elif key not in rule.credentials:
             expected = "credential"
         else:
             expected = None if by_drill else "drill"

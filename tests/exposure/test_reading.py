@@ -18,11 +18,11 @@ from tests.exposure.world import Installation, Populated, Recording, Staff, Temp
 from tests.simulators.custodian import PURPOSE, RECIPIENT, Member
 
 from assent.client.transport import Refused
-from assent.contracts.ids import Modality, new_id
+from assent.contracts.ids import Modality
 from assent.contracts.keys import SigningKey
 from assent.contracts.limits import COHORT_FLOOR
 from assent.contracts.problems import Code
-from assent.contracts.statements import Choice, DataRequest, Receipt, Role, RoleCountersignature, RoleProposal
+from assent.contracts.statements import Choice, DataRequest, Receipt, Role
 from assent.contracts.times import hour_of, moment
 from assent.contracts.wire import ReceiptsView
 from assent.reader.jobs import Job
@@ -480,7 +480,7 @@ class Play:
                 self.model.ended = True
             case "steward-leaves":
                 if not self.model.ended:
-                    end_role(self.installation, self.staff.steward, Role.STEWARD)
+                    self.installation.world.end_role(self.staff.steward, Role.STEWARD)
                 self.model.ended = True
             case "halt":
                 world.halt("something is wrong")
@@ -622,7 +622,7 @@ def test_row_06_expiry_of_lease_and_request(in_use: Populated) -> None:
 @pytest.mark.parametrize("who", ["requester", "steward"])
 def test_row_06_whoever_loses_the_role_takes_the_lease_along(who: str, in_use: Populated) -> None:
     member = in_use.staff.requester if who == "requester" else in_use.staff.steward
-    end_role(in_use.installation, member, Role(who))
+    in_use.installation.world.end_role(member, Role(who))
     assert_shut(in_use)
 
 
@@ -702,17 +702,6 @@ def assert_shut(populated: Populated) -> None:
         refusals(populated.installation, populated.job, populated.recordings)
     with pytest.raises(Refused):
         populated.installation.job(populated.staff.requester, populated.request)
-
-
-def end_role(installation: Installation, member: Member, role: Role) -> None:
-    """An admin proposes it, the council agrees."""
-    world = installation.world
-    proposal = RoleProposal(person=member.person, role=role, action="revoke", nonce=new_id(), at=world.now)
-    response = world.admin.post("/v1/roles", proposal)
-    assert response.status_code == 200, response.text
-    countersigned = RoleCountersignature(proposal=response.json()["hash"], at=world.now)
-    response = world.council.post("/v1/roles/countersignatures", countersigned)
-    assert response.status_code == 200, response.text
 
 
 def _bytes(text: str) -> bytes:

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 from httpx2 import Response
+from tests.simulators.conforming import ConformingClient
 
 from assent.contracts.codes import InvitationCode
 from assent.contracts.envelope import Envelope, Statement, read, sign
@@ -50,6 +50,7 @@ from assent.contracts.statements import (
     Resume,
     Role,
     RoleCountersignature,
+    RoleProposal,
     Standing,
     StreamCertificate,
     StreamWanted,
@@ -298,10 +299,6 @@ class Member:
         ]
 
 
-def _client(app: FastAPI) -> Any:
-    return TestClient(app, raise_server_exceptions=False)
-
-
 class CustodianWorld:
     """A founded custodian on `database_url` (SQLite in `folder`, if empty), with admin, council and dpo enrolled."""
 
@@ -312,7 +309,7 @@ class CustodianWorld:
         *,
         found: bool = True,
         clock: TestClock | None = None,
-        client_for: Callable[[FastAPI], Any] = _client,
+        client_for: Callable[[FastAPI], Any] = ConformingClient,
         **settings: Any,
     ) -> None:
         self.clock = clock or TestClock()
@@ -435,6 +432,15 @@ class CustodianWorld:
             response = self.council.post("/v1/roles/countersignatures", countersigned)
             assert response.status_code == 200, response.text
         return self.join(code.to_text(), name)
+
+    def end_role(self, member: Member, role: Role) -> None:
+        """An admin proposes it, the council agrees; the role ends at once."""
+        proposal = RoleProposal(person=member.person, role=role, action="revoke", nonce=new_id(), at=self.now)
+        response = self.admin.post("/v1/roles", proposal)
+        assert response.status_code == 200, response.text
+        countersigned = RoleCountersignature(proposal=response.json()["hash"], at=self.now)
+        response = self.council.post("/v1/roles/countersignatures", countersigned)
+        assert response.status_code == 200, response.text
 
     def add_purpose(self, iri: str = PURPOSE, version: int = 1, *, signed: bool = True, **changes: Any) -> str:
         """Draft a purpose as admin and sign it as council. Returns the draft's hash."""

@@ -81,6 +81,7 @@ class Guard:
     def __init__(self, permission: Permission) -> None:
         self.permission = permission
         self.rule = roles.BY_PERMISSION[permission]
+        self._revoked_too = permission in roles.WHEN_REVOKED
 
     def _check(self, session: Session, asker: Asker) -> None:
         """Raises Problem unless this person may, now."""
@@ -119,10 +120,6 @@ class Asked:
 
 class ByAsk(Guard):
     """The proof is an Ask in the Authorization field, signed by a credential of a person."""
-
-    def __init__(self, permission: Permission, *, revoked_too: bool = False) -> None:
-        super().__init__(permission)
-        self._revoked_too = revoked_too
 
     def __call__(self, request: Request, session: Tx) -> Asked:
         custodian = custodian_of(request)
@@ -174,14 +171,12 @@ class ByStatement(Guard, Generic[S]):
         kind: type[S],
         *,
         fresh: bool = True,
-        revoked_too: bool = False,
         within: type[Signed] | None = None,
     ) -> None:
         super().__init__(permission)
         self.states = self._kind = kind
         self.within = self._within = within
         self._fresh = fresh
-        self._revoked_too = revoked_too
 
     def __call__(self, request: Request, session: Tx, body: RawBody) -> Stated[Any]:
         custodian = custodian_of(request)

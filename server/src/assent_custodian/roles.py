@@ -209,6 +209,10 @@ not here is refused to it, after its role was looked at: so the drill sees what 
 WHILE_WAITING: frozenset[Permission] = frozenset({Permission.SEE_OWN_ACCOUNT, Permission.WITHDRAW})
 """All that a key may do that came of a recovery, until those who had a key before have had their days to stop it."""
 
+WHEN_REVOKED: frozenset[Permission] = frozenset({Permission.WITHDRAW, Permission.HEAR_NEWS})
+"""All that a key may do that was revoked: end what its person agreed to, and hear, signed, that it is revoked. Not even
+that, if it came of a recovery that was stopped: it never was theirs."""
+
 WHILE_BEHIND: frozenset[Permission] = frozenset(
     {
         Permission.SEE_OWN_ACCOUNT,

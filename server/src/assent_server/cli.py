@@ -828,6 +828,9 @@ def roles_(as_json: Json = False) -> None:
             "credentials": sorted(rule.credentials),
             "routes": list(rule.routes),
             "drill": sorted(str(who.value) for who in roles.DRILL_MAY.get(rule.permission, frozenset())),
+            "when_revoked": rule.permission in roles.WHEN_REVOKED,
+            "while_waiting": rule.permission in roles.WHILE_WAITING,
+            "while_behind": rule.permission in roles.WHILE_BEHIND,
         }
         for rule in rules
     ]
@@ -840,6 +843,9 @@ def roles_(as_json: Json = False) -> None:
         print(f"{rule.permission.value:45} {who}{signed}")
     drill = [rule.permission.value for rule in rules if rule.permission in roles.DRILL_MAY]
     print(f"Identities of the canary drill, of what their role may, and of the drill only: {'; '.join(drill)}")
+    revoked, waiting = roles.WHEN_REVOKED, roles.WHILE_WAITING
+    print(f"A key that was revoked, still: {'; '.join(sorted(revoked))}")
+    print(f"A key that came of a recovery, until its days are over, only: {'; '.join(sorted(waiting))}")
 
 
 # --- helpers --------------------------------------------------------------------------------------

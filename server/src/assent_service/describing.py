@@ -17,6 +17,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from assent.contracts.envelope import Envelope, Statement
 from assent.contracts.problems import Code
 
 EVERYWHERE: tuple[Code, ...] = (Code.MALFORMED, Code.TIMED_OUT, Code.TOO_LARGE, Code.INTERNAL, Code.CLOSED)
@@ -39,10 +40,14 @@ PROBLEM_SCHEMA: dict[str, Any] = {
 }
 
 
-def takes(model: type[BaseModel], states: type[BaseModel] | None = None) -> dict[str, Any]:
+def takes(model: type[BaseModel], states: type[Statement] | None = None) -> dict[str, Any]:
     """`openapi_extra` of a route whose body is this model as JSON. `states`: the statement that its envelope holds."""
-    body: dict[str, Any] = {"required": True, "content": {"application/json": {"schema": _reference(model)}}}
+    schema: dict[str, Any] = _reference(model)
+    body: dict[str, Any] = {"required": True, "content": {"application/json": {"schema": schema}}}
     if states is not None:
+        envelope = {"properties": {"payloadType": {"const": states.payload_type()}}}
+        within = envelope if model is Envelope else {"properties": {"statement": envelope}}
+        body["content"]["application/json"]["schema"] = {"allOf": [schema, within]}
         body["x-assent-states"] = _reference(states)
     return {"requestBody": body}
 
@@ -82,7 +87,7 @@ class Kind:
     """What a route takes and refuses because of what stands before it: its body, the statement in it, refusals."""
 
     body: type[BaseModel] | None = None
-    states: type[BaseModel] | None = None
+    states: type[Statement] | None = None
     refuses: tuple[Code, ...] = ()
 
 

@@ -12,11 +12,9 @@ from assent.contracts.problems import Code, Problem
 from assent.contracts.statements import Role
 from assent_collector.app import openapi as collector_openapi
 from assent_custodian import roles
-from assent_custodian.app import guarded_routes
 from assent_custodian.app import openapi as custodian_openapi
 from assent_custodian.drills.service import IDENTITIES
-from assent_custodian.guards import guard_of
-from assent_custodian.roles import DRILL_MAY, Party
+from assent_custodian.roles import DRILL_MAY, WHEN_REVOKED, Party
 from assent_server.drill import promises
 from assent_server.drill.promises import COLLECTOR, CUSTODIAN, Outcome, Promise, expected, outcome, routes_of
 
@@ -32,17 +30,14 @@ def named(who: frozenset[Party | Role]) -> frozenset[str]:
 
 def of_the_services() -> dict[str, Promise]:
     """What the custodian's tables and guards say today, in the words of promises."""
-    revoked = {
-        f"{method} {route.path_format}": getattr(guard_of(route), "_revoked_too", False)
-        for route in guarded_routes()
-        for method in route.methods or ()
-    }
     found = {}
     for rule in roles.table():
         for route in rule.routes:
             path = re.sub(r"\{(\w+):path\}", r"{\1}", route)
             drill = DRILL_MAY.get(rule.permission, frozenset())
-            found[path] = Promise(named(rule.who), frozenset(rule.credentials), named(drill), revoked[path])
+            found[path] = Promise(
+                named(rule.who), frozenset(rule.credentials), named(drill), rule.permission in WHEN_REVOKED
+            )
     return found
 
 

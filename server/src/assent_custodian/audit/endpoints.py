@@ -30,6 +30,9 @@ READ_LOG = Annotated[Asked, Depends(ByAsk(Permission.READ_LOG))]
 
 router = APIRouter()
 
+FAR = 2**53
+"""Beyond every log, and still a whole number to every database and every reader of JSON (RFC 8259 section 6)."""
+
 
 def _newest(custodian: Running) -> Note:
     """Outside the transaction of the request: reading a checkpoint may sign one."""
@@ -62,7 +65,7 @@ def entries(
     custodian: Running,
     session: Tx,
     asked: READ_LOG,
-    start: Annotated[int, Query(ge=0)] = 0,
+    start: Annotated[int, Query(ge=0, lt=FAR)] = 0,
     count: Annotated[int, Query(ge=1, le=MAX_ENTRIES)] = 100,
 ) -> Response:
     """Entries in order, as they were written."""
@@ -119,7 +122,10 @@ def tile(custodian: Running, session: Tx, asked: READ_LOG, request: Request, pat
     responses={**answers("text/plain"), **refuses(Code.NOT_FOUND)},
 )
 def proof(
-    checkpoint: Annotated[Note, Depends(_newest)], session: Tx, _asked: READ_LOG, index: Annotated[int, Query(ge=0)]
+    checkpoint: Annotated[Note, Depends(_newest)],
+    session: Tx,
+    _asked: READ_LOG,
+    index: Annotated[int, Query(ge=0, lt=FAR)],
 ) -> Response:
     """A proof file (C2SP tlog-proof) that an entry stands under the newest witnessed checkpoint."""
     if index >= Checkpoint.from_text(checkpoint.text).size:

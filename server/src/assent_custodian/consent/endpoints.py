@@ -33,11 +33,11 @@ router = APIRouter()
 _GIVES = ByStatement(Permission.GIVE_CONSENT, Receipt, fresh=False, within=StatementWithLeaf)
 """The receipt's time is checked by `service.give`, so that a receipt that is stored already gets its answer again."""
 
-_WITHDRAWS = ByStatement(Permission.WITHDRAW, Withdrawal, fresh=False, revoked_too=True, within=StatementWithLeaf)
+_WITHDRAWS = ByStatement(Permission.WITHDRAW, Withdrawal, fresh=False, within=StatementWithLeaf)
 """A withdrawal counts whenever it arrives, also from a device that was revoked meanwhile."""
 
 
-_HEARS = ByAsk(Permission.HEAR_NEWS, revoked_too=True)
+_HEARS = ByAsk(Permission.HEAR_NEWS)
 """A revoked device must hear that it is, from a signature."""
 
 

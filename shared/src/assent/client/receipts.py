@@ -18,7 +18,7 @@ from pydantic import ConfigDict
 
 from assent.client.custodian import CustodianClient
 from assent.client.files import write_private
-from assent.contracts.envelope import Envelope, Signed, StatementInvalid, read_unverified
+from assent.contracts.envelope import Base64, Envelope, Signed, StatementInvalid, read_unverified
 from assent.contracts.events import KeyboardMode
 from assent.contracts.ids import Modality, Salt, new_id, sha256_hex
 from assent.contracts.keys import KeyInvalid, KeyText, PublicKey
@@ -27,7 +27,7 @@ from assent.contracts.lists import person_leaf
 from assent.contracts.rotation import StatementKey, read_lasting
 from assent.contracts.statements import AgreedPurpose, Choice, ErasureReceipt, Mode, Notice, Receipt
 from assent.contracts.times import moment
-from assent.contracts.wire import ApplicationList, Base64, ErasuresView, Offer
+from assent.contracts.wire import ApplicationList, ErasuresView, Offer
 from assent.transparency.errors import TransparencyError
 from assent.transparency.policy import Policy
 from assent.transparency.proof import LogProof

@@ -42,10 +42,15 @@ class Statement(BaseModel):
         ).encode()
 
 
+_BASE64 = r"^[A-Za-z0-9+/]*={0,2}$"
+Base64 = Annotated[str, StringConstraints(pattern=_BASE64)]
+"""Standard base64. That its length is a possible one, too, is found out when it is read."""
+
+
 class Signature(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
     keyid: KeyId
-    sig: Annotated[str, StringConstraints(max_length=1024)]
+    sig: Annotated[str, StringConstraints(max_length=1024, pattern=_BASE64)]
 
 
 class Envelope(BaseModel):
@@ -53,7 +58,7 @@ class Envelope(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
     payloadType: Annotated[str, StringConstraints(pattern=r"^application/vnd\.assent\.[a-z0-9-]+\+json$")]
-    payload: str
+    payload: Base64
     signatures: Annotated[tuple[Signature, ...], Field(min_length=1, max_length=MAX_SIGNATURES)]
 
     @property

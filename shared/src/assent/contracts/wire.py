@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
-from assent.contracts.envelope import Envelope, Signed
+from assent.contracts.envelope import Base64, Envelope, Signed
 from assent.contracts.ids import Hash, Modality, RandomId, Salt, StreamId
 from assent.contracts.keys import KeyId
 from assent.contracts.statements import DataItem, Mode, Notification, Role, Terms
@@ -22,7 +22,6 @@ BODY_SHA256_FIELD = "Assent-Body-SHA256"
 """The preamble of a segment travels in HTTP fields (base64url; digest in hexadecimal), so that it is checked before a
 byte of the body is read."""
 
-Base64 = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/]*={0,2}$")]
 GONE = 2**64 - 1
 """In a stream of bodies: the length that says the body is no longer there."""
 
