@@ -51,6 +51,8 @@ class Description:
         if declared is None:
             return f"the status {response.status_code} is not declared: {response.text[:300]}"
         content = declared.get("content", {})
+        if not content and not response.content:
+            return None
         if kind not in content:
             return f"the type {kind} is not declared, only {sorted(content)}"
         return self._misfit(content[kind]["schema"], response) if kind.endswith("json") else None
