@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from httpx2 import Response
-from tests.exposure.world import Populated
+from tests.exposure.world import Populated, Recording
 from tests.simulators.custodian import Member, with_leaf
 
 from assent.client.transport import Refused
@@ -28,7 +28,7 @@ from assent.contracts.keys import SigningKey, b64url
 from assent.contracts.leaves import Leaf, LeafType
 from assent.contracts.lists import pack_batch
 from assent.contracts.problems import Code
-from assent.contracts.segment import FIRST_PREVIOUS
+from assent.contracts.segment import FIRST_PREVIOUS, record_signed_bytes, segment_signed_bytes
 from assent.contracts.statements import (
     Ask,
     CertificateAnswer,
@@ -80,6 +80,7 @@ from assent.contracts.wire import (
     RecordBody,
     ReleaseBody,
 )
+from assent.reader.jobs import Job
 from assent.sealing.hpke import HybridPrivateKey
 from assent_collector.app import openapi as collector_openapi
 from assent_custodian.app import guarded_routes
@@ -87,6 +88,7 @@ from assent_custodian.app import openapi as custodian_openapi
 from assent_custodian.guards import Guard, guard_of
 from assent_custodian.log import service as log
 from assent_custodian.log import witnesses
+from assent_custodian.night import run_night
 from assent_custodian.roles import BY_PERMISSION, RULES, WHEN_REVOKED, Party, Permission
 from assent_server.drill.promises import COLLECTOR, Outcome, outcome, routes_of
 
@@ -135,6 +137,7 @@ def asker(populated: Populated, name: str) -> Asker:
         keys = {
             "collector": world.collector_key, "custodian": world.custodian.statement_key,
             "agent": populated.recordings[0].key, "job": populated.job.signing_key,
+            "witness": SigningKey(world.witness.cosigner._key),
         }  # fmt: skip
         return Asker(name, keys.get(name) or SigningKey.generate(), new_id())
     members = {
@@ -414,6 +417,232 @@ def test_row_02_the_table_lets_somebody_in_everywhere(populated: Populated) -> N
         if route.startswith("GET "):
             names = [name for name in ASKERS if may(name, route)]
             assert any(call(route, populated, asker(populated, name)).status_code == 200 for name in names), route
+
+
+# --- one's own thing, somebody else's, and none ---------------------------------------------------------------------
+
+
+def _record_proof(populated: Populated, whose: Member | None) -> Response:
+    record = new_id() if whose is None else whose.receipts[0].record
+    return populated.people[0].get(f"/v1/me/receipts/{record}/proof?leaf={'ab' * 32}")
+
+
+def _notice(populated: Populated, whose: Member | None) -> Response:
+    mine, asks = populated.people[0], populated.staff.auditor  # who agreed to nothing
+    sha256 = "ab" * 32 if whose is None else mine.receipts[0].notice.sha256
+    return (mine if whose is mine else asks).get(f"/v1/consent/notices/{sha256}")
+
+
+def _request(populated: Populated, whose: Member | None) -> Response:
+    mine, other = populated.staff.requester, _another_requester(populated)
+    target = f"/v1/requests/{'ab' * 32 if whose is None else populated.request}"
+    return (mine if whose is populated.people[0] else other).get(target)
+
+
+def _lease(populated: Populated, whose: Member | None) -> Response:
+    mine, other, soon = populated.staff.requester, _another_requester(populated), populated.world.clock()
+    wish = LeaseRequest(
+        request="ab" * 32 if whose is None else populated.request,
+        job_signing_key=SigningKey.generate().public.text,
+        job_receiving_key=HybridPrivateKey.generate().public_key.to_text(), nonce=new_id(), at=populated.world.now,
+        until=moment(soon + timedelta(hours=1)),
+    )  # fmt: skip
+    return (mine if whose is populated.people[0] else other).post("/v1/leases", wish)
+
+
+def _another_requester(populated: Populated) -> Member:
+    return populated.world.add_person("Other Requester", Role.REQUESTER)
+
+
+def _person(whose: Member | None) -> str:
+    return new_id() if whose is None else whose.person
+
+
+def _receipt(populated: Populated, whose: Member | None) -> Response:
+    return populated.people[0].send_receipt(populated.people[0].receipt(person=_person(whose)))
+
+
+def _withdrawal(populated: Populated, whose: Member | None) -> Response:
+    statement = Withdrawal(person=_person(whose), at=populated.world.now)
+    return populated.world.post_with_leaf("/v1/withdrawals", statement, populated.people[0].device)
+
+
+def _erasure(populated: Populated, whose: Member | None) -> Response:
+    statement = Erasure(person=_person(whose), hours=("2020-01-01T00",), at=populated.world.now)
+    return populated.world.post_with_leaf("/v1/erasures", statement, populated.people[0].opening)
+
+
+def _standing(populated: Populated, whose: Member | None) -> Response:
+    mine = populated.people[0]
+    statement = Standing(person=_person(whose), in_force=False, nonce=new_id(), at=populated.world.now)
+    return mine.post("/v1/me/standing", statement, key=mine.device)
+
+
+def _revocation(populated: Populated, whose: Member | None) -> Response:
+    named = new_id() if whose is None else whose.device.public.id
+    statement = CredentialRevocation(credential=named, at=populated.world.now)
+    return populated.people[0].post("/v1/me/credentials/revocations", statement)
+
+
+def _stop(populated: Populated, whose: Member | None) -> Response:
+    world, now = populated.world, populated.world.now
+    hash_ = "ab" * 32
+    if whose is not None:
+        until = moment(world.clock() + timedelta(hours=1))
+        recovery = Recovery(person=whose.person, code=_sha256(os.urandom(8)), nonce=new_id(), at=now, until=until)
+        hash_ = world.dpo.post("/v1/recoveries", recovery).json()["hash"]
+        agreed = RecoveryCountersignature(recovery=hash_, at=now)
+        assert world.council.post("/v1/recoveries/countersignatures", agreed).status_code == 200
+    return populated.people[0].post("/v1/me/recoveries/stops", RecoveryStopped(recovery=hash_, at=now))
+
+
+def _certificate(populated: Populated, whose: Member | None) -> Response:
+    mine, day = populated.people[0], populated.world.now[:10]
+    theirs = next(one for one in populated.recordings if one.member is (whose or mine))
+    stream = new_id() if whose is None else theirs.stream
+    wanted = StreamWanted(stream=stream, stream_key=theirs.key.public.text, modality=theirs.modality, day=day)
+    return mine.post("/v1/certificates", mine.certificate_request(streams=[wanted])[0], key=mine.device)
+
+
+def _lease_id(populated: Populated, whose: Member | None) -> str:
+    if whose is None:
+        return new_id()
+    mine = whose is populated.people[0]
+    return (populated.job if mine else populated.installation.own_job(whose)).lease.lease
+
+
+def _release(populated: Populated, whose: Member | None) -> Response:
+    sealed, key = populated.recordings[0].sealed[0], populated.job.signing_key
+    batch = pack_batch([(sealed.header, sealed.sealed_key)])
+    statement = ReleaseRequest(lease=_lease_id(populated, whose), batch=_sha256(batch), count=1)
+    body = ReleaseBody(statement=sign(statement, key), batch=_b64(batch))
+    return populated.world.post("/v1/leases/releases", body.to_json())
+
+
+def _closure(populated: Populated, whose: Member | None) -> Response:
+    statement = LeaseClosed(lease=_lease_id(populated, whose), opened=0)
+    return populated.world.post("/v1/leases/closures", sign(statement, populated.job.signing_key).to_json())
+
+
+def _recall(populated: Populated, whose: Member | None) -> Response:
+    mine, other, recall = populated.staff.requester, _another_requester(populated), "ab" * 32
+    if whose is not None:
+        populated.installation.plaintext(populated.job)
+        assert populated.people[2].withdraw().status_code == 200
+        run_night(populated.world.custodian)
+        (row,) = mine.get("/v1/recalls").json()["recalls"]
+        recall = Envelope.model_validate(row["recall"], strict=False).hash
+    by = mine if whose is populated.people[0] else other
+    return by.post("/v1/recalls/done", RecallDone(recall=recall, at=populated.world.now))
+
+
+THINGS: dict[str, Callable[[Populated, Member | None], Response]] = {
+    "GET /v1/me/receipts/{record}/proof": _record_proof,
+    "GET /v1/consent/notices/{sha256}": _notice,
+    "GET /v1/requests/{hash}": _request,
+    "POST /v1/leases": _lease,
+    "POST /v1/receipts": _receipt,
+    "POST /v1/withdrawals": _withdrawal,
+    "POST /v1/erasures": _erasure,
+    "POST /v1/me/standing": _standing,
+    "POST /v1/me/credentials/revocations": _revocation,
+    "POST /v1/me/recoveries/stops": _stop,
+    "POST /v1/certificates": _certificate,
+    "POST /v1/leases/releases": _release,
+    "POST /v1/leases/closures": _closure,
+    "POST /v1/recalls/done": _recall,
+}
+"""How to ask each route that can name a thing of somebody's about one's own, another's, and one that does not exist."""
+
+NAMES_NO_THING_OF_ANOTHERS = {
+    "GET /v1/directory", "GET /v1/log/checkpoint", "GET /v1/me", "GET /v1/consent/offer", "GET /v1/me/news",
+    "GET /v1/me/receipts", "GET /v1/me/accesses", "GET /v1/me/erasures", "GET /v1/purposes", "GET /v1/requests",
+    "GET /v1/recalls", "GET /v1/catalogue", "POST /v1/requests", "POST /v1/me/credentials", "POST /v1/enrolments",
+}  # fmt: skip
+"""Answered to anybody, or about oneself alone, whatever is asked."""
+
+ABOUT_OTHERS = {
+    "GET /v1/people", "GET /v1/roles", "GET /v1/recoveries", "GET /v1/halt", "POST /v1/invitations", "POST /v1/roles",
+    "POST /v1/roles/countersignatures", "POST /v1/recoveries", "POST /v1/recoveries/countersignatures",
+    "POST /v1/halt", "POST /v1/halt/resumptions", "POST /v1/purposes", "POST /v1/purposes/signatures",
+    "POST /v1/consent/endings", "POST /v1/decisions", "GET /v1/log/entries", "GET /v1/log/tile/{path}",
+    "GET /v1/log/proof", "GET /v1/orders", "POST /v1/orders/done", "POST /v1/orders/returned", "POST /v1/reports",
+    "POST /v1/drills",
+}  # fmt: skip
+"""What a role is there for, or a machine: it is about others by its nature, and the table says whose it is."""
+
+
+def test_row_02_of_every_route_it_is_decided_whose_things_it_may_name() -> None:
+    assert sorted([*THINGS, *NAMES_NO_THING_OF_ANOTHERS, *ABOUT_OTHERS]) == sorted(ROUTES)
+
+
+@pytest.mark.parametrize("route", THINGS)
+def test_row_02_somebody_elses_thing_is_refused_like_one_that_does_not_exist(route: str, in_use: Populated) -> None:
+    mine, other = in_use.people[:2]
+    others, none, own = (THINGS[route](in_use, whose) for whose in (other, None, mine))
+    assert own.status_code == 200, f"positive control: {own.text}"
+    if route == "POST /v1/certificates":  # answered, each stream for itself
+        found = [in_use.world.read(_answer(one), CertificateAnswer).refusal for one in (others, none)]
+        assert [one.json()["certificates"] for one in (others, none)] == [[None], [None]]
+        assert found[0] == found[1]
+        return
+    assert_refused(others)
+    assert (others.status_code, others.json()) == (none.status_code, none.json())
+
+
+def _answer(response: Response) -> Envelope:
+    return Envelope.model_validate_json(_json(response.json()["answer"]))
+
+
+def _put(route: str, populated: Populated, by: SigningKey, of: Recording, job: Job) -> Response:
+    """Ask a route of the collector about this stream, or with this job's ticket; all signed by this key."""
+    client, sealed, path = populated.installation.collector_client, of.sealed[0], route.partition(" ")[2]
+    path = path.replace("{stream}", of.stream)
+    if path.startswith("/v1/fetch/"):
+        ticket = next(iter(job.tickets.values()))
+        named = Ticket.model_validate_json(ticket.payload_bytes)
+        segments = (sealed.id,) if "bodies" in path else ()
+        request = FetchRequest(ticket=named.ticket, segments=segments, at=populated.world.now)
+        return client.post(path, content=FetchBody(ticket=ticket, request=sign(request, by)).to_json())
+    if "segments" in path:
+        digests = hashlib.sha256(sealed.sealed_key).digest(), sealed.body_sha256
+        fields = {
+            HEADER_FIELD: b64url(sealed.header), SEALED_KEY_FIELD: b64url(sealed.sealed_key),
+            BODY_SHA256_FIELD: sealed.body_sha256.hex(),
+            SIGNATURE_FIELD: b64url(by.sign(segment_signed_bytes(sealed.header, *digests))),
+        }  # fmt: skip
+        return client.put(path.replace("{sequence}", "0"), content=sealed.body, headers=fields)
+    if "records" in path:
+        assert of.end is not None
+        body = RecordBody(record=_b64(of.end.record), signature=_b64(by.sign(record_signed_bytes(of.end.record))))
+        return client.put(path.replace("{sequence}", "1"), content=body.to_json())
+    return client.put(path, content=sign(of.certificate, by).to_json())
+
+
+SIGNS = {"certificate": "agent", "ticket": "job"}
+"""Who may ask the collector, by what it must be shown first."""
+
+
+@pytest.mark.parametrize("name", ASKERS)
+@pytest.mark.parametrize("route", COLLECTOR)
+def test_row_02_the_collector_listens_to_the_key_of_a_stream_and_of_a_job_about_their_own(
+    route: str, name: str, populated: Populated
+) -> None:
+    """And, where a certificate is shown, to the custodian's signature, whoever brings it."""
+    mine = populated.recordings[0]
+    other = next(one for one in populated.recordings if one.member is not mine.member)
+    key = asker(populated, name).key
+    own = _put(route, populated, key, mine, populated.job)
+    another = _put(route, populated, key, other, populated.installation.own_job(other.member))
+    allowed = name == ("custodian" if route == "PUT /v1/streams/{stream}" else SIGNS[COLLECTOR[route]])
+    if allowed:
+        assert own.status_code == 200, own.text
+    else:
+        assert_refused(own)
+    if name == "custodian" and allowed:
+        assert another.status_code == 200, "it may say of any stream that it may record"
+    else:
+        assert_refused(another)
 
 
 # --- the things of others ---------------------------------------------------------------------------------------------

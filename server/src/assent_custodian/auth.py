@@ -123,7 +123,12 @@ def verify(envelope: Envelope, key: PublicKey) -> None:
     try:
         envelope.signature_by(key)
     except (SignatureInvalid, KeyInvalid) as error:
-        raise Problem(Code.SIGNATURE_INVALID, "this statement is not signed by the key that it names") from error
+        raise not_signed_by_its_key() from error
+
+
+def not_signed_by_its_key() -> Problem:
+    """What is said of a statement that nobody signed who could."""
+    return Problem(Code.SIGNATURE_INVALID, "this statement is not signed by the key that it names")
 
 
 def proved(

@@ -7,7 +7,7 @@ cohort is frozen, in the same transaction.
 from __future__ import annotations
 
 import secrets
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -109,6 +109,12 @@ def decide(session: Session, custodian: Custodian, decision: Decision, envelope:
     candidates: list[str] = []
     event: domain.Event
     if decision.decision == "approve":
+        if Role.REQUESTER not in roles_now(session, row.requester, now):
+            raise Problem(
+                Code.REFUSED,
+                "who signed this is no requester any more; another one has to sign it",
+                rule="not-requester",
+            )
         insiders = {row.requester, asker.person, *approvers(session, row.hash)}
         candidates = [
             person for person in candidates_for(session, custodian, request, row.drill) if person not in insiders
@@ -120,7 +126,7 @@ def decide(session: Session, custodian: Custodian, decision: Decision, envelope:
         event = domain.Revoked(now)
     try:
         after = domain.step(
-            state_of(session, row), event, wanted=request.people, needed=custodian.settings.approvals_needed,
+            state_of(session, row, now), event, wanted=request.people, needed=custodian.settings.approvals_needed,
             floor=DRILL_FLOOR if row.drill else limits.COHORT_FLOOR,
         )  # fmt: skip
     except domain.DecisionRefused as refusal:
@@ -199,11 +205,11 @@ def streams_for(session: Session, request: DataRequest, today: str, *, drill: bo
     )
 
 
-def state_of(session: Session, row: RequestRow) -> domain.State:
-    """The state that the rows mean."""
+def state_of(session: Session, row: RequestRow, now: datetime) -> domain.State:
+    """The state that the rows mean. What somebody approved who left counts no more: another steward can decide."""
     expires = parse_moment(row.expires)
     if row.state == "open":
-        return domain.Open(row.requester, expires, frozenset(approvers(session, row.hash)))
+        return domain.Open(row.requester, expires, frozenset(approvers_now(session, row, now)))
     if row.state == "granted":
         return domain.Granted(row.requester, expires)
     return domain.Ended(row.state)  # type: ignore[arg-type]
@@ -216,6 +222,12 @@ def approvers(session: Session, request: str) -> list[str]:
             select(DecisionRow.person).where(DecisionRow.request == request, DecisionRow.decision == "approve")
         )
     )
+
+
+def approvers_now(session: Session, row: RequestRow, now: datetime) -> set[str]:
+    """Those of them, other than the requester, who are stewards at this moment."""
+    people = set(approvers(session, row.hash)) - {row.requester}
+    return {person for person in people if Role.STEWARD in roles_now(session, person, now)}
 
 
 def row_of(session: Session, hash_: str) -> RequestRow:
@@ -264,12 +276,12 @@ def view(session: Session, custodian: Custodian, row: RequestRow) -> RequestView
         select(DecisionRow).where(DecisionRow.request == row.hash).order_by(DecisionRow.day, DecisionRow.hash)
     ).all()
     now = custodian.now()
-    state = domain.step(state_of(session, row), domain.TimePassed(now))
+    state = domain.step(state_of(session, row, now), domain.TimePassed(now))
     return RequestView(
         hash=row.hash,
         state="expired" if state == domain.Ended("expired") else row.state,  # type: ignore[arg-type]
         requester=people.name_of(session, row.requester),
-        approvals=len(approvers(session, row.hash)),
+        approvals=len(approvers_now(session, row, now)),
         approvals_needed=custodian.settings.approvals_needed,
         statement=Envelope.from_json(row.envelope),
         decisions=tuple(
@@ -288,17 +300,12 @@ def granted_now(session: Session, custodian: Custodian, hash_: str, requester: s
     if row is None or row.requester != requester:
         raise Problem(Code.NOT_FOUND, "there is no request with this hash", rule="unknown-request")
     now = custodian.now()
-    if domain.step(state_of(session, row), domain.TimePassed(now)) != domain.Granted(
+    if domain.step(state_of(session, row, now), domain.TimePassed(now)) != domain.Granted(
         row.requester, parse_moment(row.expires)
     ):
         raise Problem(Code.REFUSED, f"this request is not granted (it is {row.state})", rule="not-granted")
     if Role.REQUESTER not in roles_now(session, requester, now):
         raise Problem(Code.FORBIDDEN, "you are not a requester now", rule="not-requester")
-    distinct = {
-        person
-        for person in approvers(session, hash_)
-        if person != requester and Role.STEWARD in roles_now(session, person, now)
-    }
-    if len(distinct) < custodian.settings.approvals_needed:
+    if len(approvers_now(session, row, now)) < custodian.settings.approvals_needed:
         raise Problem(Code.REFUSED, "too few of those who approved are stewards now", rule="approvals")
     return row, read_request(row)

@@ -551,8 +551,8 @@ def _live(
     write down a count without what is being released.
     """
     row = session.get(LeaseRow, statement.lease, with_for_update=True)
-    if row is None:
-        raise Problem(Code.NOT_FOUND, "there is no such lease")
+    if row is None:  # said as of a lease of another job: whether there is one is for its job to know
+        raise auth.not_signed_by_its_key()
     auth.verify(envelope, PublicKey(row.job_signing_key))
     read(envelope, type(statement), PublicKey(row.job_signing_key))
     if row.state != "open":

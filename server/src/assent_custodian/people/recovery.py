@@ -122,9 +122,7 @@ def stop(session: Session, custodian: Custodian, stated: Stated[RecoveryStopped]
 
     What that key withdrew stays closed to others: ends are final.
     """
-    row = _row(session, stated.statement.recovery)
-    if row.person != stated.asker.person:
-        raise Problem(Code.NOT_FOUND, "there is no such recovery of your account")
+    row = _row(session, stated.statement.recovery, of=stated.asker.person)
     if row.stopped is not None:
         return
     if stated.asker.waits_until is not None or stated.asker.credential == row.key_id:
@@ -200,9 +198,10 @@ def _state(row: RecoveryRow, now: datetime) -> State:
     return "running" if row.ready > moment(now) else "done"
 
 
-def _row(session: Session, hash_: str) -> RecoveryRow:
+def _row(session: Session, hash_: str, of: str | None = None) -> RecoveryRow:
+    """`of`: a recovery of anybody else's account does not exist. Raises Problem."""
     row = session.get(RecoveryRow, hash_, with_for_update=True)
-    if row is None:
+    if row is None or (of is not None and row.person != of):
         raise Problem(Code.NOT_FOUND, "there is no such recovery")
     return row
 

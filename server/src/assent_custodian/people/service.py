@@ -87,13 +87,17 @@ def invite(
     if not now < until <= now + timedelta(days=custodian.settings.invitation_days):
         days = custodian.settings.invitation_days
         raise Problem(Code.MALFORMED, f"an invitation ends in the future and within {days} days")
-    return store_invitation(session, statement, envelope.hash, now, asker.person)
+    return store_invitation(session, statement, envelope.hash, now, asker)
 
 
 def store_invitation(
-    session: Session, statement: Invitation, statement_hash: str, now: datetime, by: str | None
+    session: Session, statement: Invitation, statement_hash: str, now: datetime, asker: Asker | None
 ) -> InvitationRow:
-    """Write an invitation whose signature was checked (`by` None: the root key's, for founders)."""
+    """Write an invitation whose signature was checked (`asker` None: the root key's, for founders).
+
+    It falls with the key that signed it, as a code that adds a key does.
+    """
+    by = asker.person if asker is not None else None
     row = InvitationRow(
         code=statement.code,
         statement=statement_hash,
@@ -102,6 +106,7 @@ def store_invitation(
         by=by,
         until=statement.until,
         used=None,
+        credential=asker.credential if asker is not None else None,
     )
     add_new(session, row, "this invitation, or one with the same code, exists already")
     if statement.role is not None:
@@ -148,6 +153,8 @@ def enrol(session: Session, custodian: Custodian, envelope: Envelope) -> Enrolle
     ).scalar_one_or_none()
     if invitation is None or invitation.used is not None or invitation.until < moment(now):
         raise Problem(Code.CODE_INVALID, "ask for a new invitation: this code is unknown, expired or already used")
+    if invitation.person is None and not _is_admin(session, invitation.by, now):
+        raise Problem(Code.CODE_INVALID, "who invited you is no admin any more; ask for a new invitation")
     if invitation.role is None:
         custodian.offer.require_references()
     keys = [PublicKey(credential.key) for credential in unverified.credentials]
@@ -188,6 +195,11 @@ def enrol(session: Session, custodian: Custodian, envelope: Envelope) -> Enrolle
         notices.tell_added(session, person, kinds[0], day_of(now))
     log.queue_person_leaf(session, person_leaf(secrets.token_bytes(16), envelope.hash))
     return Enrolled(person=person, name=name, credentials=tuple(key.id for key in keys), roles=roles)
+
+
+def _is_admin(session: Session, by: str | None, now: datetime) -> bool:
+    """Whether what this person proposed still counts. None: the root key signed it, or the operator for the drill."""
+    return by is None or Role.ADMIN in roles_now(session, by, now)
 
 
 def _new_person(session: Session, name: str, now: datetime, *, drill: bool) -> str:
@@ -292,6 +304,8 @@ def countersign(
     if proposal.effective is not None:
         raise Problem(Code.CONFLICT, "this proposal has been countersigned already")
     domain.check_countersigner(asker.person, asker.roles, proposal.proposed_by, proposal.person)
+    if not _is_admin(session, proposal.proposed_by, now):
+        raise Problem(Code.REFUSED, "who proposed this is no admin any more; another admin has to propose it")
     when = domain.effective(proposal.action, now, custodian.settings.role_delay)
     proposal.countersigned_by = asker.person
     proposal.effective = moment(when)

@@ -20,9 +20,11 @@ router = APIRouter()
 
 
 @router.get("/v1/recalls", response_model=RecallsView)
-def recalls(session: Tx, asked: Annotated[Asked, Depends(ByAsk(Permission.SEE_RECALLS))]) -> Response:
+def recalls(
+    custodian: Running, session: Tx, asked: Annotated[Asked, Depends(ByAsk(Permission.SEE_RECALLS))]
+) -> Response:
     """What was released under one's own grants and must be dropped."""
-    return answer(service.of_requester(session, asked.asker.person))
+    return answer(service.of_requester(session, asked.asker.person, custodian.now()))
 
 
 @router.post("/v1/recalls/done", response_model=Accepted, responses=refuses(Code.NOT_FOUND))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Collection
+from datetime import datetime
 
 from sqlalchemy import ColumnElement, exists, or_, select
 from sqlalchemy.orm import Session
@@ -18,7 +19,8 @@ from assent.contracts.ids import Modality
 from assent.contracts.leaves import Leaf, LeafType
 from assent.contracts.limits import MAX_ITEMS_PER_RECALL
 from assent.contracts.problems import Code, Problem
-from assent.contracts.statements import Recall, RecallDone, RecallItem
+from assent.contracts.statements import Recall, RecallDone, RecallItem, Role
+from assent.contracts.times import moment
 from assent.contracts.wire import RecallsView, RecallView
 from assent_custodian.auth import Stated
 from assent_custodian.consent.domain import Granted, Use
@@ -30,6 +32,7 @@ from assent_custodian.grants.models import RequestRow
 from assent_custodian.keys.models import Stream, TombstoneRow, not_withdrawn
 from assent_custodian.leases.models import LeaseRow, LeaseStream
 from assent_custodian.log import service as log
+from assent_custodian.people.models import RoleHeld
 from assent_custodian.recalls.models import WHOLE, RecalledStream, RecallRow
 
 
@@ -143,12 +146,23 @@ def _fallen_hours(session: Session) -> list[tuple[str, str, str, tuple[str, ...]
     return [(request, stream, tombstone, tuple(json.loads(hours))) for request, stream, tombstone, hours in rows]
 
 
-def of_requester(session: Session, person: str) -> RecallsView:
-    """Every recall of this requester's grants, open ones first."""
+def _answered_by(person: str, now: datetime) -> ColumnElement[bool]:
+    """Of a joined RequestRow: this person answers its recalls, since it is theirs, or its requester is none any more.
+
+    Somebody has to drop what was read: when a requester leaves, that passes on to those who stay.
+    """
+    requesters = select(RoleHeld.person).where(
+        RoleHeld.role == Role.REQUESTER.value, RoleHeld.effective <= moment(now), RoleHeld.ended.is_(None)
+    )
+    return or_(RequestRow.requester == person, RequestRow.requester.not_in(requesters))
+
+
+def of_requester(session: Session, person: str, now: datetime) -> RecallsView:
+    """Every recall of this requester's grants, and of grants that somebody left behind; open ones first."""
     rows = session.scalars(
         select(RecallRow)
         .join(RequestRow, RequestRow.hash == RecallRow.request)
-        .where(RequestRow.requester == person)
+        .where(_answered_by(person, now))
         .order_by(RecallRow.done.is_not(None), RecallRow.day, RecallRow.hash)
     )
     return RecallsView(
@@ -161,9 +175,13 @@ def acknowledge(session: Session, custodian: Custodian, stated: Stated[RecallDon
 
     A recall of another requester is not found, as one that does not exist.
     """
-    row = session.get(RecallRow, stated.statement.recall, with_for_update=True)
-    request = session.get(RequestRow, row.request) if row is not None else None
-    if row is None or request is None or request.requester != stated.asker.person:
+    row = session.scalars(
+        select(RecallRow)
+        .join(RequestRow, RequestRow.hash == RecallRow.request)
+        .where(RecallRow.hash == stated.statement.recall, _answered_by(stated.asker.person, custodian.now()))
+        .with_for_update(of=RecallRow)
+    ).one_or_none()
+    if row is None:
         raise Problem(Code.NOT_FOUND, "there is no such recall")
     if row.done is not None:
         return
