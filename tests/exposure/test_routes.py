@@ -536,6 +536,12 @@ def _recall(populated: Populated, whose: Member | None) -> Response:
     return by.post("/v1/recalls/done", RecallDone(recall=recall, at=populated.world.now))
 
 
+def _unmasking(populated: Populated, whose: Member | None) -> Response:
+    mine = whose is populated.people[0]
+    asks = populated.staff.auditor if mine else populated.world.add_person("Other Auditor", Role.AUDITOR)
+    return asks.get(f"/v1/unmaskings/{'ab' * 32 if whose is None else unmasked(populated)}")
+
+
 THINGS: dict[str, Callable[[Populated, Member | None], Response]] = {
     "GET /v1/me/receipts/{record}/proof": _record_proof,
     "GET /v1/consent/notices/{sha256}": _notice,
@@ -551,6 +557,7 @@ THINGS: dict[str, Callable[[Populated, Member | None], Response]] = {
     "POST /v1/leases/releases": _release,
     "POST /v1/leases/closures": _closure,
     "POST /v1/recalls/done": _recall,
+    "GET /v1/unmaskings/{unmasking}": _unmasking,
 }
 """How to ask each route that can name a thing of somebody's about one's own, another's, and one that does not exist."""
 
@@ -567,7 +574,7 @@ ABOUT_OTHERS = {
     "POST /v1/halt", "POST /v1/halt/resumptions", "POST /v1/purposes", "POST /v1/purposes/signatures",
     "POST /v1/consent/endings", "POST /v1/decisions", "GET /v1/log/entries", "GET /v1/log/tile/{path}",
     "GET /v1/log/proof", "GET /v1/orders", "POST /v1/orders/done", "POST /v1/orders/returned", "POST /v1/reports",
-    "POST /v1/drills",
+    "POST /v1/drills", "GET /v1/unmaskings", "POST /v1/unmaskings", "POST /v1/unmaskings/countersignatures",
 }  # fmt: skip
 """What a role is there for, or a machine: it is about others by its nature, and the table says whose it is."""
 

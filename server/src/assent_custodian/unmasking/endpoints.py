@@ -6,16 +6,17 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Response
 
-from assent.contracts.envelope import Envelope
+from assent.contracts.problems import Code
 from assent.contracts.statements import Unmasking, UnmaskingCountersignature
 from assent.contracts.wire import Accepted, UnmaskedView, UnmaskingsView
 from assent.transparency.note import Note
 from assent_custodian.auth import Stated
-from assent_custodian.guards import Asked, ByAsk, ByStatement, Running, Tx, takes
+from assent_custodian.guards import Asked, ByAsk, ByStatement, Running, Tx
 from assent_custodian.log import witnesses
 from assent_custodian.roles import Permission
 from assent_custodian.unmasking import service
 from assent_custodian.web import answer
+from assent_service.describing import refuses
 
 router = APIRouter()
 
@@ -31,7 +32,7 @@ def unmaskings(custodian: Running, session: Tx) -> Response:
     return answer(UnmaskingsView(unmaskings=service.every(session, custodian)))
 
 
-@router.post("/v1/unmaskings", response_model=Accepted, openapi_extra=takes(Envelope))
+@router.post("/v1/unmaskings", response_model=Accepted, responses=refuses(Code.NOT_FOUND))
 def ask(
     custodian: Running,
     session: Tx,
@@ -42,7 +43,11 @@ def ask(
     return answer(Accepted(hash=stated.envelope.hash))
 
 
-@router.post("/v1/unmaskings/countersignatures", response_model=Accepted, openapi_extra=takes(Envelope))
+@router.post(
+    "/v1/unmaskings/countersignatures",
+    response_model=Accepted,
+    responses=refuses(Code.REFUSED, Code.NOT_FOUND, Code.CONFLICT, Code.NOT_AVAILABLE),
+)
 def countersign(
     custodian: Running,
     session: Tx,
@@ -56,7 +61,11 @@ def countersign(
     return answer(Accepted(hash=stated.envelope.hash))
 
 
-@router.get("/v1/unmaskings/{unmasking}", response_model=UnmaskedView)
+@router.get(
+    "/v1/unmaskings/{unmasking}",
+    response_model=UnmaskedView,
+    responses=refuses(Code.NOT_FOUND, Code.NOT_AVAILABLE, Code.NO_QUORUM),
+)
 def unmasked(
     checkpoint: Annotated[Note, Depends(_newest)],
     custodian: Running,
