@@ -536,6 +536,11 @@ def _recall(populated: Populated, whose: Member | None) -> Response:
     return by.post("/v1/recalls/done", RecallDone(recall=recall, at=populated.world.now))
 
 
+def _leaving(populated: Populated, whose: Member | None) -> Response:
+    statement = Leaving(person=_person(whose), nonce=new_id(), at=populated.world.now)
+    return populated.people[0].post("/v1/me/leaving", statement)
+
+
 def _unmasking(populated: Populated, whose: Member | None) -> Response:
     mine = whose is populated.people[0]
     asks = populated.staff.auditor if mine else populated.world.add_person("Other Auditor", Role.AUDITOR)
@@ -558,6 +563,7 @@ THINGS: dict[str, Callable[[Populated, Member | None], Response]] = {
     "POST /v1/leases/closures": _closure,
     "POST /v1/recalls/done": _recall,
     "GET /v1/unmaskings/{unmasking}": _unmasking,
+    "POST /v1/me/leaving": _leaving,
 }
 """How to ask each route that can name a thing of somebody's about one's own, another's, and one that does not exist."""
 
@@ -575,6 +581,7 @@ ABOUT_OTHERS = {
     "POST /v1/consent/endings", "POST /v1/decisions", "GET /v1/log/entries", "GET /v1/log/tile/{path}",
     "GET /v1/log/proof", "GET /v1/orders", "POST /v1/orders/done", "POST /v1/orders/returned", "POST /v1/reports",
     "POST /v1/drills", "GET /v1/unmaskings", "POST /v1/unmaskings", "POST /v1/unmaskings/countersignatures",
+    "POST /v1/leavings",
 }  # fmt: skip
 """What a role is there for, or a machine: it is about others by its nature, and the table says whose it is."""
 

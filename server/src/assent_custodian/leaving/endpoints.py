@@ -6,19 +6,20 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
 
-from assent.contracts.envelope import Envelope
+from assent.contracts.problems import Code
 from assent.contracts.statements import Leaving
 from assent.contracts.wire import Accepted
 from assent_custodian.auth import Stated
-from assent_custodian.guards import ByStatement, Running, Tx, takes
+from assent_custodian.guards import ByStatement, Running, Tx
 from assent_custodian.leaving import service
 from assent_custodian.roles import Permission
 from assent_custodian.web import answer
+from assent_service.describing import refuses
 
 router = APIRouter()
 
 
-@router.post("/v1/me/leaving", response_model=Accepted, openapi_extra=takes(Envelope))
+@router.post("/v1/me/leaving", response_model=Accepted, responses=refuses(Code.REFUSED, Code.CONFLICT))
 def leave(
     custodian: Running,
     session: Tx,
@@ -29,7 +30,7 @@ def leave(
     return answer(Accepted(hash=stated.envelope.hash))
 
 
-@router.post("/v1/leavings", response_model=Accepted, openapi_extra=takes(Envelope))
+@router.post("/v1/leavings", response_model=Accepted, responses=refuses(Code.REFUSED, Code.NOT_FOUND, Code.CONFLICT))
 def end_account(
     custodian: Running,
     session: Tx,
