@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.exposure.test_people_in_power import entries, recovered
-from tests.exposure.test_reading import end_role, refusals
+from tests.exposure.test_reading import refusals
 from tests.exposure.world import Answer, Ask, Installation, Populated, Template, populated_copy
 from tests.simulators.custodian import PURPOSE, Member, problem
 
@@ -183,7 +183,7 @@ def test_row_11_who_asked_does_not_become_steward_and_approve_it(firm: Populated
     rex = world.add_person("Rex", Role.REQUESTER)
     with installation.custodian_as(rex.opening) as custodian:
         request = custodian.ask_for_data(installation.request()).hash
-    end_role(installation, rex, Role.REQUESTER)
+    installation.world.end_role(rex, Role.REQUESTER)
     answer = propose(firm, rex, Role.STEWARD, "grant")
     assert answer.status_code == 200
     assert countersign_hash(firm, answer.json()["hash"]).status_code == 200
@@ -364,7 +364,7 @@ def test_row_26_what_an_admin_did_is_in_the_log_before_anything_of_it_counts(fir
     """Each role that was proposed, countersigned and ended, with one actor for one admin."""
     before = len(entries(firm.staff.auditor))
     obedient = firm.world.add_person("Obedient", Role.STEWARD)
-    end_role(firm.installation, obedient, Role.STEWARD)
+    firm.installation.world.end_role(obedient, Role.STEWARD)
     puppet(firm, "Silent", Role.COUNCIL)
     kinds = [
         (leaf.type, leaf.detail.get("role"), leaf.detail.get("action"))

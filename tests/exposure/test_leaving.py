@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 from sqlalchemy import inspect, select, text
 from tests.exposure.test_people_in_power import entries
-from tests.exposure.test_reading import end_role
 from tests.exposure.test_reports import verify
 from tests.exposure.test_restoring import make_whole, set_back
 from tests.exposure.world import Populated
@@ -188,7 +187,7 @@ def test_row_09_whose_acts_the_log_holds_is_unlinked_from_them_when_they_have_le
     assert member.name in told, "the positive control"
     statement = Leaving(person=member.person, nonce=new_id(), at=world.now)
     assert member.post("/v1/me/leaving", statement).json()["type"] == Code.CONFLICT.type, "first the role goes"
-    end_role(either.installation, member, role)
+    either.installation.world.end_role(member, role)
     leave(member, by=world.dpo)
     world.clock.forward(days=8)
     assert run_night(world.custodian)["leavers_forgotten"] == 1

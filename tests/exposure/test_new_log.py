@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select
-from tests.exposure.test_reading import end_role, refusals
+from tests.exposure.test_reading import refusals
 from tests.exposure.test_restoring import export, opens
 from tests.exposure.world import Populated
 from tests.integration.custodian.test_recovery import signed_by
@@ -318,7 +318,7 @@ def test_row_33_a_receipt_that_was_given_since_the_backup_is_not_live_again(loss
 
 def test_row_33_leaves_that_somebody_still_has_are_kept(loss: Loss, tmp_path: Path) -> None:
     """An auditor's copy that is too old to make the log whole: what it has is in the log, and does what it says."""
-    end_role(loss.populated.installation, loss.populated.staff.steward, Role.STEWARD)
+    loss.populated.installation.world.end_role(loss.populated.staff.steward, Role.STEWARD)
     copy = export(loss.populated, tmp_path / "copy")
     size = load_copy(copy).head.size
     loss.go_on()

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from tests.exposure.canary import Marker, must_not_leak, search
 from tests.exposure.test_people_in_power import recovered
-from tests.exposure.test_reading import end_role, refusals
+from tests.exposure.test_reading import refusals
 from tests.exposure.world import Answer, Ask, Installation, Populated, Recording, installed
 from tests.simulators.custodian import Member, problem, with_leaf
 
@@ -419,7 +419,7 @@ def test_row_32_who_lost_a_role_since_the_backup_has_lost_it_and_nobody_else(
 ) -> None:
     world = in_use.world
     removed, kept = world.add_person("One", role), world.add_person("Other", role)
-    copied = set_back(in_use, tmp_path, lambda: end_role(in_use.installation, removed, role))
+    copied = set_back(in_use, tmp_path, lambda: in_use.installation.world.end_role(removed, role))
     with world.custodian.database.reading() as session:
         assert session.scalars(select(RoleHeld.ended).where(RoleHeld.person == removed.person)).one() is None, (
             "the positive control: by the backup they have it"
@@ -443,7 +443,7 @@ def test_row_32_a_leaf_that_does_not_say_whose_role_it_ended_ends_everybodys(
     def since() -> None:
         with monkeypatch.context() as patched:
             patched.setattr(log, "append", as_before)
-            end_role(in_use.installation, in_use.staff.steward, Role.STEWARD)
+            in_use.installation.world.end_role(in_use.staff.steward, Role.STEWARD)
 
     make_whole(in_use, set_back(in_use, tmp_path, since))
     for steward in in_use.staff.stewards:
