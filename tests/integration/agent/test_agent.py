@@ -621,7 +621,7 @@ def test_an_application_that_the_person_took_away_is_not_recorded_and_nobody_hea
 def test_hours_that_the_person_took_away_are_off_and_a_change_counts_at_once(
     around: Surroundings, replay: Path
 ) -> None:
-    later = datetime.now().astimezone() + timedelta(hours=2)
+    later = around.clock.now().astimezone() + timedelta(hours=2)
     hours = (later.time().replace(microsecond=0), (later + timedelta(hours=1)).time().replace(microsecond=0))
     around.home.save_narrowing(Narrowing(hours=hours))
     around.give(Modality.POINTER)
@@ -990,7 +990,6 @@ def test_pictures_are_bound_to_what_was_done_and_excluded_windows_are_painted_ov
 def test_at_midnight_new_streams_begin_and_the_old_ones_are_complete(
     around: Surroundings, world: World, replay: Path
 ) -> None:
-    from datetime import datetime
 
     from tests.simulators.agents import MovableClock
 
