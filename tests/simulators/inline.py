@@ -88,9 +88,13 @@ def witness_beside(witness: LocalWitness, clock: TestClock) -> Iterator[None]:
         def __exit__(self, *_error: object) -> None:
             return
 
-        def post(self, _url: str, *, content: bytes) -> httpx2.Response:
+        def close(self) -> None:
+            return
+
+        @contextmanager
+        def stream(self, _method: str, _url: str, *, content: bytes) -> Iterator[httpx2.Response]:
             status, body = witness.answer(content, clock)
-            return httpx2.Response(status, content=body)
+            yield httpx2.Response(status, stream=httpx2.ByteStream(body))
 
     with patch.object(witnesses, "httpx2", SimpleNamespace(Client=Direct, HTTPError=httpx2.HTTPError)):
         yield

@@ -341,7 +341,7 @@ def uninstall(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     anyway: Annotated[bool, typer.Option(help="Even though a withdrawal is not delivered yet.")] = False,
 ) -> None:
-    """Remove the agent's keys and what was not sent from this computer. Your receipts are kept."""
+    """Remove the agent's keys and what was not sent. Your receipts, and proofs of who opened recordings, are kept."""
     with _parts() as parts:
         from assent_agent import app as agent_app
         from assent_agent.runtime.home import HomeBusy, HomeLock
@@ -357,7 +357,8 @@ def uninstall(
             _fail("A withdrawal is not delivered yet, and only this device's key can do it. Try again when online.")
         agent_app.uninstall(parts)
         lock.release()
-        typer.echo(f"Removed. Your receipts are still in {parts.home.folder / 'receipts'}.")
+        kept = "Your receipts, and the proofs of who opened your recordings, are still in"
+        typer.echo(f"Removed. {kept} {parts.home.folder}.")
 
 
 # --- consent --------------------------------------------------------------------------------------

@@ -204,7 +204,7 @@ def test_from_an_invitation_to_a_stored_recording_and_back_to_nothing(enrolled: 
     device.command("uninstall", code=1)
     device.command("uninstall", "--yes")
     left = {path.name for path in (device.folder / "agent").iterdir()} - {"lock"}
-    assert left == {"receipts"}, "what the person narrowed, said or erased is gone with the rest"
+    assert left == {"receipts", "accesses"}, "what the person narrowed, said or erased is gone with the rest"
     assert "not enrolled" in device.command("consent", "give", code=1)
     assert list((device.folder / "agent" / "receipts").iterdir())
 
