@@ -214,7 +214,7 @@ class ConsentMachine(RuleBasedStateMachine):
         self.since_backup: list[Signed] = []
         self.readings: list[Reading] = []
         self.backup: Path | None = None
-        self.at_backup: tuple[int, set[int]] = (0, set())
+        self.at_backup: tuple[int, set[int], bool] = (0, set(), False)
         self.seen: dict[str, str] = {}
         self._remember_beginning(original)
         if backup:
@@ -735,7 +735,7 @@ class ConsentMachine(RuleBasedStateMachine):
     def a_backup_is_made(self) -> None:
         self.backup = backups.back_up(self.world.custodian, self.folder / "backups")
         giving = {receipt.device for receipt in self.model.receipts}
-        self.at_backup = (len(self.devices), giving)
+        self.at_backup = (len(self.devices), giving, self.model.halted)
         self.since_backup.clear()
 
     @precondition(lambda self: self.backup is not None and not self.model.restored)
@@ -768,8 +768,9 @@ class ConsentMachine(RuleBasedStateMachine):
 
     def _what_a_restore_does_to_the_model(self) -> None:
         model = self.model
-        known, giving = self.at_backup
+        known, giving, halted = self.at_backup
         model.restored = True
+        model.halted |= halted  # whoever resumed since the backup signs once more
         model.lost = set(range(known, len(self.devices)))
         model.unheard, model.gave_before = set(range(known)) - model.revoked, giving
         for followed in model.followed:
