@@ -9,7 +9,7 @@ from tests.unit.reader.test_auditing import REQUEST
 from tests.unit.reader.test_log_entries import entries_of
 
 from assent.reader.log_copies import CopyInvalid
-from assent.reader.log_pivots import TOLD_APPROVERS, TOLD_FIRST, TOLD_LATER, Reference, Story, story
+from assent.reader.log_pivots import TOLD_APPROVERS, TOLD_FIRST, TOLD_LATER, TOLD_NOBODY, Reference, Story, story
 
 ENTRIES = entries_of(LOG)
 
@@ -45,6 +45,17 @@ def test_leases_say_what_was_opened_and_who_was_told() -> None:
     assert (first.lease, first.keys, first.told) == (leaves.LEASE, 40, TOLD_FIRST + TOLD_APPROVERS)
     assert first.closed is not None
     assert (second.lease, second.keys, second.closed, second.told) == (leaves.SECOND_LEASE, None, None, TOLD_LATER)
+
+
+def test_of_a_lease_that_never_opened_nobody_was_told_and_the_next_one_is_the_first() -> None:
+    """As the custodian tells people (`leases.service`)."""
+    data = [
+        leaves.opened(leaves.at(minutes=1)), leaves.closed(leaves.at(minutes=1), released=0, auth=None, rule="halted"),
+        leaves.opened(leaves.at(minutes=2), lease=leaves.SECOND_LEASE),
+    ]  # fmt: skip
+    never, first = story(reversed(entries_of(data)), Reference.parse(REQUEST)).leases
+    assert (never.told, never.keys) == (TOLD_NOBODY, 0)
+    assert first.told == TOLD_FIRST
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,12 @@ def test_what_was_read_by_whom_under_which_approvals() -> None:
     assert early[1]["ended"] == f"open until {leaves.at(hours=20)}"
 
 
+def test_a_lease_that_never_opened_says_so_where_others_say_when_they_ended() -> None:
+    data = [leaves.request(leaves.at()), leaves.opened(leaves.at(minutes=1)),
+            leaves.closed(leaves.at(minutes=1), released=0, auth=None, rule="no-quorum")]  # fmt: skip
+    assert [row["ended"] for row in rows("reads", data=data)] == ["never opened (no-quorum): nothing was read"]
+
+
 def test_only_what_happened_in_the_time_but_with_the_approvals_of_before() -> None:
     (only,) = rows("reads", start=NOW + timedelta(minutes=35))
     assert only["lease"] == leaves.SECOND_LEASE[:8]

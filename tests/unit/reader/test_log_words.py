@@ -41,6 +41,14 @@ def test_what_was_asked_for_and_opened_is_said() -> None:
     assert "40 sealed keys" in said(LeafType.LEASE_CLOSED)
 
 
+@pytest.mark.parametrize("mode", ["reader", "own"])
+def test_a_lease_that_never_opened_is_not_said_to_have_been_read(mode: str) -> None:
+    data = leaves.closed(leaves.at(), released=0, auth=None, rule="no-quorum", mode=mode)
+    text = sentence(Leaf.model_validate_json(data))
+    assert "never opened (no-quorum): nothing was read" in text and "job" not in text
+    assert (REQUEST[:8] in text) is (mode != "own")
+
+
 def test_ones_own_recordings_name_nobody() -> None:
     own = [leaf for leaf in LEAVES if leaf.mode == "own"]
     assert len(own) == 2

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from assent.contracts.leaves import Leaf, LeafType
 from assent.reader.log_copies import CopyInvalid
 from assent.reader.log_entries import ABOUT_LEASES, ABOUT_REQUESTS, Entry
-from assent.reader.log_words import SHORT, short
+from assent.reader.log_words import SHORT, never_opened, short
 
 KINDS = ("request", "lease", "job")
 TOLD_FIRST = "Everyone whose recordings it names was told at once, with the proof"
 TOLD_LATER = "Everyone whose recordings it names was told with the digest of that day, with the proof"
+TOLD_NOBODY = "Nobody: it never opened, and nothing was read"
 TOLD_APPROVERS = "; those who approved were told that it is a first use"
 
 
@@ -84,11 +85,18 @@ class Story:
     @property
     def leases(self) -> tuple[LeaseStory, ...]:
         found: list[LeaseStory] = []
+        told_before = False
         for entry in self.entries:
-            if entry.leaf.type is LeafType.LEASE_OPENED:
-                told = TOLD_LATER if found else TOLD_FIRST
+            if entry.leaf.type is not LeafType.LEASE_OPENED:
+                continue
+            closed = self._closing(entry.leaf.subject)
+            if closed is not None and never_opened(closed.leaf):
+                told = TOLD_NOBODY
+            else:
+                told = TOLD_LATER if told_before else TOLD_FIRST
                 told += TOLD_APPROVERS if "first" in entry.leaf.detail else ""
-                found.append(LeaseStory(entry.leaf.subject or "", entry, self._closing(entry.leaf.subject), told))
+                told_before = True
+            found.append(LeaseStory(entry.leaf.subject or "", entry, closed, told))
         return tuple(found)
 
     def _closing(self, lease: str | None) -> Entry | None:

@@ -20,7 +20,7 @@ from assent.contracts.statements import DRILL_PURPOSE
 from assent.contracts.times import parse_moment
 from assent.reader.log_entries import Entry
 from assent.reader.log_rules import Finding, LogRules
-from assent.reader.log_words import FIRST_USES, collector_refused, sentence, short, who
+from assent.reader.log_words import FIRST_USES, collector_refused, never_opened, sentence, short, who
 
 BASELINE_WEEKS = 4
 """So many of the same weekday before a day are its baseline."""
@@ -291,7 +291,8 @@ class Reporting:
 
     def _ended(self, opened: Opened, show: Show, now: datetime) -> str:
         if opened.closed is not None:
-            return show(opened.closed.leaf.at)
+            closed = opened.closed.leaf
+            return f"never opened ({closed.rule}): nothing was read" if never_opened(closed) else show(closed.at)
         until = opened.entry.leaf.until or opened.entry.leaf.at
         return "not closed: counts as read in full" if parse_moment(until) < now else f"open until {show(until)}"
 

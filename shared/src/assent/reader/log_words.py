@@ -28,6 +28,11 @@ def collector_refused(leaf: Leaf) -> bool:
     return leaf.type is LeafType.COLLECTOR_REPORT and any(refused)
 
 
+def never_opened(closing: Leaf) -> bool:
+    """Whether a lease's `lease.closed` says that it never opened: then nothing was read under it, and nobody told."""
+    return closing.rule is not None
+
+
 FIRST_USES = {
     "requester": "the first time that this requester opens other people's recordings",
     "key": "the first time with this key",
@@ -71,6 +76,9 @@ def _sentence(leaf: Leaf, name: str | None) -> str:
                 f"until {leaf.until}; everyone whose recordings it names is told."
                 f"{f' It is {first}.' if first else ''}"
             )
+        case LeafType.LEASE_CLOSED if never_opened(leaf):
+            of = " of somebody's own recordings" if leaf.mode == "own" else f" of {request}"
+            return f"The lease {short(leaf.subject)}{of} never opened ({leaf.rule}): nothing was read."
         case LeafType.LEASE_CLOSED if leaf.mode == "own":
             return f"The lease {short(leaf.subject)} of somebody's own recordings was closed."
         case LeafType.LEASE_CLOSED:
