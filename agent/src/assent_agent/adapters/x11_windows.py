@@ -27,7 +27,7 @@ from typing import Any
 import Xlib.threaded  # noqa: F401 - before any connection is made: it gives python-xlib real locks
 from Xlib import X, Xatom
 from Xlib.display import Display as Connection
-from Xlib.error import ConnectionClosedError, DisplayError, XError
+from Xlib.error import BadWindow, ConnectionClosedError, DisplayError, XError
 from Xlib.ext import randr, screensaver, shape
 from Xlib.xobject.drawable import Window as XWindow
 
@@ -356,10 +356,12 @@ class _Session:
     def _ask_windows(self) -> tuple[Window, ...]:
         screen = self.connection.screen()
         stack = [w.id for w in self._root.query_tree().children]
-        clients = self._clients()
+        clients: list[int] = []
         by_top: dict[int, list[int]] = {}
-        for client in clients:
-            by_top.setdefault(self._top(client), []).append(client)
+        for client in self._clients():
+            with contextlib.suppress(BadWindow):  # window managers may go on listing a window that is gone
+                by_top.setdefault(self._top(client), []).append(client)
+                clients.append(client)
         for id_ in stack:
             if id_ not in self._tops:
                 self._tops[id_] = self._ask_top(id_)
