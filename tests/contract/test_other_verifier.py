@@ -82,7 +82,7 @@ Edit = Callable[[dict[str, bytes]], None]
 def flipped(path: str, at: int = -1) -> Edit:
     def edit(files: dict[str, bytes]) -> None:
         data = bytearray(files[path])
-        data[at] ^= 1
+        data[at] = ord("A") if data[at] != ord("A") else ord("B")  # base64 remains base64
         files[path] = bytes(data)
 
     return edit
