@@ -111,7 +111,7 @@ class Reports:
             store.insert_once(session, reports, {**first, **nothing})
 
     def _turn_over(self, session: Session) -> None:
-        """Begin counting anew when the time of a report is over, unless one waits to be taken."""
+        """When the time of a report is over, put it with those that are due, and begin counting anew."""
         now = hour_of(self._clock())
         counting = _counting(session)
         assert counting is not None  # noqa: S101 - `_begin` has put it there, and nothing removes it

@@ -18,21 +18,16 @@ def answer(body: Envelope | Signed) -> Response:
     return Response(body.to_json(), media_type="application/json")
 
 
-def tag_of(data: bytes) -> str:
-    """The strong entity tag of a file: a hash of its bytes."""
-    return f'"{hashlib.sha256(data).hexdigest()[:32]}"'
+def file(request: Request, data: bytes, media_type: str, cache_control: str) -> Response:
+    """A file with its entity tag, or 304 for whoever has it already (RFC 9110, section 15.4.5)."""
+    tag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
+    headers = {"Cache-Control": cache_control, "ETag": tag}
+    if _is_kept(request, tag):
+        return Response(status_code=304, headers=headers)
+    return Response(data, media_type=media_type, headers=headers)
 
 
-def is_kept(request: Request, tag: str) -> bool:
+def _is_kept(request: Request, tag: str) -> bool:
     """Whether the client names this entity tag as one that it has (RFC 9110, section 13.1.2)."""
     named = ",".join(request.headers.getlist("if-none-match"))
     return named.strip() == "*" or tag in {one.strip().removeprefix("W/") for one in named.split(",")}
-
-
-def file(request: Request, data: bytes, media_type: str, cache_control: str) -> Response:
-    """A file with its entity tag, or 304 for whoever has it already (RFC 9110, section 15.4.5)."""
-    tag = tag_of(data)
-    headers = {"Cache-Control": cache_control, "ETag": tag}
-    if is_kept(request, tag):
-        return Response(status_code=304, headers=headers)
-    return Response(data, media_type=media_type, headers=headers)

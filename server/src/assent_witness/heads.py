@@ -23,6 +23,21 @@ class HeadDamaged(Exception):
     """A state file is not what this witness wrote. It cosigns nothing more for that log until a human has looked."""
 
 
+def _read(path: Path) -> tuple[Note, Checkpoint] | None:
+    """What is in a state file, or None if there is none. Raises HeadDamaged, OSError."""
+    try:
+        note = Note.from_bytes(path.read_bytes())
+        return note, Checkpoint.from_text(note.text)
+    except FileNotFoundError:
+        return None
+    except (NoteInvalid, CheckpointInvalid) as error:
+        raise HeadDamaged(f"{path} is damaged") from error
+
+
+def _name_of(origin: str) -> str:
+    return sha256(origin.encode()).hexdigest()
+
+
 class Head:
     """The head of one log, held under its lock by whoever has this object."""
 
@@ -32,12 +47,10 @@ class Head:
 
     def read(self) -> Checkpoint:
         """The last cosigned checkpoint; one of size 0 if there is none. Raises HeadDamaged."""
-        try:
-            checkpoint = Checkpoint.from_text(Note.from_bytes(self._path.read_bytes()).text)
-        except FileNotFoundError:
+        found = _read(self._path)
+        if found is None:
             return Checkpoint(self._origin, 0, EMPTY_ROOT)
-        except (NoteInvalid, CheckpointInvalid) as error:
-            raise HeadDamaged(f"{self._path} is damaged") from error
+        _, checkpoint = found
         if checkpoint.origin != self._origin:
             raise HeadDamaged(f"{self._path} belongs to another log")
         return checkpoint
@@ -72,21 +85,18 @@ class Heads:
         if not _ORIGIN_HASH.fullmatch(origin_hash):
             return None
         path = self._folder / f"{origin_hash}.checkpoint"
-        try:
-            note = Note.from_bytes(path.read_bytes())
-            origin = Checkpoint.from_text(note.text).origin
-        except FileNotFoundError:
+        found = _read(path)
+        if found is None:
             return None
-        except (NoteInvalid, CheckpointInvalid) as error:
-            raise HeadDamaged(f"{path} is damaged") from error
-        if sha256(origin.encode()).hexdigest() != origin_hash:
+        note, checkpoint = found
+        if _name_of(checkpoint.origin) != origin_hash:
             raise HeadDamaged(f"{path} belongs to another log")
         return note
 
     @contextmanager
     def locked(self, origin: str) -> Iterator[Head]:
         """Hold the head of one log. Threads and other processes wait; the lock of a killed process is free."""
-        name = sha256(origin.encode()).hexdigest()
+        name = _name_of(origin)
         with (self._folder / f"{name}.lock").open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield Head(origin, self._folder / f"{name}.checkpoint")

@@ -57,11 +57,14 @@ class AccessBook:
         self._lock = threading.Lock()
         self._seen = self._read_seen()
         self._told = {one.id: one for one in self._read()}
+        self._sorted: tuple[Told, ...] | None = None
 
     def told(self) -> tuple[Told, ...]:
-        """Everything, as it is read."""
+        """Everything, as it is read. Asked many times a second: put in order only after something changed."""
         with self._lock:
-            return as_read(self._told.values())
+            if self._sorted is None:
+                self._sorted = as_read(self._told.values())
+            return self._sorted
 
     def awaits_proof(self) -> bool:
         """Whether the proof of anything is not here, or is none."""
@@ -102,6 +105,7 @@ class AccessBook:
             if new:
                 self._save_seen(self._seen | new)
                 self._told |= {id_: replace(self._told[id_], seen=True) for id_ in new}
+                self._sorted = None
 
     def _keep(self, notification: Notification, access: Access, policy: Policy | None) -> Note | None:
         """The checkpoint of a proof that was checked and written down just now."""
@@ -127,6 +131,7 @@ class AccessBook:
             write_private(path, stored.to_json())
         with self._lock:
             self._told[notification.id] = self._of(stored)
+            self._sorted = None
         return checkpoint
 
     def _of(self, stored: StoredNotification) -> Told:

@@ -21,7 +21,7 @@ from assent_custodian.guards import Asked, ByAsk, Running, Tx
 from assent_custodian.log import service as log
 from assent_custodian.log import witnesses
 from assent_custodian.roles import Permission
-from assent_custodian.web import OF_A_FILE, answer, file, is_kept, tag_of
+from assent_custodian.web import OF_A_FILE, answer, file
 from assent_service.describing import answers, refuses
 
 MAX_ENTRIES = 1000
@@ -103,17 +103,18 @@ def tile(custodian: Running, session: Tx, asked: READ_LOG, request: Request, pat
         raise Problem(Code.NOT_FOUND, "there is no such tile") from error
     if not wanted.is_within(log.size(session)):
         raise Problem(Code.NOT_FOUND, "the log has no such tile yet")
+    shown: list[tuple[int, bytes]] = []
     if isinstance(wanted, EntryBundle):
-        span = wanted.leaves
-        found = log.entries(session, span.start, len(span))
-        data = build_bundle(leaf for _, leaf in found)
-        if not is_kept(request, tag_of(data)):
-            _viewed(session, custodian, asked.asker, found, span.start)
+        shown = log.entries(session, wanted.leaves.start, len(wanted.leaves))
+        data = build_bundle(leaf for _, leaf in shown)
     else:
         first = wanted.index * TILE_WIDTH
         data = build_hash_tile(wanted, log.row_of_nodes(session, TILE_HEIGHT * wanted.level, first, wanted.width))
     cache_control = FULL if wanted.width == TILE_WIDTH else PARTIAL
-    return file(request, data, "application/octet-stream", cache_control)
+    answered = file(request, data, "application/octet-stream", cache_control)
+    if shown and answered.status_code != 304:
+        _viewed(session, custodian, asked.asker, shown, shown[0][0])
+    return answered
 
 
 @router.get(
