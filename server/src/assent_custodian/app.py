@@ -45,6 +45,7 @@ from assent_custodian.people import notices
 from assent_custodian.purposes import endpoints as purposes
 from assent_custodian.recalls import endpoints as recalls
 from assent_custodian.reports import endpoints as reports
+from assent_custodian.reports import service as reported
 from assent_custodian.restoring import catching_up
 from assent_custodian.restoring import endpoints as restoring
 from assent_custodian.settings import Settings
@@ -137,7 +138,7 @@ def facts_of(custodian: Custodian) -> Facts:
     with custodian.database.reading() as session:
         done = last_done(session)
         stopped = halted(session) is not None
-        found = {"halted": float(stopped), **drilled.facts(session, custodian)}
+        found = {"halted": float(stopped), **drilled.facts(session, custodian), **reported.facts(session, custodian)}
     if done is not None:
         found["night_done_days_ago"] = float((parse_day(custodian.today()) - parse_day(done)).days)
     return found

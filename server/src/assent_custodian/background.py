@@ -1,6 +1,6 @@
 """What the service does unasked: it forgets old nonces, tells people of leases over which it died, has heads
-countersigned (new ones, and hourly), sounds the alarm when something is overdue, and runs the night once a day: as soon
-as it is time, and again an hour later when it failed or the service was down.
+countersigned (new ones, and hourly), sounds the alarm when something is overdue or the collector has fallen silent, and
+runs the night once a day: as soon as it is time, and again an hour later when it failed or the service was down.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from assent_custodian.log import service as log
 from assent_custodian.log import witnesses
 from assent_custodian.night import last_done, run_night
 from assent_custodian.replay import forget_old_nonces
+from assent_custodian.reports import service as reports
 from assent_custodian.restoring.catching_up import catch_up
 
 AGAIN_AFTER = timedelta(hours=1)
@@ -38,6 +39,7 @@ class Background:
         self._thread = threading.Thread(target=self._run, name="custodian-background", daemon=True)
         self._not_before: datetime | None = None
         self._looked_on = ""
+        self._silence_said_on = ""
         self._submitted: datetime | None = None
 
     def start(self) -> None:
@@ -69,6 +71,7 @@ class Background:
             self._submitted = now
             witnesses.submit_head(self._custodian, again=not grown)
         self._look_for_overdue()
+        self._look_for_silence()
         drills.sound(self._custodian)
         if now.hour >= self._custodian.settings.night_hour_utc and self._is_due(now):
             self._not_before = now + AGAIN_AFTER
@@ -81,6 +84,15 @@ class Background:
                 last = last_done(session)
             alarms.sound(self._custodian, last)
             self._looked_on = self._custodian.today()
+
+    def _look_for_silence(self) -> None:
+        """Once a day, to the operator: in the log it is what is missing."""
+        if self._silence_said_on != self._custodian.today():
+            with self._custodian.database.reading() as session:
+                since = reports.silent_since(session, self._custodian)
+            if since is not None:
+                self._silence_said_on = self._custodian.today()
+                _log.warning("collector-silent", since=since)
 
     def _is_due(self, now: datetime) -> bool:
         """Whether today's night has not come to its end, and was not tried here within the hour."""

@@ -20,6 +20,7 @@ PROMISED = (
     *("role_delay_hours", "approvals_needed", "people_per_day", "recorded_days_per_day", "catalogue_refresh_days"),
     *("certificate_hours", "upload_days", "stream_byte_budget", "invitation_days", "erase_after_days"),
     *("retention_days", "backup_days", "overdue_days", "recall_days", "drill_interval_hours"),
+    "report_overdue_hours",
 )
 """Settings that a promise depends on: the log says what they are, and when they were changed."""
 
@@ -68,6 +69,9 @@ class Settings(ServiceSettings):
     fault."""
     recall_days: Annotated[int, Field(ge=1)] = 7
     """The same for requesters who did not say that they dropped what was recalled."""
+    report_overdue_hours: Annotated[int, Field(ge=1, le=72)] = limits.REPORT_OVERDUE_HOURS
+    """When the collector's last report ended longer ago than this, it has fallen silent: a fault. More than the default
+    only where `report_hours` of the collector is more."""
     invitation_days: Annotated[int, Field(ge=1, le=30)] = 14
     approvals_needed: Annotated[int, Field(ge=limits.APPROVALS_NEEDED)] = limits.APPROVALS_NEEDED
     """Configurable upward only."""

@@ -23,6 +23,7 @@ from assent_custodian.drills import service as drills
 from assent_custodian.files import NotReady
 from assent_custodian.halting import service as halting
 from assent_custodian.log import service as log
+from assent_custodian.reports import service as reports
 from assent_custodian.restoring import state as restoring
 from assent_custodian.settings import Settings as CustodianSettings
 from assent_server import witnessing
@@ -137,6 +138,7 @@ def _overdue(findings: Findings, opened: Custodian) -> None:
             shut = restoring.why_shut(session, opened.head_memory)
             late = alarms.overdue(session, opened, night.last_done(session))
             _drill(findings, session, opened)
+            _reports(findings, session, opened)
             halts = halting.standing(session, opened).halts
             _directory(findings, session, opened)
     except SQLAlchemyError as error:
@@ -191,6 +193,16 @@ def _drill(findings: Findings, session: Session, opened: Custodian) -> None:
     since = drills.overdue_since(session, opened)
     if since is not None:
         findings.faults.append(f"custodian: no canary drill has passed since {since}; run `assent-server drill`")
+
+
+def _reports(findings: Findings, session: Session, opened: Custodian) -> None:
+    """Whether the collector still says what it handed out."""
+    since = reports.silent_since(session, opened)
+    if since is not None:
+        findings.faults.append(
+            f"custodian: the collector has reported nothing since {since}: see that it runs, reaches the custodian and "
+            "has its own key; until it reports, nobody can compare what was fetched with what was leased"
+        )
 
 
 _NEVER_PASSED = "custodian: no canary drill has passed yet"

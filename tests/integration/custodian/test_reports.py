@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from httpx2 import Response
-from tests.simulators.custodian import CustodianWorld
+from structlog.testing import capture_logs
+from tests.simulators.custodian import CustodianWorld, custodian_world
 
 from assent.contracts.envelope import Envelope, read, sign
 from assent.contracts.keys import PublicKey, SigningKey
 from assent.contracts.leaves import Leaf, LeafType
 from assent.contracts.problems import Code
 from assent.contracts.statements import CollectorReport
+from assent_custodian.app import facts_of
+from assent_custodian.background import Background
 from assent_custodian.log import service as log
+from assent_custodian.reports import service as reports
 
 QUIET: dict[str, Any] = {
     "listings": 0, "bodies": 0, "refused_tickets": 0, "refused_certificates": 0, "refused_over_budget": 0, "orders": 0,
@@ -98,3 +103,62 @@ def test_a_report_that_says_too_much_is_no_report(lite: CustodianWorld, field: s
         assert refused.json()["type"] == Code.MALFORMED.type, (count, refused.text)
     assert leaves(lite) == []
     assert send(lite, **FIRST, **{field: 10}).status_code == 200, "the control"
+
+
+# --- a collector that falls silent ---
+
+
+def silent(world: CustodianWorld) -> str | None:
+    """Since when, as doctor and figures have it."""
+    with world.custodian.database.reading() as session:
+        since = reports.silent_since(session, world.custodian)
+    assert facts_of(world.custodian)["collector_silent"] == (since is not None)
+    return since
+
+
+def test_a_collector_that_falls_silent_is_an_alarm_after_three_hours_until_it_reports(world: CustodianWorld) -> None:
+    turn = Background(world.custodian).turn
+    assert send(world, **FIRST).status_code == 200
+    world.clock.forward(hours=2)  # 11:00
+    with capture_logs() as said:
+        turn()
+    assert silent(world) is None
+    assert [one for one in said if one["event"] == "collector-silent"] == []
+    world.clock.forward(minutes=1)
+    before = len(leaves(world))
+    with capture_logs() as said:
+        turn(), turn()
+    (line,) = (one for one in said if one["event"] == "collector-silent")
+    assert line == {"event": "collector-silent", "since": "2026-11-23T08:00:00Z", "log_level": "warning"}
+    assert silent(world) == "2026-11-23T08:00:00Z"
+    world.clock.forward(days=1)
+    with capture_logs() as said:
+        turn()
+    assert [one["event"] for one in said].count("collector-silent") == 1, "every day anew"
+    assert len(leaves(world)) == before, "the log shows it by what it lacks"
+    assert send(world, **{**SECOND, "until": "2026-11-24T11"}).status_code == 200
+    assert silent(world) is None
+    world.clock.forward(days=1)
+    with capture_logs() as said:
+        turn()
+    assert [one["since"] for one in said if one["event"] == "collector-silent"] == ["2026-11-24T11:00:00Z"]
+
+
+def test_a_collector_that_never_reported_has_two_days_to_be_set_up(lite: CustodianWorld) -> None:
+    with lite.custodian.database.reading() as session:
+        first = log.entry(session, 0)
+    assert first is not None
+    begun = Leaf.model_validate_json(first).at
+    lite.clock.forward(days=2)
+    assert silent(lite) is None
+    lite.clock.forward(seconds=1)
+    assert silent(lite) == begun
+
+
+def test_a_collector_that_reports_less_often_is_given_more_time(tmp_path: Path) -> None:
+    with custodian_world(tmp_path, report_overdue_hours=26) as world:
+        assert send(world, **FIRST).status_code == 200
+        world.clock.forward(hours=25)  # from 9:00 on
+        assert silent(world) is None
+        world.clock.forward(minutes=1)
+        assert silent(world) == "2026-11-23T08:00:00Z"

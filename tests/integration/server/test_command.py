@@ -27,6 +27,7 @@ from assent.contracts.codes import InvitationCode
 from assent.contracts.keys import SigningKey
 from assent_collector.app import openapi
 from assent_custodian.builds import build_hash
+from assent_custodian.settings import Settings as CustodianSettings
 from assent_server.cli import app
 from assent_server.doctor import redacted
 
@@ -230,6 +231,23 @@ def test_the_doctor_says_what_is_overdue_and_since_when(founded: Path) -> None:
             database.execute(statement)
         database.commit()
     assert _run("doctor", "--data", str(founded)).returncode == 0
+
+
+def test_the_doctor_says_when_the_collector_has_reported_nothing(founded: Path, tmp_path: Path) -> None:
+    founded = _copy(founded, tmp_path)
+    assert _run("doctor", "--data", str(founded)).returncode == 0, "it has two days for its first report"
+    with closing(sqlite3.connect(founded / "custodian" / "custodian.db")) as database:
+        (leaf,) = database.execute('SELECT leaf FROM log_entries WHERE "index" = 0').fetchone()
+        old = json.dumps(json.loads(leaf) | {"at": "2020-01-05T06:07:08Z"}).encode()
+        database.execute('UPDATE log_entries SET leaf = ? WHERE "index" = 0', (old,))
+        database.commit()
+    done = _run("doctor", "--data", str(founded))
+    (fault,) = (line for line in done.stdout.splitlines() if line.startswith("FAULT"))
+    assert done.returncode == 1
+    assert fault.startswith("FAULT custodian: the collector has reported nothing since 2020-01-05T06:07:08Z: see that")
+    page = (ROOT / "docs" / "operations" / "README.md").read_text()
+    assert "`FAULT custodian: the collector has reported nothing since …`" in page
+    assert f"(`report_overdue_hours`, {CustodianSettings(data_dir=founded).report_overdue_hours};" in page
 
 
 def test_the_doctor_finds_faults_and_ends_with_one(founded: Path) -> None:

@@ -69,6 +69,12 @@ PEOPLE_PER_DAY: Final = 1_000
 RECORDED_DAYS_PER_DAY: Final = 20_000
 """Default budgets of one requester and day: people, and days that people recorded (a person's day counts once)."""
 
+REPORT_OVERDUE_HOURS: Final = 3
+"""The collector reports every hour; when its last report ended longer ago than this, it is silent."""
+
+FIRST_REPORT_HOURS: Final = 48
+"""The same before its first report, from the first entry of the log on: it may be set up after the custodian."""
+
 HOLD_S: Final = 900
 """Default review hold."""
 

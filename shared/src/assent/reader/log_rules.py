@@ -36,11 +36,8 @@ UNREACHABLE_LASTS = timedelta(hours=2)
 
 RECOVERY_DELAY = timedelta(days=7)
 
-REPORT_WITHIN = timedelta(hours=3)
-"""The collector reports every hour, if nobody set another time."""
-
-FIRST_REPORT_WITHIN = timedelta(days=2)
-"""A collector may be set up after the custodian."""
+REPORT_WITHIN = timedelta(hours=limits.REPORT_OVERDUE_HOURS)
+FIRST_REPORT_WITHIN = timedelta(hours=limits.FIRST_REPORT_HOURS)
 
 
 @dataclass(frozen=True)
