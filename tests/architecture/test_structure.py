@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from assent.contracts.leaves import LeafType
+
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 
@@ -62,6 +64,15 @@ def test_a_server_install_brings_its_migrations(wheels: dict[str, Path]) -> None
     for service in ("collector", "custodian"):
         assert any(re.fullmatch(rf"assent_migrations/{service}/versions/\w+\.py", name) for name in names)
         assert f"assent_migrations/{service}/env.py" in names
+
+
+def test_every_kind_of_entry_of_the_log_is_written_by_the_custodian() -> None:
+    written = {
+        kind
+        for path in (ROOT / "server" / "src" / "assent_custodian").rglob("*.py")
+        for kind in re.findall(r"\bLeafType\.(\w+)", path.read_text())
+    }
+    assert {kind.name for kind in LeafType} - written == set()
 
 
 def _tracked() -> list[Path]:

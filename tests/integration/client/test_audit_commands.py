@@ -63,6 +63,12 @@ def size(populated: Populated) -> int:
         return log_service.size(session)
 
 
+def stored(populated: Populated) -> list[bytes]:
+    """The entries themselves, without a look."""
+    with populated.world.custodian.database.reading() as session:
+        return [data for _, data in log_service.entries(session, 0, log_service.size(session))]
+
+
 # --- list -------------------------------------------------------------------------------------------------------------
 
 
@@ -202,6 +208,24 @@ def test_every_look_at_the_custodians_log_is_in_the_log(
     assert {entry["type"] for entry in new} == {"audit.viewed"}
     assert len({entry["actor"] for entry in new}) == 1
     assert all(entry["counts"]["entries"] > 0 for entry in new)
+
+
+@pytest.mark.parametrize("command", [("export", "{folder}"), ("export", "--format", "ocsf", "{folder}")], ids=str)
+def test_the_looks_of_an_export_name_all_that_it_fetched(
+    terminal: Terminal, auditor: str, used: Populated, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    before = size(used)
+    terminal.ok(auditor, "audit", *(part.format(folder=tmp_path / "made") for part in command))
+    looks = [
+        Leaf.model_validate_json(data)
+        for data in stored(used)[before:]
+        if json.loads(data)["type"] == LeafType.AUDIT_VIEWED
+    ]
+    seen: set[int] = set()
+    for look in looks:
+        seen |= set(range(look.counts["start"], look.counts["start"] + look.counts["entries"]))
+    assert before > 20 and seen >= set(range(before))
+    assert len({look.actor for look in looks}) == 1
 
 
 def test_an_entry_that_no_witness_has_seen_yet_is_shown_as_such(

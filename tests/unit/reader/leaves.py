@@ -216,7 +216,7 @@ LOG: tuple[bytes, ...] = (
         until=at(hours=13),
         roots={"person": "50" * 32},
     ),
-    made(LeafType.AUDIT_EXPORTED, at(hours=14), actor=AXEL, counts={"entries": 40}),
+    made(LeafType.AUDIT_VIEWED, at(hours=14), actor=AXEL, counts={"start": 0, "entries": 40}),
     made(
         LeafType.AUDIT_UNMASK_ASKED,
         at(hours=14),

@@ -176,7 +176,7 @@ def test_by_role_what_only_the_role_does_and_how_it_is_got() -> None:
     assert set(kinds(Wanted(role="steward"))) == {
         "grant.approved", "grant.refused", "grant.revoked", "role.proposed", "role.changed"
     }  # fmt: skip
-    assert set(kinds(Wanted(role="auditor"))) == {"audit.viewed", "audit.exported", "audit.unmask-asked"}
+    assert set(kinds(Wanted(role="auditor"))) == {"audit.viewed", "audit.unmask-asked"}
     assert "role.changed" in kinds(Wanted(role="requester")), "an identity of the drill got it"
     assert kinds(Wanted(role="dpo")).count("account.ended") == 1, "who left by themselves is no dpo"
 
@@ -185,7 +185,6 @@ ACT_PERMISSIONS: dict[LeafType, Permission] = {
     LeafType.REQUEST_SIGNED: Permission.SIGN_REQUESTS,
     LeafType.RECALL_DONE: Permission.ACKNOWLEDGE_RECALLS,
     LeafType.AUDIT_VIEWED: Permission.READ_LOG,
-    LeafType.AUDIT_EXPORTED: Permission.READ_LOG,
     LeafType.AUDIT_UNMASK_ASKED: Permission.ASK_UNMASKING,
     LeafType.AUDIT_UNMASKED: Permission.COUNTERSIGN_UNMASKING,
     LeafType.ACCOUNT_ENDED: Permission.END_ACCOUNTS,

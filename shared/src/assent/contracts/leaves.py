@@ -32,7 +32,6 @@ class LeafType(StrEnum):
     DIRECTORY_CHANGED = "directory.changed"
     LOG_OPENED = "log.opened"
     AUDIT_VIEWED = "audit.viewed"
-    AUDIT_EXPORTED = "audit.exported"
     AUDIT_UNMASK_ASKED = "audit.unmask-asked"
     AUDIT_UNMASKED = "audit.unmasked"
     ORDER_MADE = "order.made"

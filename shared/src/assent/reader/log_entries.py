@@ -192,13 +192,13 @@ ABOUT_LEASES = frozenset({LeafType.LEASE_OPENED, LeafType.LEASE_CLOSED})
 ROLE_ACTS: Mapping[str, frozenset[LeafType]] = {
     "requester": frozenset({LeafType.REQUEST_SIGNED, LeafType.LEASE_OPENED, LeafType.RECALL_DONE}),
     "steward": frozenset({LeafType.GRANT_APPROVED, LeafType.GRANT_REFUSED, LeafType.GRANT_REVOKED}),
-    "auditor": frozenset({LeafType.AUDIT_VIEWED, LeafType.AUDIT_EXPORTED, LeafType.AUDIT_UNMASK_ASKED}),
+    "auditor": frozenset({LeafType.AUDIT_VIEWED, LeafType.AUDIT_UNMASK_ASKED}),
     "admin": frozenset({LeafType.PURPOSE_DRAFTED, LeafType.ROLE_PROPOSED, LeafType.PROGRAMME_HALTED}),
     "council": frozenset(
         {
             LeafType.PURPOSE_SIGNED, LeafType.ROLE_CHANGED, LeafType.GRANT_REVOKED, LeafType.AUDIT_VIEWED,
-            LeafType.AUDIT_EXPORTED, LeafType.PROGRAMME_HALTED, LeafType.PROGRAMME_RESUME_SIGNED,
-            LeafType.RECOVERY_SIGNED, LeafType.RECOVERY_COUNTERSIGNED,
+            LeafType.PROGRAMME_HALTED, LeafType.PROGRAMME_RESUME_SIGNED, LeafType.RECOVERY_SIGNED,
+            LeafType.RECOVERY_COUNTERSIGNED,
         }
     ),
     "dpo": frozenset(

@@ -120,8 +120,6 @@ DECISIONS = frozenset(
 
 TROUBLE = frozenset({LeafType.DRILL_FAILED, LeafType.ERASURE_OVERDUE, LeafType.WITNESS_UNREACHABLE})
 
-LOOKS = frozenset({LeafType.AUDIT_VIEWED, LeafType.AUDIT_EXPORTED})
-
 
 class Reporting:
     """Reads a log from its first entry on, and remembers what a report about [start, end) needs."""
@@ -346,7 +344,7 @@ class Reporting:
 
     def _looks(self, show: Show) -> Section:
         looks: dict[str, list[Entry]] = defaultdict(list)
-        for entry in self._of(*LOOKS):
+        for entry in self._of(LeafType.AUDIT_VIEWED):
             looks[self._who(entry.leaf)].append(entry)
         rows: tuple[Row, ...] = tuple(
             {

@@ -258,7 +258,6 @@ class LogRules:
                 | LeafType.ACCOUNT_ENDED
                 | LeafType.LEASE_REFUSED
                 | LeafType.AUDIT_VIEWED
-                | LeafType.AUDIT_EXPORTED
                 | LeafType.RECALL_DONE
             ):
                 pass  # most entries are of these kinds

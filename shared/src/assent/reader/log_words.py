@@ -120,8 +120,6 @@ def _sentence(leaf: Leaf, name: str | None) -> str:
             start, number = counts.get("start", 0), counts.get("entries", 0)
             looked = f"at the entries {start} to {start + number - 1} of the log" if number else "where no entry was"
             return f"{actor} looked {looked}."
-        case LeafType.AUDIT_EXPORTED:
-            return f"{actor} exported the log{_counted(leaf)}."
         case LeafType.AUDIT_UNMASK_ASKED:
             return (
                 f"{actor} asked who the actor of entry {counts.get('index', 0)} is; it can be agreed to until "

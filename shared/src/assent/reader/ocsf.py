@@ -79,7 +79,6 @@ KINDS: Mapping[LeafType, Kind] = {
     LeafType.DIRECTORY_CHANGED: Kind(ENTITY, 3, "Update", LOW),
     LeafType.LOG_OPENED: Kind(FINDING, 1, "Create", CRITICAL),
     LeafType.AUDIT_VIEWED: Kind(API, 2, "Read"),
-    LeafType.AUDIT_EXPORTED: Kind(API, 2, "Read"),
     LeafType.AUDIT_UNMASK_ASKED: Kind(API, OTHER, "Ask to unmask", MEDIUM),
     LeafType.AUDIT_UNMASKED: Kind(API, OTHER, "Unmask", MEDIUM),
     LeafType.ORDER_MADE: Kind(API, OTHER, "Order"),
