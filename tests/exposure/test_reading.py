@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 import tempfile
+from collections import defaultdict
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -162,7 +164,10 @@ def test_row_05_what_was_agreed_to_for_another_purpose_never_opens(installation:
     shown = [dict(entry) for entry in staff.requester.get("/v1/catalogue").json()["entries"]]
     counted = {(entry["modality"], entry["purpose"]) for entry in shown if entry["people"]}
     assert counted == {pointer, keyboard}
-    first, second = (installation.grant(staff, purpose=purpose) for purpose in (PURPOSE, OTHER_PURPOSE))
+    for purpose in (PURPOSE, OTHER_PURPOSE):
+        hash_ = installation.grant(staff, purpose=purpose, modalities=(Modality.POINTER, Modality.KEYBOARD))
+        assert staff.requester.get(f"/v1/requests/{hash_}").json()["state"] == "not-available", "nobody agreed to both"
+    first, second = (installation.grant(staff, purpose=each, modalities=(one,)) for one, each in (pointer, keyboard))
 
     def leases() -> tuple[Job, Job]:
         return installation.job(staff.requester, first), installation.job(staff.requester, second)
@@ -177,7 +182,7 @@ def test_row_05_what_was_agreed_to_for_another_purpose_never_opens(installation:
         assert staff.requester.get(f"/v1/requests/{hash_}").json()["state"] == "not-available", "nobody agreed to it"
 
     one, other = leases()
-    leaver, renewer, second_device = members[:3]
+    leaver, second_device = members[:2]
     assert leaver.withdraw(modalities=(Modality.POINTER,), purposes=(OTHER_PURPOSE,)).status_code == 200
     assert opens(one)[Modality.POINTER] == opens(other)[Modality.KEYBOARD] == set(), "that pair was never given"
     assert leaver.withdraw(modalities=(Modality.KEYBOARD,), purposes=(OTHER_PURPOSE,)).status_code == 200
@@ -187,21 +192,19 @@ def test_row_05_what_was_agreed_to_for_another_purpose_never_opens(installation:
     assert refusals(installation, one, [by_modality[Modality.POINTER]]) == set(), "the other pair stays"
 
     world.clock.forward(seconds=1)
-    renewer.consent(choices=choices_of((Modality.KEYBOARD, PURPOSE), (Modality.POINTER, OTHER_PURPOSE)))
-    elsewhere = second_device.on(second_device.add_key())
-    elsewhere.consent(choices=choices_of((Modality.KEYBOARD, PURPOSE)))
+    everything = choices_of(*itertools.product((Modality.POINTER, Modality.KEYBOARD), (PURPOSE, OTHER_PURPOSE)))
+    fresh = []
+    for member in members:
+        device = member.on(member.add_key()) if member is second_device else member
+        device.consent(choices=everything)
+        fresh += installation.record(device, marker, (Modality.POINTER, Modality.KEYBOARD))
     world.clock.forward(minutes=1)
-    again = leases()
-    before = {(r.member.person, r.modality): r for r in recordings}
-    for job in again:
-        for modality in (Modality.POINTER, Modality.KEYBOARD):
-            swapped = before[renewer.person, modality]
-            assert refusals(installation, job, [swapped]) != set(), "what was made for one purpose is not for another"
-    assert refusals(installation, again[0], [before[second_device.person, Modality.KEYBOARD]]) != set()
-    assert refusals(installation, again[0], [before[second_device.person, Modality.POINTER]]) == set(), "the control"
-    late = installation.record(elsewhere, marker, (Modality.KEYBOARD,))
-    assert refusals(installation, installation.job(staff.requester, first), late) == set(), "agreed to, over there"
-    assert refusals(installation, installation.job(staff.requester, second), late) != set()
+    for purpose, elsewhere in ((PURPOSE, Modality.KEYBOARD), (OTHER_PURPOSE, Modality.POINTER)):
+        hash_ = installation.grant(staff, purpose=purpose, modalities=(Modality.POINTER, Modality.KEYBOARD))
+        job = installation.job(staff.requester, hash_)
+        assert refusals(installation, job, fresh) == set(), "the control"
+        for old in (r for r in recordings if r.modality is elsewhere):
+            assert refusals(installation, job, [old]) != set(), "what was made for one purpose is not for another"
 
 
 def choices_of(*pairs: tuple[Modality, str]) -> tuple[Choice, ...]:
@@ -257,7 +260,7 @@ def test_row_05_a_lease_asked_for_longer_than_a_day_is_refused(in_use: Populated
 MODALITIES = (Modality.POINTER, Modality.KEYBOARD)
 PURPOSES = (PURPOSE, OTHER_PURPOSE)
 RECIPIENTS = (RECIPIENT, OTHER_RECIPIENT)
-PEOPLE = 12
+PEOPLE = 13
 EVERYTHING = frozenset((modality, purpose) for modality in MODALITIES for purpose in PURPOSES)
 
 choices = st.frozensets(st.sampled_from(sorted(EVERYTHING)), min_size=1)
@@ -450,11 +453,11 @@ class Play:
     def freeze(self, request: str) -> bool:
         """Compare the grant with the model's cohort. Returns whether there is a grant."""
         now = self.installation.world.clock()
-        self.model.cohort = {
-            person
-            for stream, (person, _, modality) in self.model.recordings.items()
-            if modality in self.plan.modalities and self.model.covered(stream, self.plan, now)
-        }
+        covered: dict[int, set[Modality]] = defaultdict(set)
+        for stream, (person, _, modality) in self.model.recordings.items():
+            if self.model.covered(stream, self.plan, now):
+                covered[person].add(modality)
+        self.model.cohort = {person for person, have in covered.items() if have >= set(self.plan.modalities)}
         state = self.staff.requester.get(f"/v1/requests/{request}").json()["state"]
         assert (state == "granted") == (len(self.model.cohort) >= COHORT_FLOOR), state
         return bool(state == "granted")

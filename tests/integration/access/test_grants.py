@@ -87,6 +87,21 @@ def test_the_log_has_a_salted_hash_of_the_cohort_and_no_number(access: AccessWor
     assert (leaf.roots, leaf.counts) == ({"cohort": root}, {})
 
 
+def test_who_recorded_only_some_of_what_is_asked_for_does_not_count(access: AccessWorld) -> None:
+    """Else one person's pictures would be read among the keys of nine others."""
+    pictured = joins(access, "Pictured")
+    asked = {"modalities": (Modality.KEYBOARD, Modality.SCREEN)}
+    assert approved(access, access.request(**asked)).state == "not-available"
+    request = access.request(modalities=(Modality.KEYBOARD,))
+    assert approved(access, request).state == "granted"
+    assert pictured.person in cohort(access, request)
+    for member in access.people:
+        member.certify((Modality.SCREEN,))
+    request = access.request(**asked)
+    assert approved(access, request).state == "granted", "the control"
+    assert len(cohort(access, request)) == 11
+
+
 def test_stewards_and_requester_who_take_part_are_left_out_and_it_looks_like_too_few(access: AccessWorld) -> None:
     assert access.people[0].withdraw().status_code == 200
     for insider in (access.requester, *access.stewards):

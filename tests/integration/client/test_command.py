@@ -365,6 +365,21 @@ def test_a_steward_can_refuse_and_revoke_with_a_reason(terminal: Terminal, popul
     assert "too broad" in terminal.ok(requester, "data", "view", asked).out
 
 
+def test_a_request_that_too_few_people_cover_says_what_to_ask_for(terminal: Terminal, populated: Populated) -> None:
+    day = populated.world.now[:10]
+    requester = terminal.is_("requester", populated.staff.requester)
+    stewards = [terminal.is_(f"steward{n}", each) for n, each in enumerate(populated.staff.stewards)]
+    asked = terminal.ok(
+        requester, "data", "request", "--purpose", PURPOSE, "--modality", "pointer", "--from", day, "--to", day,
+        "--recipient", RECIPIENT, "--why", "to learn clicking", "--people", "1000", "--json",
+    ).json["request"]  # fmt: skip
+    assert "fewer modalities" not in terminal.ok(requester, "data", "view", asked).out, "the control"
+    for steward in stewards:
+        terminal.ok(steward, "data", "approve", asked, "--yes")
+    view = terminal.ok(requester, "data", "view", asked).out
+    assert "not-available, 2 of 2 approvals" in view and "Ask for more days or fewer modalities." in view
+
+
 def test_the_log_is_exported_and_verified_offline(terminal: Terminal, populated: Populated, tmp_path: Path) -> None:
     auditor = terminal.is_("auditor", populated.staff.auditor)
     assert "lease.opened" in terminal.ok(auditor, "audit", "list", "--start", "0", "--count", "500").out

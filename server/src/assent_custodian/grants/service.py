@@ -7,6 +7,7 @@ cohort is frozen, in the same transaction.
 from __future__ import annotations
 
 import secrets
+from collections import defaultdict
 from datetime import datetime, timedelta
 
 from sqlalchemy import select
@@ -175,10 +176,18 @@ def _freeze(session: Session, row: RequestRow, cohort: list[str]) -> str:
 
 
 def candidates_for(session: Session, custodian: Custodian, request: DataRequest, drill: bool) -> list[str]:
-    """People who have streams of these days and modalities that the request's purpose, recipient and mode cover now."""
+    """People who recorded, on these days, every modality of the request, and whose consent covers those streams now.
+
+    Who recorded some of them does not count: else one person whose screen is read would hide among nine who only type.
+    """
     streams = streams_for(session, request, custodian.today(), drill=drill)
     now = ConsentNow(session, streams, use_of(request), custodian.now())
-    return sorted({stream.person for stream in streams if now.why_not(stream) is None})
+    covered: defaultdict[str, set[str]] = defaultdict(set)
+    for stream in streams:
+        if now.why_not(stream) is None:
+            covered[stream.person].add(stream.modality)
+    wanted = {modality.value for modality in request.modalities}
+    return sorted(person for person, have in covered.items() if have == wanted)
 
 
 def use_of(request: DataRequest) -> Use:

@@ -15,11 +15,12 @@ import msgspec
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from assent.cli.output import plain
+from assent.cli.output import ADVICE, plain
 from assent.cli.shell import SHORT, AsJson, Failed, Shell, day_option, full_hash, shell_of
 from assent.contracts import limits
 from assent.contracts.envelope import Envelope, read_unverified
 from assent.contracts.ids import Modality, new_id
+from assent.contracts.problems import Code
 from assent.contracts.statements import DataRequest, Decision, Mode, Recall
 from assent.contracts.times import day_of, moment
 from assent.contracts.wire import RequestView
@@ -293,7 +294,10 @@ def show_request(shell: Shell, entry: RequestView) -> None:
         ("purpose", f"{asked.purpose}, version {asked.purpose_version}"),
         ("modalities", ", ".join(asked.modalities)),
         ("days", days(asked.from_day, asked.to_day)),
-        ("people", "everybody who consented" if asked.people is None else f"{asked.people}, chosen at random"),
+        (
+            "people",
+            "all who agreed to all of it" if asked.people is None else f"{asked.people}, chosen at random",
+        ),
         ("recipient", asked.recipient),
         (
             "mode",
@@ -306,6 +310,8 @@ def show_request(shell: Shell, entry: RequestView) -> None:
         facts += [("storage", asked.storage), ("destroyed by", asked.destroy_by)]
     facts += [("signed", asked.at), ("expires", asked.expires)]
     out.facts(facts)
+    if entry.state == "not-available":
+        out.say(ADVICE[Code.NOT_AVAILABLE])
     for decision in entry.decisions:
         reason = f": {plain(decision.reason)}" if decision.reason else ""
         out.say(f"{decision.day}  {plain(decision.name)}: {decision.decision}{reason}")

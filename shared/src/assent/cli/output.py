@@ -26,7 +26,7 @@ ADVICE: dict[Code, str] = {
     Code.CODE_INVALID: "Ask whoever invited you for a new code; each works once.",
     Code.NOT_FOUND: "Look it up with the matching list command; perhaps it is not yours to see.",
     Code.CONFLICT: "Look at its present state first.",
-    Code.NOT_AVAILABLE: "Too few people take part for this to be shared. Ask for more days or fewer modalities.",
+    Code.NOT_AVAILABLE: "Too few people recorded all that was asked for. Ask for more days or fewer modalities.",
     Code.TOO_MANY: "Wait a minute, then try again.",
     Code.INTERNAL: "Nothing was changed. Try again, and tell the operator the reference if it stays.",
     Code.BUSY: "Look whether it was done; if not, try again in a few seconds.",
