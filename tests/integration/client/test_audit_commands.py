@@ -6,13 +6,13 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.exposure.world import Populated
+from tests.exposure.world import Answer, Ask, Populated
 from tests.integration.client.conftest import Terminal
 from tests.simulators.custodian import PURPOSE
 from tests.unit.reader.ocsf_schema import faults
@@ -155,6 +155,7 @@ def test_the_zone_of_this_computer_is_the_default(terminal: Terminal, auditor: s
         ("list", "--actor", "Rika"),
         ("list", "--decision", "maybe"),
         ("list", "--role", "king"),
+        ("list", "--from", "2026-11-23", "--to", "2026-11-01"),
         ("show", "abc"),
         ("show", "person:abababab"),
         ("report",),
@@ -281,6 +282,40 @@ def test_a_copy_of_which_an_entry_was_changed_shows_nothing(terminal: Terminal, 
     for command in (("list", "--count", "5000"), ("report", "--since", "2026-01-01")):
         ran = terminal.run(auditor, "audit", *command, "--copy", copy)
         assert (ran.code, "is not the one that was signed" in ran.err) == (1, True)
+        assert "tell the council and the witnesses" in ran.err, "what to do"
+
+
+def test_a_log_that_is_shorter_than_it_was_seen_here_is_not_shown(
+    terminal: Terminal, auditor: str, used: Populated, tmp_path: Path
+) -> None:
+    installation = used.installation
+    with installation.custodian_as(None) as custodian:
+        older = custodian.checkpoint()
+    entries(terminal, auditor)
+    submit_head(used.world.custodian)
+    entries(terminal, auditor)
+
+    def roll_back(request: Ask, ask: Callable[[], Answer]) -> Answer:
+        return (
+            Answer(200, content=older, headers={"Content-Type": "text/plain"})
+            if request.url.path == "/v1/log/checkpoint"
+            else ask()
+        )
+
+    installation.enemy = roll_back
+    try:
+        for command in (
+            ("list",), ("show", "0"), ("report", "--since", "2026-01-01"), ("verify",), ("export", str(tmp_path / "c")),
+            ("export", "--format", "ocsf", str(tmp_path / "e")),
+        ):  # fmt: skip
+            ran = terminal.run(auditor, "audit", *command)
+            assert (ran.code, "entries were taken away" in ran.err) == (1, True), (command, ran.err)
+            assert "tell the council and the witnesses" in ran.err, "what to do"
+        other = terminal.is_("another-computer", used.staff.auditor)
+        assert entries(terminal, other), "positive control: who has not seen more is shown what was signed"
+    finally:
+        installation.enemy = None
+    assert entries(terminal, auditor)
 
 
 # --- show -------------------------------------------------------------------------------------------------------------

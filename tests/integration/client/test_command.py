@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import io
 import json
 import threading
 import zipfile
@@ -252,6 +253,16 @@ def test_own_accesses_receipts_devices_and_pictures(terminal: Terminal, populate
     proof = next(saved.glob("*.tlog-proof"))
     verified = terminal.ok(auditor, "audit", "verify", "--proof", str(proof), "--json").json
     assert any("is in this log" in check["text"] for check in verified["checks"])
+
+
+def test_where_nobody_answers_a_question_nothing_is_done(
+    terminal: Terminal, populated: Populated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    person = terminal.is_("person", populated.people[0])
+    asked = terminal.run(person, "me", "withdraw")
+    assert (asked.code, "nobody answered" in asked.err) == (1, True)
+    assert populated.people[0].get("/v1/me/receipts").json()["receipts"][0]["state"] == "given"
 
 
 def test_a_withdrawal_is_confirmed_and_bites(terminal: Terminal, populated: Populated) -> None:

@@ -7,6 +7,7 @@ import http.server
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -43,6 +44,7 @@ def test_once_is_0_without_an_alarm_and_1_with_one(terminal: Terminal, populated
     assert "the council signed the purpose" in first.out
     assert "No alarm." in first.out
     assert "ALARM" not in first.out
+    assert re.match(r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC  ", first.out), "whose time it is"
     again = terminal.ok(auditor, *once)
     assert "new    leaf" not in again.out, "news is told once"
     values = dict(line.rsplit(" ", 1) for line in figures.read_text().splitlines())

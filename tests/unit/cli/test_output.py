@@ -9,6 +9,7 @@ import pytest
 from assent.cli.output import ADVICE, Output, advice_for, counted, plain
 from assent.client.transport import AnswerInvalid, Refused, Stale, Unreachable
 from assent.contracts.problems import Code, Problem
+from assent.reader.log_copies import Contradiction
 
 AGENT_CODES = {  # answered to agents and collectors only, never to this command
     Code.CERTIFICATE_INVALID, Code.OUT_OF_ORDER, Code.TOO_LARGE, Code.LENGTH_REQUIRED, Code.BUDGET_SPENT,
@@ -29,6 +30,8 @@ def test_every_refusal_a_person_can_meet_has_advice() -> None:
         (Refused(Problem(Code.NO_QUORUM, "")), "Nothing was opened"),
         (Unreachable("x"), "Check the network"),
         (AnswerInvalid("x"), "security staff"),
+        (Refused(Problem(Code.NOT_AVAILABLE, "")), "Nothing was opened"),
+        (Contradiction("edited", "x"), "tell the council"),
         (ValueError("x"), ""),
     ],
 )

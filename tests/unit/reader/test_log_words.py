@@ -68,3 +68,11 @@ def test_a_report_of_the_collector_and_whatever_it_counts_is_said() -> None:
         "The collector reported what it handed out and refused: number 1, listings 10, bodies 100, refused tickets 10, "
         "refused certificates 0."
     )
+
+
+def test_what_people_are_offered_is_said_whole_and_hashes_by_their_first_digits() -> None:
+    detail = {"policy": "ab" * 32, "agreement": "WA-2026-07, with its annex of November"}
+    data = leaves.made(LeafType.CONFIG_CHANGED, leaves.at(), rule="config.policy", detail=detail)
+    text = sentence(Leaf.model_validate_json(data))
+    assert "agreement WA-2026-07, with its annex of November" in text
+    assert f"policy {'ab' * 8}," in text

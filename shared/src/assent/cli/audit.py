@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from assent.cli.audit_reading import list_, report, show
-from assent.cli.log_sources import FromCopy, Root, live_log, proven
+from assent.cli.log_sources import FromCopy, Root, live_log, proven, take_live
 from assent.cli.monitor import monitor
 from assent.cli.output import plain
 from assent.cli.shell import AsJson, Failed, Shell, root_option, shell_of
@@ -56,9 +56,8 @@ def export(
         raise typer.BadParameter("--start, --copy and --root belong to --format ocsf")
     with CopyFolder(target) as kept, live_log(shell, kept) as served:
         _same_log(shell, kept)
-        taken = take(served)
+        taken = take_live(shell, served)
         shell.directory().policy.check(taken.checkpoint)
-        shell.directory().saw(taken.checkpoint)
         try:
             added = kept.extend(taken)
         except Contradiction as error:
@@ -119,7 +118,7 @@ def verify(
     before = [(path.name, load_copy(path)) for path in former or ()]
     if copy is None or _is_custodian(shell, copy):
         with live_log(shell) as live:
-            outcome = audit(take(live), fingerprint, proofs, former=before)
+            outcome = audit(take_live(shell, live), fingerprint, proofs, former=before)
     elif copy.startswith(("http://", "https://")):
         with Address(copy, transport=shell.transport) as address:
             outcome = audit(take(address), fingerprint, proofs, former=before)

@@ -23,6 +23,7 @@ from assent.reader.log_report import Reporting, Section, markdown
 from assent.reader.log_rules import SKEW
 from assent.reader.log_words import sentence, short
 
+ENDS_EARLY = "the time ends before it begins"
 LIST_COLUMNS = ("index", "at", "kind", "decision", "what")
 
 
@@ -87,6 +88,8 @@ def list_(
         purpose=purpose,
         modality=modality.value if modality else None,
     )
+    if wanted.start is not None and wanted.end is not None and wanted.end <= wanted.start:
+        raise typer.BadParameter(ENDS_EARLY)
     with proven(shell, copy, root) as source:
         size = source.log.size + (len(source.too_new) if wanted.end is None else 0)
         if start is None:
@@ -168,7 +171,7 @@ def report(
     start = zone.parse(since)
     end = zone.parse(until, end=True) if until else shell.now + SKEW
     if end <= start:
-        raise typer.BadParameter("the time ends before it begins")
+        raise typer.BadParameter(ENDS_EARLY)
     with proven(shell, copy, root) as source:
         seen = Reporting(start, end, zone.day)
         for entry in source.log.forwards():
@@ -238,7 +241,7 @@ def _show_entry(shell: Shell, source: Source, entry: Entry, zone: Zone, save: Pa
         proof.verify(entry.data, source.policy)
     if save is not None:
         if proof is None:
-            raise Failed(f"{TOO_NEW} There is no proof of it; try again within the hour.")
+            raise Failed(f"{TOO_NEW} There is no proof of it; try again in a minute.")
         write_private(save, proof.to_bytes())
         write_private(save.with_suffix(".leaf"), entry.data)
     if as_json:
@@ -270,7 +273,9 @@ def _show_entry(shell: Shell, source: Source, entry: Entry, zone: Zone, save: Pa
         )
     _banner(shell, source, zone)
     if save is not None:
-        shell.output.say(f"The proof is in {save}; check it anywhere: assent audit verify --proof {save}")
+        shell.output.say(
+            f"The proof is in {save}; check it against any copy: assent audit verify FOLDER --proof {save}"
+        )
     for command in _see_also(entry):
         shell.output.say(f"More: {command}")
 

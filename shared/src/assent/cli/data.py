@@ -15,12 +15,11 @@ import msgspec
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from assent.cli.output import ADVICE, plain
+from assent.cli.output import plain
 from assent.cli.shell import SHORT, AsJson, Failed, Shell, day_option, full_hash, shell_of
 from assent.contracts import limits
 from assent.contracts.envelope import Envelope, read_unverified
 from assent.contracts.ids import Modality, new_id
-from assent.contracts.problems import Code
 from assent.contracts.statements import DataRequest, Decision, Mode, Recall
 from assent.contracts.times import day_of, moment
 from assent.contracts.wire import RequestView
@@ -34,6 +33,8 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 HashArgument = Annotated[str, typer.Argument(metavar="HASH", help="The request's hash, or its first 8 digits.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+TOO_FEW = "Too few people recorded all that was asked for. Ask for more days or fewer modalities."
 
 
 @app.command()
@@ -311,7 +312,7 @@ def show_request(shell: Shell, entry: RequestView) -> None:
     facts += [("signed", asked.at), ("expires", asked.expires)]
     out.facts(facts)
     if entry.state == "not-available":
-        out.say(ADVICE[Code.NOT_AVAILABLE])
+        out.say(TOO_FEW)
     for decision in entry.decisions:
         reason = f": {plain(decision.reason)}" if decision.reason else ""
         out.say(f"{decision.day}  {plain(decision.name)}: {decision.decision}{reason}")

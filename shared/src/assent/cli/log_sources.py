@@ -14,7 +14,7 @@ import typer
 
 from assent.cli.shell import Shell, root_option
 from assent.client.directory import kept_policy_of, verify_directory
-from assent.reader.log_copies import CopyFolder, Live, load_copy, take
+from assent.reader.log_copies import Contradiction, CopyFolder, Live, LogCopy, load_copy, take
 from assent.reader.log_entries import Entry, ProvenLog, entry_of
 from assent.reader.monitoring import STALE_AFTER
 from assent.transparency.policy import Policy
@@ -88,6 +88,23 @@ def live_log(shell: Shell, kept: CopyFolder | None = None) -> Iterator[Live]:
         yield Live(custodian, directory.envelope, kept)
 
 
+def take_live(shell: Shell, served: Live) -> LogCopy:
+    """The log as the custodian has it. Raises Contradiction when more of it was seen here before, witnessed; and as
+    `take`."""
+    directory = shell.directory()
+    before = directory.newest_seen  # before asking: another command may see more meanwhile
+    copy = take(served)
+    head = copy.head
+    if before is not None and before.origin == head.origin and head.size < before.size:
+        raise Contradiction(
+            "rolled-back",
+            f"the log has {head.size} entries, and {before.size} were seen here before, witnessed: entries were taken "
+            "away",
+        )
+    directory.saw(copy.checkpoint)
+    return copy
+
+
 @contextmanager
 def proven(shell: Shell, folder: Path | None, root: str | None) -> Iterator[Source]:
     """The log, after root key, log and enough witnesses were found to have signed what it is. Raises as `LogCopy`."""
@@ -97,8 +114,7 @@ def proven(shell: Shell, folder: Path | None, root: str | None) -> Iterator[Sour
         yield Source(ProvenLog(copy, policy.check(copy.checkpoint)), policy)
         return
     with live_log(shell) as served:
-        copy = take(served)
+        copy = take_live(shell, served)
         current = shell.directory().policy
         witnessed = current.check(copy.checkpoint)
-        shell.directory().saw(copy.checkpoint)
         yield Source(ProvenLog(copy, witnessed, served.entries), current, served)

@@ -187,7 +187,8 @@ def _alarm(alarm: Alarm) -> dict[str, object]:
 
 
 def _time(moment: str) -> str:
-    return moment.replace("T", " ").removesuffix("Z")
+    """A moment of UTC, as every witness and the log say it."""
+    return moment.replace("T", " ").replace("Z", " UTC")
 
 
 # --- figures ----------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from assent.client.transport import AnswerInvalid, Refused, Stale, Unreachable
 from assent.contracts.problems import Code
+from assent.reader.log_copies import Contradiction
 
 ADVICE: dict[Code, str] = {
     Code.MALFORMED: "This is a fault of the program: update it, and report this line if it stays.",
@@ -26,7 +27,7 @@ ADVICE: dict[Code, str] = {
     Code.CODE_INVALID: "Ask whoever invited you for a new code; each works once.",
     Code.NOT_FOUND: "Look it up with the matching list command; perhaps it is not yours to see.",
     Code.CONFLICT: "Look at its present state first.",
-    Code.NOT_AVAILABLE: "Too few people recorded all that was asked for. Ask for more days or fewer modalities.",
+    Code.NOT_AVAILABLE: "Nothing was opened.",
     Code.TOO_MANY: "Wait a minute, then try again.",
     Code.INTERNAL: "Nothing was changed. Try again, and tell the operator the reference if it stays.",
     Code.BUSY: "Look whether it was done; if not, try again in a few seconds.",
@@ -142,5 +143,7 @@ def advice_for(error: Exception) -> str:
             return "Nothing is lost. Check the network, then try again."
         case AnswerInvalid():
             return "Nothing of that answer was used. If it stays, tell the security staff."
+        case Contradiction():
+            return "This log is not what it should be: keep every copy of it, and tell the council and the witnesses."
         case _:
             return ""

@@ -122,8 +122,13 @@ class Shell:
                 return asked
 
     def confirm(self, question: str, yes: bool) -> None:
-        """Ask, unless --yes was given. Ends the command when the answer is no."""
-        if not yes and not typer.confirm(question, err=True):
+        """Ask, unless --yes was given. Ends the command when the answer is no, or nobody is there to answer."""
+        try:
+            agreed = yes or typer.confirm(question, err=True)
+        except typer.Abort:
+            self.output.note("")
+            raise Failed("Nothing was done: nobody answered. --help names the option that agrees.") from None
+        if not agreed:
             raise Failed("Nothing was done: you said no.")
 
 

@@ -292,8 +292,7 @@ class TrustedDirectory:
             checkpoint = self.policy.check(note).checkpoint
         except TransparencyError:
             return
-        newest = self._newest_head()
-        known = None if newest is None else Checkpoint.from_text(newest.text)
+        newest, known = self._newest_head(), self.newest_seen
         if newest is not None and known is not None and known.origin == checkpoint.origin:
             if known.size == checkpoint.size and known.root != checkpoint.root:
                 raise self._contradicted(
@@ -305,6 +304,12 @@ class TrustedDirectory:
         if self._path is not None:
             write_private(self._path.with_suffix(HEAD_SUFFIX), note.to_bytes())
         self._head = note.to_bytes()
+
+    @property
+    def newest_seen(self) -> Checkpoint | None:
+        """The newest witnessed head of a log that was seen here."""
+        head = self._newest_head()
+        return None if head is None else Checkpoint.from_text(head.text)
 
     def _newest_head(self) -> Note | None:
         kept = self._kept(HEAD_SUFFIX, self._head)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from assent.contracts.leaves import Leaf, LeafType
 from assent.reader.log_rules import OVERDUE
 
 SHORT = 8
 """Digits by which hashes, keys and actors are shown; enough to tell them apart, and to ask for them."""
+
+HASH = re.compile(r"[0-9a-f]{64}")
 
 
 def short(text: str | None) -> str:
@@ -110,7 +114,7 @@ def _sentence(leaf: Leaf, name: str | None) -> str:
         case LeafType.CONFIG_CHANGED if leaf.rule == "drill.identities":
             return f"The operator set the drill up with {counts.get('identities', 0)} identities."
         case LeafType.CONFIG_CHANGED:
-            what = {"config.policy": "What people are offered", "config.settings": "A setting that is promised"}
+            what = {"config.policy": "What people are offered", "config.settings": "What is promised"}
             return f"{what.get(leaf.rule or '', 'The configuration')} is now: {_pairs(detail)}."
         case LeafType.DIRECTORY_CHANGED:
             return f"Directory {counts.get('version', 0)}, signed by the root key, came into force."
@@ -180,7 +184,8 @@ def _counted(leaf: Leaf) -> str:
 
 
 def _pairs(said: dict[str, str]) -> str:
-    return ", ".join(f"{name} {value[:16]}" for name, value in said.items())
+    """What was said, whole; hashes by their first digits."""
+    return ", ".join(f"{name} {value[:16] if HASH.fullmatch(value) else value}" for name, value in said.items())
 
 
 def _list(words: str) -> str:
