@@ -35,12 +35,14 @@ LIMITS = {"lock_timeout": "2000", "idle_in_transaction_session_timeout": "12000"
 _SERVE = """
 import json, os, sys
 from pathlib import Path
+from assent_custodian import presence
 from assent_custodian.log import service
 from assent_server import run_custodian
 from assent_service import database
 
 limits, armed = json.loads(sys.argv[1]), Path(sys.argv[2])
 database._LIMITS = {**database._LIMITS, **limits}
+presence.GONE_WITHIN_S = 2
 append = service.append_again
 
 def append_and(session, typed):
@@ -72,9 +74,9 @@ class Replica:
     armed: Path
     process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    def start(self, stderr: int = subprocess.DEVNULL) -> None:
         command = [sys.executable, "-c", _SERVE, json.dumps(LIMITS), str(self.armed)]
-        self.process = subprocess.Popen(command, env={**os.environ, **self.environment}, stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(command, env={**os.environ, **self.environment}, stderr=stderr)
 
     def wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + 60

@@ -36,6 +36,7 @@ from assent_custodian.custody import assess
 from assent_custodian.files import NotReady
 from assent_custodian.halting import service as halting
 from assent_custodian.keys.wrapping import WrapInvalid
+from assent_custodian.presence import present
 from assent_custodian.restoring import databases, logs
 from assent_custodian.restoring.new_log import lacking as lacking_leaves
 from assent_custodian.settings import Settings as CustodianSettings
@@ -598,7 +599,7 @@ def rotate(config: Config = None, data: Data = DEFAULT_DATA, as_json: Json = Fal
 
     What fell is not counted here: the number would be one person's, most nights.
     """
-    with _failures(), _opened(_custodian_config(config, data)) as opened:
+    with _failures(), _opened(_custodian_config(config, data)) as opened, present(opened.settings):
         done = {name: value for name, value in night.run_night(opened).items() if name not in night.OF_PEOPLE}
         text = "\n".join(f"{name}: {value}" for name, value in done.items())
         _report(done, text, as_json)

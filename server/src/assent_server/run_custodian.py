@@ -7,6 +7,7 @@ from pathlib import Path
 
 from assent_custodian.app import create_app
 from assent_custodian.files import NotReady
+from assent_custodian.presence import present
 from assent_custodian.settings import Settings
 from assent_server.failures import failures
 from assent_server.process import prepare_process
@@ -20,10 +21,11 @@ def run(config: Path | None) -> None:
     with failures(NotReady, PortTaken, DatabaseUnusable):
         settings = Settings.load(config)
         prepare_process()
-        migrate("custodian", settings.database)
-        app = create_app(settings)
-        serve_metrics(app.state.metrics, settings.operator_host, settings.operator_port)
-        serve(app, settings.host, settings.port)
+        with present(settings):
+            migrate("custodian", settings.database)
+            app = create_app(settings)
+            serve_metrics(app.state.metrics, settings.operator_host, settings.operator_port)
+            serve(app, settings.host, settings.port)
 
 
 if __name__ == "__main__":

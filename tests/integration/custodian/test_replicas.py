@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import collections
 import json
+import shutil
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +22,7 @@ from tests.simulators.access import AccessWorld
 from tests.simulators.custodian import CustodianWorld, custodian_world, problem, unused_port
 from tests.simulators.postgres import PostgresServer, client_programs
 from tests.simulators.replicas import Replica, Spread, WallClock, really_witness, replicas_of
+from typer.testing import CliRunner
 
 from assent.contracts.envelope import sign
 from assent.contracts.ids import Modality, new_id
@@ -31,11 +34,12 @@ from assent.contracts.wire import CertificatesAnswer
 from assent.transparency import merkle
 from assent.transparency.checkpoint import Checkpoint
 from assent.transparency.note import Note
-from assent_custodian import backups
+from assent_custodian import backups, presence
 from assent_custodian.log import service as log
 from assent_custodian.log.models import Cosignature, LogEntry, SignedHead
 from assent_custodian.night import NightLock, last_done
 from assent_custodian.restoring import databases
+from assent_server.cli import app
 from assent_service import database
 from assent_service.backing_up import BackupFailed
 from assent_service.database import is_busy
@@ -132,6 +136,35 @@ def test_replicas_that_start_at_once_write_a_changed_configuration_down_once(clu
             Leaf.model_validate_json(leaf) for _, leaf in log.newest_of_type(session, LeafType.CONFIG_CHANGED, 9)
         ]
     assert collections.Counter(change.rule for change in changes) == {"config.policy": 1, "config.settings": 1}
+
+
+def test_a_replica_on_a_copy_of_the_folder_does_not_start(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "operations" / "replicas.md").read_text()
+    assert f"it waits for {presence.GONE_WITHIN_S:.0f} seconds, says that another custodian works on this" in page
+    settings = cluster.world.settings
+    copy = shutil.copytree(settings.data_dir, tmp_path / "copy")
+    before = len(cluster.leaves())
+    (refused,) = replicas_of(settings.model_copy(update={"data_dir": copy}), [unused_port()], tmp_path)
+    refused.start(subprocess.PIPE)
+    assert refused.process is not None
+    _, said = refused.process.communicate(timeout=60)
+    assert refused.process.returncode == 1
+    assert b"error: another custodian works on this database, and nobody else in " in said
+    monkeypatch.setattr(presence, "GONE_WITHIN_S", 0.5)
+    nothing = tmp_path / "custodian.toml"
+    nothing.touch()
+    night = CliRunner().invoke(app, ["rotate", "--config", str(nothing)], env=refused.environment)
+    assert (night.exit_code, "another custodian works on this database" in night.stderr) == (1, True)
+    assert len(cluster.leaves()) == before
+    (third,) = replicas_of(settings, [unused_port()], tmp_path)
+    third.start()
+    try:
+        third.wait_until_it_answers()
+    finally:
+        third.end(signal.SIGTERM)
+    assert len(cluster.leaves()) > before, "the positive control: its start is in the log"
 
 
 # --- many at once -----------------------------------------------------------------------------------------------------
