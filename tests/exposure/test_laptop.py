@@ -30,6 +30,7 @@ from assent.contracts.codes import CodeInvalid, InvitationCode
 from assent.contracts.envelope import Envelope, sign
 from assent.contracts.ids import Modality
 from assent.contracts.keys import SigningKey, b64url, fingerprint
+from assent.contracts.leaves import Leaf, LeafType
 from assent.contracts.segment import EndRecord, SkipRecord
 from assent.contracts.statements import Choice, StreamCertificate, StreamWanted
 from assent.contracts.times import hour_of
@@ -48,6 +49,15 @@ from assent_agent.adapters.secret_file import SecretFile
 from assent_agent.core.recorder import Draft
 from assent_agent.spool import spool as module
 from assent_agent.spool.spool import Spool
+from assent_custodian.log.service import newest_of_type
+
+
+def rules_of_refusals(populated: Populated) -> list[str | None]:
+    """By which rules leases were refused, in the order of the log."""
+    with populated.world.custodian.database.reading() as session:
+        found = newest_of_type(session, LeafType.LEASE_REFUSED, 500)
+    return [Leaf.model_validate_json(data).rule for _, data in reversed(found)]
+
 
 # --- row 19: a stolen laptop, off -------------------------------------------------------------------------------------
 
@@ -153,6 +163,9 @@ def test_row_19_the_keys_of_a_revoked_laptop_serve_nothing(in_use: Populated) ->
     assert refused.value.problem.members["rule"] == "credential-revoked"
     for key in (member.device, stolen):
         assert member.get("/v1/me", key=key).status_code == 401
+    with pytest.raises(Refused):
+        inst.own_job(member, key=stolen)
+    assert rules_of_refusals(in_use)[-1] == "credential-revoked", "and the log says that it was tried"
     assert inst.collector.orders.pull_orders_once() == 1, "at once, not in the night"
     sealed = recording.seal(inst.content(recording.certificate, in_use.marker), hour_of(in_use.world.clock()))
     assert put(in_use, recording, sealed, 0).json()["type"].endswith("revoked"), "the spool cannot be sent"
@@ -479,10 +492,12 @@ def test_row_22_a_message_that_was_overheard_is_of_no_use(in_use: Populated) -> 
         custodian.me()
     overheard = list(installation.heard)
     streams = installation.own_job(member).streams
-    for ask in overheard:
+    refused = rules_of_refusals(in_use)
+    for ask in [one for one in overheard for _ in range(3)]:
         if ask.url.port == 8401 and ask.url.path in ("/v1/leases", "/v1/me", "/v1/certificates"):
             answer = installation._deliver(ask)
             assert answer.status_code == 401, ask.url.path
+    assert rules_of_refusals(in_use) == [*refused, "replayed"], "the log says it, once"
     assert {one.stream for one in installation.own_job(member).streams} == {one.stream for one in streams}
 
 

@@ -25,9 +25,9 @@ class Nonce(Base):
     seen: Mapped[str] = mapped_column(MOMENT, index=True)
 
 
-def stale(now: datetime, why: str) -> Problem:
+def stale(now: datetime, why: str, **members: str) -> Problem:
     """The refusal, which tells the custodian's time so that a client can see how far off it is."""
-    return Problem(Code.STALE, f"{why}; the custodian's time is {moment(now)}", now=moment(now))
+    return Problem(Code.STALE, f"{why}; the custodian's time is {moment(now)}", now=moment(now), **members)
 
 
 def check_time(at: str, now: datetime) -> None:
@@ -41,7 +41,7 @@ def check_time(at: str, now: datetime) -> None:
 
 
 def use_nonce(session: Session, key_id: str, nonce: str, now: datetime) -> None:
-    """Take the nonce of this key, once. Raises Problem `stale` when it was used before.
+    """Take the nonce of this key, once. Raises Problem `stale` when it was used before, with the rule `replayed`.
 
     The row is unique in the database, so that two workers cannot both take it.
     """
@@ -49,7 +49,7 @@ def use_nonce(session: Session, key_id: str, nonce: str, now: datetime) -> None:
         with session.begin_nested():
             session.add(Nonce(key_id=key_id, nonce=nonce, seen=moment(now)))
     except IntegrityError as error:
-        raise stale(now, "this message was used before") from error
+        raise stale(now, "this message was used before", rule="replayed") from error
 
 
 def forget_old_nonces(session: Session, now: datetime) -> None:

@@ -17,7 +17,13 @@ from tests.integration.client.conftest import Terminal
 from tests.simulators.custodian import PURPOSE
 from tests.unit.reader.ocsf_schema import faults
 
+from assent.contracts.envelope import sign
+from assent.contracts.ids import new_id
+from assent.contracts.keys import SigningKey
 from assent.contracts.leaves import Leaf, LeafType
+from assent.contracts.statements import LeaseRequest
+from assent.contracts.times import moment
+from assent.sealing.hpke import HybridPrivateKey
 from assent_custodian.log import service as log_service
 from assent_custodian.log.witnesses import sign_head, submit_head
 from assent_custodian.night import run_night
@@ -115,6 +121,24 @@ def test_filters_find_what_they_name_and_nothing_else(terminal: Terminal, audito
     by_stewards = found("--role", "steward")
     assert expected(type="grant.approved") <= by_stewards
     assert not expected(type="lease.opened") & by_stewards
+
+
+def test_a_lease_request_that_was_sent_again_is_found(terminal: Terminal, auditor: str, used: Populated) -> None:
+    world = used.world
+    wish = LeaseRequest(
+        request="00" * 32, job_signing_key=SigningKey.generate().public.text,
+        job_receiving_key=HybridPrivateKey.generate().public_key.to_text(), nonce=new_id(), at=world.now,
+        until=moment(world.clock() + timedelta(hours=1)),
+    )  # fmt: skip
+    copy = sign(wish, used.staff.requester.opening).to_json()
+    for _ in range(3):
+        assert world.post("/v1/leases", copy).status_code in (401, 404)
+    submit_head(world.custodian)
+    (signed, *_) = entries(terminal, auditor, "--kind", "request.signed", "--request", used.request)
+    found = entries(terminal, auditor, "--kind", "lease.refused", "--actor", signed["actor"], "--count", "5000")
+    (replayed,) = [one for one in found if one["rule"] == "replayed"]
+    assert (replayed["request"], replayed["actor"]) == ("00" * 32, signed["actor"])
+    assert replayed["text"].startswith("A lease or release of request 00000000 was refused to ")
 
 
 def test_times_are_read_and_shown_where_somebody_is(terminal: Terminal, auditor: str, used: Populated) -> None:

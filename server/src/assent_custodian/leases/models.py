@@ -48,3 +48,14 @@ class LeaseRefusal(Base):
     person: Mapped[str] = mapped_column(ID, primary_key=True)
     rule: Mapped[str] = mapped_column(String(32), primary_key=True)
     at: Mapped[str] = mapped_column(MOMENT)
+
+
+class RefusedRequest(Base):
+    """A signed lease request of which a refusal by this rule is in the log: sent again, it makes no second entry.
+
+    `signed`: its hash. Nothing here says whose it is, or when it came.
+    """
+
+    __tablename__ = "refused_lease_requests"
+    signed: Mapped[str] = mapped_column(HASH, primary_key=True)
+    rule: Mapped[str] = mapped_column(String(32), primary_key=True)

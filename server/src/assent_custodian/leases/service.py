@@ -21,7 +21,7 @@ import secrets
 import textwrap
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -29,7 +29,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from assent.contracts import limits
-from assent.contracts.envelope import Envelope, read, read_unverified
+from assent.contracts.envelope import Envelope, StatementInvalid, read, read_unverified
 from assent.contracts.ids import Modality, new_id, sha256_hex
 from assent.contracts.keys import KeyInvalid, PublicKey, fingerprint
 from assent.contracts.leaves import Leaf, LeafType
@@ -53,7 +53,7 @@ from assent_custodian.halting.service import halted
 from assent_custodian.keys import erasure, vault
 from assent_custodian.keys.models import Stream
 from assent_custodian.leases import budgets, domain
-from assent_custodian.leases.models import LeaseRefusal, LeaseRow, LeaseStream
+from assent_custodian.leases.models import LeaseRefusal, LeaseRow, LeaseStream, RefusedRequest
 from assent_custodian.log import service as log
 from assent_custodian.log import witnesses
 from assent_custodian.notifications import service as notifications
@@ -93,13 +93,15 @@ class Prepared:
 
 
 def prove(custodian: Custodian, envelope: Envelope) -> tuple[LeaseRequest, Asker]:
-    """Whose request this is; takes its nonce, in a transaction of its own. Raises Problem."""
-    with custodian.database.transaction() as session:
-        statement, asker = auth.proved(session, envelope, LeaseRequest, custodian.now())
+    """Whose request this is; takes its nonce, in a transaction of its own. Raises Problem, or StatementInvalid when it
+    is not a well-formed request.
+    """
     try:
+        with custodian.database.transaction() as session:
+            statement, asker = auth.proved(session, envelope, LeaseRequest, custodian.now())
         roles.check(Permission.OPEN_LEASES, asker.roles, asker.kind, asker.waits_until, drill=asker.drill)
-    except Problem as problem:
-        _refused(custodian, asker.person, problem, statement.request)
+    except (Problem, StatementInvalid) as refusal:
+        _refused_unproved(custodian, envelope, refusal)
         raise
     return statement, asker
 
@@ -114,7 +116,7 @@ def open_lease(custodian: Custodian, wanted: LeaseRequest, envelope: Envelope, a
         with custodian.database.transaction() as session:
             return _open(session, custodian, prepared, checkpoint)
     except Problem as problem:
-        _refused(custodian, asker.person, problem, wanted.request, prepared)
+        _refused(custodian, asker.person, _rule(problem), wanted.request, prepared)
         raise
 
 
@@ -413,15 +415,52 @@ def _tell_approvers(session: Session, custodian: Custodian, row: LeaseRow, first
         notices.tell(session, approver, custodian.today(), text)
 
 
+def _rule(problem: Problem) -> str:
+    """By what it was refused, as the log says it."""
+    return str(problem.members.get("rule", problem.code.wire))[:32]
+
+
+def _refused_unproved(custodian: Custodian, envelope: Envelope, refusal: Problem | StatementInvalid) -> None:
+    """Write down that a request was refused before it was looked at what it asks for, if somebody's key signed it, also
+    one that was revoked. Of what nobody's key signed there is no entry: anybody could fill the log with those.
+    """
+    if envelope.payloadType != LeaseRequest.payload_type():
+        return
+    rule = _rule(refusal) if isinstance(refusal, Problem) else Code.MALFORMED.wire
+    request = None
+    with custodian.database.reading() as session:
+        asker = _signer(session, envelope, custodian.now())
+    if asker is None:
+        return
+    if asker.revoked:
+        rule = "credential-revoked"
+    with suppress(StatementInvalid):
+        request = read_unverified(envelope, LeaseRequest).request
+    _refused(custodian, asker.person, rule, request, signed=envelope.hash)
+
+
+def _signer(session: Session, envelope: Envelope, now: datetime) -> Asker | None:
+    for revoked_too in (False, True):
+        with suppress(Problem, StatementInvalid):
+            return auth.signer(session, envelope, now, revoked_too=revoked_too)
+    return None
+
+
 def _refused(
-    custodian: Custodian, person: str, problem: Problem, request: str | None, prepared: Prepared | None = None
+    custodian: Custodian,
+    person: str,
+    rule: str,
+    request: str | None,
+    prepared: Prepared | None = None,
+    *,
+    signed: str | None = None,
 ) -> None:
     """Write a refusal into the log, at most once a minute for a rule and a person; and, of a lease that was written
     down before, always that it is over and nothing was read.
 
-    A refusal of one's own data has a one-time actor, as its lease has: another would tell who takes part.
+    `signed`: the hash of a request that can come again, by whoever has a copy of it: for a rule, it is written down
+    once. A refusal of one's own data has a one-time actor, as its lease has: another would tell who takes part.
     """
-    rule = str(problem.members.get("rule", problem.code.wire))[:32]
     now = custodian.now()
     with custodian.database.transaction() as session:
         people.one_at_a_time(session, person)
@@ -429,10 +468,14 @@ def _refused(
         if row is not None and row.state == "pending":
             row.state = "refused"
             log.append(session, _closed(row, moment(now), rule=rule))
+        if signed is not None and session.get(RefusedRequest, (signed, rule)) is not None:
+            return
         last = session.get(LeaseRefusal, (person, rule))
         if last is not None and now - parse_moment(last.at) < REFUSALS_EVERY:
             return
         session.merge(LeaseRefusal(person=person, rule=rule, at=moment(now)))
+        if signed is not None:
+            session.add(RefusedRequest(signed=signed, rule=rule))
         actor = log.actor_ref(session, person) if request else secrets.token_hex(32)
         leaf = Leaf(
             type=LeafType.LEASE_REFUSED, at=moment(now), actor=actor, decision="refused", rule=rule, request=request,
@@ -457,7 +500,7 @@ def _refusals_written_down(custodian: Custodian, lease: str) -> Iterator[None]:
         if "rule" in problem.members:
             with custodian.database.reading() as session:
                 row = session.get_one(LeaseRow, lease)
-            _refused(custodian, row.person, problem, None if row.mode == "own" else row.request)
+            _refused(custodian, row.person, _rule(problem), None if row.mode == "own" else row.request)
         raise
 
 

@@ -89,7 +89,8 @@ def _sentence(leaf: Leaf, name: str | None) -> str:
             released = counts.get("released", 0)
             return f"The job closed lease {short(leaf.subject)} of {request}; {released} sealed keys were opened."
         case LeafType.LEASE_REFUSED:
-            of = f" of {request}" if leaf.request else " of somebody's own recordings"
+            own = "" if leaf.rule == "malformed" else " of somebody's own recordings"
+            of = f" of {request}" if leaf.request else own
             return f"A lease or release{of} was refused to {actor} ({leaf.rule})."
         case LeafType.ROLE_PROPOSED:
             return f"{actor} proposed to {_role(leaf)} (proposal {short(leaf.subject)})."
