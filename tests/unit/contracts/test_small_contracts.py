@@ -82,6 +82,18 @@ def test_a_time_without_zone_or_a_day_that_is_none_is_refused() -> None:
         times.parse_day("2026-02-30")
 
 
+@pytest.mark.parametrize(
+    "text", ["2026-1-2", "2026-01-02 ", "20260102", "2026-W01-5", "2026-01-02T09", "2026-01-02T9:00:00Z", "٢٠٢٦-٠١-٠٢",
+             "2026-01-02T09:00:00", "2026-01-02T09:00:00+00:00", "2026-01-02T24:00:00Z", "2026-01-02T23:59:60Z",
+             "20260102T090000.000Z", "2026-01-02T09:00:00Z\n"],
+)  # fmt: skip
+def test_a_time_has_one_way_to_be_written(text: str) -> None:
+    for parse, right in ((times.parse_day, 10), (times.parse_hour, 13), (times.parse_moment, 20)):
+        if not ("2026-01-02T09:00:00Z".startswith(text) and len(text) == right):
+            with pytest.raises(ValueError):
+                parse(text)
+
+
 def test_every_problem_has_its_own_name_and_is_read_back() -> None:
     wires = [code.wire for code in problems.Code]
     assert len(set(wires)) == len(wires)

@@ -6,7 +6,7 @@ import json
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from assent.contracts.ids import Hash
 
@@ -74,10 +74,10 @@ class Leaf(BaseModel):
     purpose: str | None = None
     mode: str | None = None
     until: str | None = None
-    counts: dict[str, int] = {}
+    counts: dict[str, int] = Field(default_factory=dict)
     keys: tuple[str, ...] = ()
-    roots: dict[str, Hash] = {}
-    detail: dict[str, str] = {}
+    roots: dict[str, Hash] = Field(default_factory=dict)
+    detail: dict[str, str] = Field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
         """The exact bytes of the entry (fewer than 64 KiB)."""

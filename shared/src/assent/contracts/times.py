@@ -6,14 +6,19 @@ The collector and the custodian keep days; a segment header says an hour; moment
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated
 
 from pydantic import StringConstraints
 
-Day = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
-Hour = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}$")]
-Moment = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$")]
+_DAY = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_HOUR = rf"{_DAY}T[0-9]{{2}}"
+_MOMENT = rf"{_HOUR}:[0-9]{{2}}:[0-9]{{2}}Z"
+
+Day = Annotated[str, StringConstraints(pattern=f"^{_DAY}$")]
+Hour = Annotated[str, StringConstraints(pattern=f"^{_HOUR}$")]
+Moment = Annotated[str, StringConstraints(pattern=f"^{_MOMENT}$")]
 
 
 def moment(at: datetime) -> str:
@@ -25,7 +30,7 @@ def moment(at: datetime) -> str:
 
 def parse_moment(text: str) -> datetime:
     """Read a moment. Raises ValueError when the text is not exactly one."""
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    return _read(_MOMENT, text)
 
 
 def day_of(at: datetime) -> str:
@@ -40,14 +45,20 @@ def hour_of(at: datetime) -> str:
 
 def parse_day(text: str) -> date:
     """Read a day. Raises ValueError when the text is not exactly one (also for 2026-02-30)."""
-    return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).date()
+    return _read(_DAY, text).date()
 
 
 def parse_hour(text: str) -> datetime:
     """The first moment of an hour. Raises ValueError when the text is not exactly one."""
-    return datetime.strptime(text, "%Y-%m-%dT%H").replace(tzinfo=UTC)
+    return _read(_HOUR, text)
 
 
 def add_days(day: str, count: int) -> str:
     """The day `count` days after `day`."""
     return (parse_day(day) + timedelta(days=count)).isoformat()
+
+
+def _read(pattern: str, text: str) -> datetime:
+    if not re.fullmatch(pattern, text):
+        raise ValueError(f"{text!r} is not written as {pattern}")
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 from assent.contracts.leaves import Leaf, LeafType
 from assent.reader.log_copies import CopyInvalid
-from assent.reader.log_entries import ABOUT_LEASES, ABOUT_REQUESTS, Entry
+from assent.reader.log_entries import ABOUT_LEASES, ABOUT_REQUESTS, REQUEST_LASTS, Entry
 from assent.reader.log_words import SHORT, never_opened, short
 
 KINDS = ("request", "lease", "job")
@@ -107,13 +108,21 @@ class Story:
 def story(newest_first: Iterable[Entry], wanted: Reference) -> Story:
     """Everything that belongs to what is asked about. Reads the whole log. Raises CopyInvalid for none, or several."""
     about: dict[str, list[Entry]] = {}  # by request
+    asked: dict[str, datetime] = {}
     requests: set[str] = set()
     apart: list[Entry] = []
+    day = ""
     for entry in newest_first:
         leaf = entry.leaf
+        if leaf.at[:10] != day:
+            day = leaf.at[:10]
+            for request in [one for one, at in asked.items() if entry.at < at - REQUEST_LASTS and one not in requests]:
+                del asked[request], about[request]
         of_request = leaf.type in ABOUT_REQUESTS and leaf.request is not None
         if of_request:
             about.setdefault(leaf.request or "", []).append(entry)
+            if leaf.type is LeafType.REQUEST_SIGNED or leaf.mode == "own":
+                asked[leaf.request or ""] = entry.at
         if of_request and _meant(leaf, wanted):
             requests.add(leaf.request or "")
         elif not wanted.kind and (_begins(entry.hash, wanted) or _begins(leaf.subject, wanted)):

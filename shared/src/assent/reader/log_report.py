@@ -19,7 +19,7 @@ from assent.contracts.leaves import Leaf, LeafType
 from assent.contracts.statements import DRILL_PURPOSE
 from assent.contracts.times import parse_moment
 from assent.reader.log_entries import Entry
-from assent.reader.log_rules import Finding, LogRules
+from assent.reader.log_rules import REMEMBERED_DAYS, Finding, LogRules
 from assent.reader.log_words import FIRST_USES, collector_refused, never_opened, sentence, short, who
 
 BASELINE_WEEKS = 4
@@ -128,6 +128,7 @@ class Reporting:
         self.start, self.end, self._day_of = start, end, day_of
         self.size = 0
         self.first_day: date | None = None
+        self._today: date | None = None
         self.wrong: list[Finding] = []
         self._rules = LogRules()
         self._requests: dict[str, Asked] = {}
@@ -144,19 +145,35 @@ class Reporting:
         wrong = self._rules.read(entry.data).wrong
         if leaf.type is LeafType.PERSON:
             return  # who did what for themselves is nobody's to count
-        within = self.start <= entry.at < self.end
+        at = entry.at
+        within, day = self.start <= at < self.end, self._day_of(at)
         self.wrong += wrong if within else ()
         if self.first_day is None:
-            self.first_day = self._day_of(entry.at)
+            self.first_day = day
+        if day != self._today:
+            self._today = day
+            self._forget(at)
         if leaf.actor is not None and entry.actor_name:
             self._names[leaf.actor] = entry.actor_name
         drill = self._remember(entry)
         if drill:
             self._drill[leaf.type.value] += within
             return
-        self._count(entry)
+        self._count(entry, day)
         if within and leaf.mode != "own":
             self._within.append(entry)
+
+    def _forget(self, now: datetime) -> None:
+        """Requests and leases that ended long ago, and are none of the time in question."""
+        long_ago = now - timedelta(days=REMEMBERED_DAYS)
+
+        def stays(leaf: Leaf) -> bool:
+            return parse_moment(leaf.until or leaf.at) >= long_ago
+
+        self._requests = {hash_: one for hash_, one in self._requests.items() if stays(one.leaf)}
+        self._leases = {
+            name: one for name, one in self._leases.items() if one.entry.at >= self.start or stays(one.entry.leaf)
+        }
 
     def _remember(self, entry: Entry) -> bool:
         """Requests, approvals and leases; returns whether the entry is of the drill, and its result is none that
@@ -183,8 +200,8 @@ class Reporting:
         purpose = known.leaf.purpose if known else leaf.purpose
         return (purpose or "").split(" ")[0] == DRILL_PURPOSE
 
-    def _count(self, entry: Entry) -> None:
-        leaf, day = entry.leaf, self._day_of(entry.at)
+    def _count(self, entry: Entry, day: date) -> None:
+        leaf = entry.leaf
         if leaf.mode == "own" or (leaf.type is LeafType.LEASE_REFUSED and leaf.request is None):
             return
         match leaf.type:

@@ -19,7 +19,7 @@ from assent.contracts.envelope import Envelope, StatementInvalid, read
 from assent.contracts.keys import KeyInvalid, PublicKey
 from assent.contracts.leaves import Leaf, LeafType
 from assent.contracts.statements import DRILL_PURPOSE, CollectorReport
-from assent.contracts.times import parse_day, parse_hour, parse_moment
+from assent.contracts.times import hour_of, parse_day, parse_hour, parse_moment
 
 SKEW = timedelta(seconds=limits.CLOCK_DOUBT_S)
 CLOSING_TIME = timedelta(hours=1)
@@ -208,6 +208,7 @@ class LogRules:
         self._wrong: list[Finding] = []
         self._news: list[Finding] = []
         self._index, self._at = 0, ""
+        self._tidied = ""
 
     def read(self, data: bytes, *, after: datetime | None = None, before: datetime | None = None) -> Found:
         """The next leaf. `after` and `before`: when it was written at the earliest and latest, as witnesses know."""
@@ -349,7 +350,9 @@ class LogRules:
             return
         if hash_ in self.memory.requests:
             return  # handed in again after a restore: what was said of it since still holds
-        self._forget_old_requests(leaf.at)
+        if (hour := hour_of(_moment(leaf.at))) != self._tidied:
+            self._tidied = hour
+            self._forget_old_requests(leaf.at)
         if self._of_drill(leaf.purpose):
             if leaf.actor not in self.memory.drill:
                 self._bad("request", "a request for the purpose of the drill by somebody else than the drill")
