@@ -178,7 +178,17 @@ def loss(in_use: Populated, tmp_path: Path) -> Iterator[Loss]:
         yield Loss(in_use, tmp_path, stack)
 
 
-def test_row_33_the_door_opens_again_and_everybody_sees_how_many_leaves_are_missing(loss: Loss, tmp_path: Path) -> None:
+@pytest.fixture
+def on_either(either: Populated, tmp_path: Path) -> Iterator[Loss]:
+    """The same, on SQLite and on PostgreSQL."""
+    with ExitStack() as stack:
+        yield Loss(either, tmp_path, stack)
+
+
+def test_row_33_the_door_opens_again_and_everybody_sees_how_many_leaves_are_missing(
+    on_either: Loss, tmp_path: Path
+) -> None:
+    loss = on_either
     loss.go_on()
     world, witnessed = loss.world, Checkpoint.from_text(loss.heads()[0].text)
     assert witnessed.size > loss.kept
@@ -464,7 +474,8 @@ def test_a_log_that_is_whole_has_no_successor(loss: Loss) -> None:
         ceremony.next_directory(loss.world.custodian, {}, heads=loss.heads())
 
 
-def test_an_import_that_was_interrupted_is_done_again(loss: Loss, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_import_that_was_interrupted_is_done_again(on_either: Loss, monkeypatch: pytest.MonkeyPatch) -> None:
+    loss = on_either
     loss.go_on()
     loss.lose()
     custodian = loss.world.custodian
@@ -516,7 +527,8 @@ def test_a_new_log_is_not_begun_while_the_custodian_runs(loss: Loss) -> None:
         opened.close()
 
 
-def test_a_backup_from_before_is_not_taken_for_the_beginning_of_the_new_log(loss: Loss) -> None:
+def test_a_backup_from_before_is_not_taken_for_the_beginning_of_the_new_log(on_either: Loss) -> None:
+    loss = on_either
     loss.go_on()
     loss.lose()
     loss.begin()

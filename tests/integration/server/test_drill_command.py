@@ -12,6 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 from tests.integration.server.test_command import _free_base, _process, _run, _up
+from tests.simulators.postgres import PostgresServer
 
 from assent.client.joining import join
 from assent_custodian.drills.service import IDENTITIES
@@ -100,6 +101,26 @@ def test_a_drill_runs_from_another_host_with_codes_that_were_brought(running: Ru
     assert again.returncode == 1, "codes work once"
     done = _process("drill", "--data", str(tmp_path / "none"), "--folder", str(tmp_path / "empty"))
     assert (done.returncode, "bring codes" in done.stderr) == (1, True)
+
+
+def test_a_drill_beside_services_on_postgresql(
+    postgres_server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, base = tmp_path / "data", _free_base()
+    for service in ("CUSTODIAN", "COLLECTOR"):
+        monkeypatch.setenv(f"ASSENT_{service}_DATABASE_URL", postgres_server.new_database())
+    monkeypatch.setenv("ASSENT_CUSTODIAN_OPERATOR_PORT", str(base + 3000))
+    with _up(data, "--port-base", str(base), *REFERENCES) as (_, summary):
+        for code in summary["codes"].values():
+            join(code, {"device", "opening"})
+        (data / "custodian" / "keys").chmod(0o750)
+        code, found = drill("--data", str(data))
+        assert code == 1
+        assert [one["rule"] for one in found["wrong"]] == ["surface.custodian-keys"], "this, and nothing else"
+        assert found["tried"] > 2000
+        assert any("PostgreSQL" in one for one in found["skipped"]), "what it cannot look at, it says"
+        assert Running(data, base + 3000).figures["assent_drill_wrong"] == 1
+    assert not list(data.rglob("*.db")), "the databases are on the server, and nowhere else"
 
 
 def test_the_doctor_looks_at_modes_where_no_drill_runs(tmp_path: Path) -> None:
