@@ -211,20 +211,31 @@ class Story:
         names = {"ada": ("Ada", None), **{name.lower(): (name, None) for name in NAMES}}
         invited = self.each(lambda item: (item[0], self._invite(admin, *item[1])), {**roles, **names}.items())
         self._invitations = dict(invited)
-        self.each(
-            lambda key: done(dpo.assent("people", "countersign", self._invitations[key]["invitation"], "--json")), roles
-        )
         for key, (name, _) in roles.items():
             self.person(key, name)
-        self.each(lambda key: done(self.people[key].assent("login", self._invitations[key]["code"], "--json")), roles)
+        logins = self.each(
+            lambda key: (key, done(self.people[key].assent("login", self._invitations[key]["code"], "--json")).json),
+            roles,
+        )
+        signed = self.each(
+            lambda key: (
+                key,
+                done(dpo.assent("people", "countersign", self._invitations[key]["invitation"], "--yes", "--json")).json[
+                    "keys"
+                ],
+            ),
+            roles,
+        )
+        told = {key: [login["key_fingerprint"]] for key, login in logins}
         accounts = done(admin.assent("people", "list", "--json")).json["people"]
         held = {account["name"]: account["roles"] for account in accounts}
         self.expect(
             "roles-countersigned",
             "a requester, two stewards and an auditor have their roles after a second signature",
             {name: held.get(name) for name, _ in roles.values()},
-            all(held.get(name) == [role] for name, role in roles.values()),
-            "a requester, two stewards and an auditor, each role countersigned by the data-protection officer",
+            all(held.get(name) == [role] for name, role in roles.values()) and dict(signed) == told,
+            "a requester, two stewards and an auditor, each role countersigned by the data-protection officer for the "
+            "very key that its holder named",
         )
 
     def _invite(self, admin: Person, name: str, role: str | None) -> dict[str, str]:

@@ -56,8 +56,7 @@ def countersign(firm: Populated, name: str) -> Answer:
     """The council agrees to the role that the newest invitation of this name asks for."""
     proposals = firm.world.council.get("/v1/roles").json()["proposals"]
     (pending,) = [one for one in proposals if one["name"] == name and not one["countersigned"]]
-    statement = RoleCountersignature(proposal=pending["proposal"], at=firm.world.now)
-    return firm.world.council.post("/v1/roles/countersignatures", statement)
+    return firm.world.countersign(pending["proposal"])
 
 
 def approve(firm: Populated, by: Member, request: str) -> Answer:
@@ -117,6 +116,24 @@ def test_row_11_invented_stewards_decide_nothing_without_a_signature_of_another_
     assert len(changed) >= 2, "and both signatures of the council are in the log"
 
 
+def test_row_11_a_signature_for_somebody_is_none_for_who_took_their_code(firm: Populated) -> None:
+    """The admin keeps the code that was meant for Stella, and joins as her. She is asked for her key."""
+    world = firm.world
+    thief = puppet(firm, "Stella Robbed", Role.STEWARD)
+    stella = SigningKey.generate()
+    proposal = invitation_of(firm, "Stella Robbed")
+
+    def countersign_for(key: SigningKey) -> Answer:
+        keys = (fingerprint(key.public.text),)
+        statement = RoleCountersignature(proposal=proposal, keys=keys, at=world.now)
+        return world.council.post("/v1/roles/countersignatures", statement)
+
+    assert countersign_for(stella).status_code == 409
+    assert thief.get("/v1/me").json()["roles"] == []
+    assert countersign_for(thief.opening).status_code == 200, "the positive control: who does not ask signs for a thief"
+    assert thief.get("/v1/me").json()["roles"] == ["steward"]
+
+
 def test_row_11_invented_council_members_countersign_nothing(firm: Populated) -> None:
     world = firm.world
     council, dpo = puppet(firm, "Connie Puppet", Role.COUNCIL), puppet(firm, "Dora Puppet", Role.DPO)
@@ -168,8 +185,7 @@ def test_row_11_roles_that_wait_at_the_same_time_are_not_stacked(firm: Populated
 
 
 def countersign_hash(firm: Populated, proposal: str) -> Answer:
-    statement = RoleCountersignature(proposal=proposal, at=firm.world.now)
-    return firm.world.council.post("/v1/roles/countersignatures", statement)
+    return firm.world.countersign(proposal)
 
 
 def invitation_of(firm: Populated, name: str) -> str:

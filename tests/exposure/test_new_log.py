@@ -29,7 +29,7 @@ from assent.client.transport import Refused
 from assent.contracts.ids import new_id
 from assent.contracts.leaves import Leaf, LeafType
 from assent.contracts.problems import Code
-from assent.contracts.statements import Directory, Role, RoleCountersignature, RoleProposal, WitnessEntry
+from assent.contracts.statements import Directory, Role, RoleProposal, WitnessEntry
 from assent.contracts.wire import CertificatesAnswer
 from assent.reader.auditing import audit
 from assent.reader.log_copies import load_copy
@@ -163,8 +163,7 @@ def role_again(loss: Loss, member: Member, role: Role) -> None:
         "/v1/roles", RoleProposal(person=member.person, role=role, action="grant", nonce=new_id(), at=world.now)
     )
     assert response.status_code == 200, response.text
-    countersigned = RoleCountersignature(proposal=response.json()["hash"], at=world.now)
-    assert world.council.post("/v1/roles/countersignatures", countersigned).status_code == 200
+    assert world.countersign(response.json()["hash"]).status_code == 200
 
 
 def roles_held(loss: Loss) -> set[str]:

@@ -41,7 +41,7 @@ NAMES_SOMEBODY = ("person", "people", "name", "requester", "actor_name", "pseudo
 PERMITTED = {
     "PeopleView": {"people"},
     "PersonView": {"person", "name", "roles"},
-    "ProposalView": {"proposal", "person", "name", "role", "action", "countersigned", "effective"},
+    "ProposalView": {"proposal", "person", "name", "role", "action", "countersigned", "effective", "keys"},
     "DecisionView": {"name", "decision", "reason", "day"},
     "RequestView": {"hash", "state", "requester", "approvals", "approvals_needed", "statement", "decisions"},
     "CatalogueEntry": {

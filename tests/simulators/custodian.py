@@ -426,20 +426,25 @@ class CustodianWorld:
         code, invitation = self.invitation(name, role)
         response = self.admin.post("/v1/invitations", invitation)
         assert response.status_code == 200, response.text
+        member = self.join(code.to_text(), name)
         if role is not None:
-            proposal = sign(invitation, self.admin.opening).hash
-            countersigned = RoleCountersignature(proposal=proposal, at=self.now)
-            response = self.council.post("/v1/roles/countersignatures", countersigned)
+            response = self.countersign(sign(invitation, self.admin.opening).hash)
             assert response.status_code == 200, response.text
-        return self.join(code.to_text(), name)
+        return member
+
+    def countersign(self, proposal: str, by: Member | None = None) -> Response:
+        """The council, or whoever it is, signs a role proposal for the keys that it is shown."""
+        shown = self.council.get("/v1/roles").json()["proposals"]
+        keys = next((tuple(one.get("keys", ())) for one in shown if one["proposal"] == proposal), ())
+        statement = RoleCountersignature(proposal=proposal, keys=keys, at=self.now)
+        return (by or self.council).post("/v1/roles/countersignatures", statement)
 
     def end_role(self, member: Member, role: Role) -> None:
         """An admin proposes it, the council agrees; the role ends at once."""
         proposal = RoleProposal(person=member.person, role=role, action="revoke", nonce=new_id(), at=self.now)
         response = self.admin.post("/v1/roles", proposal)
         assert response.status_code == 200, response.text
-        countersigned = RoleCountersignature(proposal=response.json()["hash"], at=self.now)
-        response = self.council.post("/v1/roles/countersignatures", countersigned)
+        response = self.countersign(response.json()["hash"])
         assert response.status_code == 200, response.text
 
     def add_purpose(self, iri: str = PURPOSE, version: int = 1, *, signed: bool = True, **changes: Any) -> str:

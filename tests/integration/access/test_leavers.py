@@ -12,7 +12,7 @@ from tests.simulators.custodian import Member, problem
 
 from assent.contracts.envelope import sign
 from assent.contracts.ids import Modality, new_id
-from assent.contracts.statements import OwnData, Resume, Role, RoleCountersignature, RoleProposal
+from assent.contracts.statements import OwnData, Resume, Role, RoleProposal
 from assent.contracts.wire import RequestView
 
 
@@ -30,8 +30,7 @@ def propose(access: AccessWorld, by: Member, person: Member, role: Role) -> str:
 
 def countersign(access: AccessWorld, proposal: str) -> str | None:
     """The name of the problem, if there is one."""
-    statement = RoleCountersignature(proposal=proposal, at=access.custodian.now)
-    answer = access.custodian.council.post("/v1/roles/countersignatures", statement)
+    answer = access.custodian.countersign(proposal)
     return None if answer.is_success else problem(answer)
 
 

@@ -16,8 +16,7 @@ from assent.cli.app import main
 from assent.cli.shell import Shell
 from assent.client.credentials import Credential, CredentialStore, lock
 from assent.client.files import write_private
-from assent.contracts.envelope import sign
-from assent.contracts.statements import Role, RoleCountersignature
+from assent.contracts.statements import Role
 
 PASSPHRASE = "four plain words"
 
@@ -81,14 +80,18 @@ class Terminal:
         return name
 
     def code_for(self, name: str, role: Role | None = None) -> str:
-        """An invitation code, its role countersigned."""
+        """An invitation code. A role in it waits for `countersign`."""
         world = self.installation.world
         code, invitation = world.invitation(name, role)
         assert world.admin.post("/v1/invitations", invitation).status_code == 200
-        if role is not None:
-            signed = RoleCountersignature(proposal=sign(invitation, world.admin.opening).hash, at=world.now)
-            assert world.council.post("/v1/roles/countersignatures", signed).status_code == 200
         return code.to_text()
+
+    def countersign(self, name: str) -> None:
+        """The council agrees to the role for which somebody of this name was invited."""
+        world = self.installation.world
+        proposals = world.council.get("/v1/roles").json()["proposals"]
+        (waiting,) = [one for one in proposals if one["name"] == name and not one["countersigned"]]
+        assert world.countersign(waiting["proposal"]).status_code == 200
 
 
 @pytest.fixture(scope="module")

@@ -35,6 +35,7 @@ def test_from_an_invitation_to_numbers(terminal: Terminal, populated: Populated)
     joined = terminal.ok("rika", "login", terminal.code_for("Rika", Role.REQUESTER))
     assert populated.world.report.root_fingerprint in joined.out
     assert "custody level" in joined.out
+    terminal.countersign("Rika")
     assert terminal.ok("rika", "whoami", "--json").json["roles"] == ["requester"]
     assert PURPOSE in terminal.ok("rika", "data", "catalogue").out
     modalities = {entry["modality"] for entry in terminal.ok("rika", "data", "catalogue", "--json").json["entries"]}
@@ -48,6 +49,7 @@ def test_from_an_invitation_to_numbers(terminal: Terminal, populated: Populated)
     assert (refused.code, "not granted" in refused.err) == (1, True)
     for name in ("sam", "stef"):
         terminal.ok(name, "login", terminal.code_for(name.capitalize(), Role.STEWARD))
+        terminal.countersign(name.capitalize())
         shown = terminal.ok(name, "data", "approve", asked[:8], "--yes").out
         assert "to learn clicking" in shown
         assert '"why":"to learn clicking"' in shown, "the very bytes that are signed"
@@ -338,16 +340,22 @@ def test_people_roles_and_purposes(terminal: Terminal, populated: Populated) -> 
     council = terminal.is_("council", populated.world.council)
     invited = terminal.ok(admin, "people", "invite", "Bo", "--role", "auditor", "--json").json
     assert InvitationCode.from_text(invited["code"]).root_fingerprint == populated.world.report.root_fingerprint
-    terminal.ok(council, "people", "countersign", invited["invitation"])
+    too_early = terminal.run(council, "people", "countersign", invited["invitation"], "--yes")
+    assert (too_early.code, "Bo has not joined yet" in too_early.err) == (1, True)
     assert "Bo" in terminal.ok(admin, "people", "roles").out
-    terminal.ok("bo", "login", invited["code"])
+    key = terminal.ok("bo", "login", invited["code"], "--json").json["key_fingerprint"]
+    assert key in terminal.ok("bo", "whoami").out.replace("\n", "")
+    assert terminal.ok("bo", "whoami", "--json").json["roles"] == []
+    asked = terminal.ok(council, "people", "countersign", invited["invitation"], "--yes")
+    assert key in asked.out and "face to face or by telephone" in asked.out, "to be compared by people"
     assert terminal.ok("bo", "whoami", "--json").json["roles"] == ["auditor"]
     assert "Bo" in terminal.ok(admin, "people", "list").out
 
     plain = terminal.ok(admin, "people", "invite", "Kim", "--json").json
     terminal.ok("kim", "login", plain["code"])
     proposed = terminal.ok(admin, "people", "roles", "--person", "Kim", "--grant", "steward", "--json").json
-    terminal.ok(council, "people", "countersign", proposed["proposal"])
+    signed = terminal.ok(council, "people", "countersign", proposed["proposal"], "--yes", "--json").json
+    assert signed["keys"] == [terminal.ok("kim", "whoami", "--json").json["key_fingerprint"]]
     assert terminal.ok("kim", "whoami", "--json").json["roles"] == ["steward"]
     assert terminal.run(admin, "people", "roles", "--person", "Nobody", "--grant", "steward").code == 1
     assert terminal.run(council, "people", "countersign", "00" * 32).code == 1

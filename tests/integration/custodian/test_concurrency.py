@@ -20,7 +20,7 @@ from tests.simulators.custodian import PURPOSE, RECIPIENT, CustodianWorld, custo
 
 from assent.contracts.envelope import sign
 from assent.contracts.ids import Modality, new_id
-from assent.contracts.keys import SigningKey
+from assent.contracts.keys import SigningKey, fingerprint
 from assent.contracts.problems import Code
 from assent.contracts.statements import (
     Erasure,
@@ -251,7 +251,8 @@ def test_two_roles_countersigned_at_the_same_time_do_not_both_count(world: Custo
         proposal = RoleProposal(person=kim.person, role=role, action="grant", nonce=new_id(), at=world.now)
         assert world.admin.post("/v1/roles", proposal).status_code == 200
         hash_ = sign(proposal, world.admin.opening).hash
-        signed.append((RoleCountersignature(proposal=hash_, at=world.now), by))
+        keys = (fingerprint(kim.opening.public.text),)
+        signed.append((RoleCountersignature(proposal=hash_, keys=keys, at=world.now), by))
     (first, council), (second, dpo) = signed
     answers: list[int] = []
     thread = threading.Thread(

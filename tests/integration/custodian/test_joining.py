@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from httpx2 import Response
 from tests.simulators.custodian import CustodianWorld, custodian_world, payload_changed, problem
 
 from assent.contracts.codes import InvitationCode
 from assent.contracts.envelope import sign
 from assent.contracts.ids import new_id
-from assent.contracts.keys import SigningKey
+from assent.contracts.keys import SigningKey, fingerprint
 from assent.contracts.statements import Role, RoleCountersignature, RoleProposal
 from assent_custodian.people.models import Invitation, PersonName
 
@@ -136,8 +137,7 @@ def test_a_role_starts_after_a_countersignature_and_a_delay(tmp_path: Path) -> N
         kim = world.add_person("Kim")
         hash_ = propose(world, kim.person, Role.STEWARD)
         assert kim.get("/v1/me").json()["roles"] == []
-        signed = RoleCountersignature(proposal=hash_, at=world.now)
-        assert world.council.post("/v1/roles/countersignatures", signed).status_code == 200
+        assert world.countersign(hash_).status_code == 200
         assert kim.get("/v1/requests").status_code == 403
         world.clock.forward(hours=23, minutes=59)
         assert kim.get("/v1/me").json()["roles"] == []
@@ -150,11 +150,52 @@ def test_an_invited_role_waits_for_its_countersignature(world: CustodianWorld) -
     assert kim.get("/v1/me").json()["roles"] == []
     (waiting,) = [p for p in world.dpo.get("/v1/roles").json()["proposals"] if p.get("person") == kim.person]
     assert not waiting["countersigned"]
-    signed = RoleCountersignature(proposal=waiting["proposal"], at=world.now)
-    assert problem(world.admin.post("/v1/roles/countersignatures", signed)) == "forbidden"
-    assert world.dpo.post("/v1/roles/countersignatures", signed).status_code == 200
+    assert problem(world.countersign(waiting["proposal"], world.admin)) == "forbidden"
+    assert world.countersign(waiting["proposal"], world.dpo).status_code == 200
     assert kim.get("/v1/me").json()["roles"] == ["auditor"]
-    assert problem(world.council.post("/v1/roles/countersignatures", signed)) == "conflict"
+    assert problem(world.countersign(waiting["proposal"])) == "conflict"
+
+
+def test_a_role_is_countersigned_for_the_keys_that_were_looked_at(world: CustodianWorld) -> None:
+    """The admin invites a name and can hand the code to anybody, or join with it: a signature for a name is none."""
+    code, invitation = world.invitation("Ina", Role.STEWARD)
+    assert world.admin.post("/v1/invitations", invitation).status_code == 200
+    hash_ = sign(invitation, world.admin.opening).hash
+
+    def shown() -> list[str]:
+        proposals = world.council.get("/v1/roles").json()["proposals"]
+        return next(one for one in proposals if one["proposal"] == hash_).get("keys", [])
+
+    def countersign(*keys: str) -> Response:
+        statement = RoleCountersignature(proposal=hash_, keys=keys, at=world.now)
+        return world.council.post("/v1/roles/countersignatures", statement)
+
+    expected = SigningKey.generate()
+    assert shown() == []
+    for keys in ((), (fingerprint(expected.public.text),)):
+        assert problem(countersign(*keys)) == "conflict", "nobody has joined"
+    ina = world.join(code.to_text(), "Ina")
+    key = fingerprint(ina.opening.public.text)
+    assert shown() == [key]
+    for keys in ((), (fingerprint(expected.public.text),), (key, fingerprint(expected.public.text)), (key, key)):
+        assert problem(countersign(*keys)) == "conflict", "these are not Ina's keys"
+    assert problem(countersign(fingerprint(ina.device.public.text))) == "conflict", "it is the opening key that acts"
+    second = ina.add_key("opening")
+    assert problem(countersign(key)) == "conflict", "there is one more that was not looked at"
+    assert ina.get("/v1/me").json()["roles"] == []
+    assert ina.revoke(second).status_code == 200
+    assert countersign(key).status_code == 200, "the positive control"
+    assert ina.get("/v1/me").json()["roles"] == ["steward"]
+    assert shown() == [], "only what waits is shown with its keys"
+
+
+def test_nobody_gets_a_role_without_a_key_that_could_act(world: CustodianWorld) -> None:
+    code, invitation = world.invitation("Ina", Role.STEWARD)
+    assert world.admin.post("/v1/invitations", invitation).status_code == 200
+    device = SigningKey.generate()
+    answer = world.post("/v1/enrolments", world.enrolment(code.to_text(), [("device", device)]).to_json())
+    assert answer.status_code == 200
+    assert problem(world.countersign(sign(invitation, world.admin.opening).hash)) == "conflict"
 
 
 def test_one_person_holds_one_role(lite: CustodianWorld) -> None:
@@ -167,11 +208,8 @@ def test_one_person_holds_one_role(lite: CustodianWorld) -> None:
 def test_two_proposals_do_not_make_two_roles(lite: CustodianWorld) -> None:
     kim = lite.add_person("Kim")
     first, second = (propose(lite, kim.person, role) for role in (Role.STEWARD, Role.REQUESTER))
-    assert lite.council.post(
-        "/v1/roles/countersignatures", RoleCountersignature(proposal=first, at=lite.now)
-    ).is_success
-    late = lite.council.post("/v1/roles/countersignatures", RoleCountersignature(proposal=second, at=lite.now))
-    assert problem(late) == "refused"
+    assert lite.countersign(first).is_success
+    assert problem(lite.countersign(second)) == "refused"
     assert kim.get("/v1/me").json()["roles"] == ["steward"]
 
 

@@ -70,6 +70,26 @@ def test_erasures_of_before_keep_their_owner_and_their_tombstones(url: str) -> N
     ]
 
 
+def test_what_was_countersigned_for_nobody_in_particular_waits_for_a_signature_again(url: str) -> None:
+    insert = text(
+        "INSERT INTO role_proposals (hash, person, role, action, proposed_by, proposed, countersigned_by, effective, "
+        "evidence) VALUES (:hash, :person, 'steward', 'grant', :by, '2026-11-23T09:00:00Z', :second, "
+        "'2026-11-24T09:00:00Z', '{}')"
+    )
+    with _scripts("custodian") as config, _connected(url) as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0021")
+        for hash_, person, by, second in (
+            ("1" * 64, None, "a" * 32, "c" * 32), ("2" * 64, "b" * 32, "a" * 32, "c" * 32), ("3" * 64, None, None, None),
+        ):  # fmt: skip
+            connection.execute(insert, {"hash": hash_, "person": person, "by": by, "second": second})
+    migrate("custodian", url)
+    with _connected(url) as connection:
+        found = connection.execute(text("SELECT hash, effective IS NULL FROM role_proposals ORDER BY hash")).all()
+    waits = {row[0][0]: bool(row[1]) for row in found}
+    assert waits == {"1": True, "2": False, "3": False}, "who has joined keeps the role; founders were never signed for"
+
+
 def test_a_new_sqlite_file_is_its_owners_alone_whatever_the_umask(tmp_path: Path) -> None:
     umask = os.umask(0o022)
     try:

@@ -7,6 +7,8 @@ credential of the person to whom it adds a key.
 from __future__ import annotations
 
 import secrets
+from collections import defaultdict
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import select
@@ -15,7 +17,7 @@ from sqlalchemy.orm import Session
 from assent.contracts.codes import hash_of_secret
 from assent.contracts.envelope import Envelope, StatementInvalid, read, read_unverified
 from assent.contracts.ids import new_id
-from assent.contracts.keys import KeyInvalid, PublicKey
+from assent.contracts.keys import KeyInvalid, PublicKey, fingerprint
 from assent.contracts.leaves import Leaf, LeafType
 from assent.contracts.lists import person_leaf
 from assent.contracts.problems import Code, Problem
@@ -38,6 +40,7 @@ from assent_custodian.people.models import (
 )
 from assent_custodian.people.models import Invitation as InvitationRow
 from assent_custodian.plain import check_text
+from assent_service.database import batches
 
 
 def founded(session: Session, now: datetime) -> bool:
@@ -294,7 +297,11 @@ def propose(session: Session, custodian: Custodian, statement: RoleProposal, env
 def countersign(
     session: Session, custodian: Custodian, statement: RoleCountersignature, envelope: Envelope, asker: Asker
 ) -> None:
-    """Council or dpo agrees. The state of the proposal is looked at now, in this transaction. Raises Problem."""
+    """Council or dpo agrees. The state of the proposal is looked at now, in this transaction. Raises Problem.
+
+    A role is given to the keys that the signature names, and only if these are all that the account has: what they
+    looked at is what they sign.
+    """
     now = custodian.now()
     proposal = session.execute(
         select(Proposal).where(Proposal.hash == statement.proposal).with_for_update()
@@ -306,6 +313,10 @@ def countersign(
     domain.check_countersigner(asker.person, asker.roles, proposal.proposed_by, proposal.person)
     if not _is_admin(session, proposal.proposed_by, now):
         raise Problem(Code.REFUSED, "who proposed this is no admin any more; another admin has to propose it")
+    if statement.keys != _keys_to_sign(session, proposal):
+        raise Problem(
+            Code.CONFLICT, "the signature has to name the keys that this account has now; look at them, and sign again"
+        )
     when = domain.effective(proposal.action, now, custodian.settings.role_delay)
     proposal.countersigned_by = asker.person
     proposal.effective = moment(when)
@@ -334,6 +345,31 @@ def countersign(
             detail={"role": proposal.role, "action": proposal.action},
         ),
     )
+
+
+def _keys_to_sign(session: Session, proposal: Proposal) -> tuple[str, ...]:
+    """Which keys a countersignature of this proposal has to name. Raises Problem when there is none that could act."""
+    if proposal.action != "grant":
+        return ()
+    keys = () if proposal.person is None else _opening_keys(session, [proposal.person]).get(proposal.person, ())
+    if not keys:
+        raise Problem(
+            Code.CONFLICT,
+            "a role is signed for keys: nobody has joined yet, or with no opening key",
+        )
+    return keys
+
+
+def _opening_keys(session: Session, people: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """By person, the fingerprints of the opening keys that are not revoked, sorted."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for some in batches(people):
+        living = select(Credential.person, Credential.key).where(
+            Credential.person.in_(some), Credential.kind == "opening", Credential.revoked.is_(None)
+        )
+        for person, key in session.execute(living):
+            found[person].append(fingerprint(key))
+    return {person: tuple(sorted(keys)) for person, keys in found.items()}
 
 
 def _begin_role(session: Session, proposal: Proposal, effective: str, now: datetime) -> None:
@@ -414,6 +450,9 @@ def people(session: Session, now: datetime) -> tuple[PersonView, ...]:
 def proposals(session: Session) -> tuple[ProposalView, ...]:
     """Every role proposal, newest first. Founders' are shown as countersigned: the root key signed them."""
     invited = {row.statement: row.name for row in session.execute(select(InvitationRow.statement, InvitationRow.name))}
+    rows = session.scalars(select(Proposal).order_by(Proposal.proposed.desc(), Proposal.hash)).all()
+    waiting = {row.person for row in rows if row.person and row.effective is None and row.action == "grant"}
+    keys = _opening_keys(session, sorted(waiting))
     return tuple(
         ProposalView.model_validate(
             {
@@ -424,9 +463,10 @@ def proposals(session: Session) -> tuple[ProposalView, ...]:
                 "action": row.action,
                 "countersigned": row.effective is not None,
                 "effective": row.effective,
+                "keys": keys.get(row.person or "", ()) if row.effective is None and row.action == "grant" else (),
             }
         )
-        for row in session.scalars(select(Proposal).order_by(Proposal.proposed.desc(), Proposal.hash))
+        for row in rows
     )
 
 

@@ -97,6 +97,7 @@ def login(
         "name": membership.name,
         "roles": list(membership.roles),
         "key_id": key.public.id,
+        "key_fingerprint": fingerprint(key.public.text),
         "root_fingerprint": membership.root_fingerprint,
     }
     if as_json:
@@ -106,7 +107,7 @@ def login(
     shell.output.say(
         f"Welcome, {plain(membership.name)}. Your key is on this computer, under your passphrase.", "green"
     )
-    shell.output.facts([("person", membership.person), ("roles", roles), ("key", key.public.id)])
+    shell.output.facts([("person", membership.person), ("roles", roles), ("your key", fingerprint(key.public.text))])
 
 
 @app.command()
@@ -120,6 +121,7 @@ def whoami(context: typer.Context, as_json: AsJson = False) -> None:
         shell.output.json(
             {
                 **json.loads(me_view.to_json()),
+                "key_fingerprint": fingerprint(shell.signer().public.text),
                 "organisation": current.organisation,
                 "custodian": current.custodian_url,
                 "root_fingerprint": fingerprint(current.root_key),
@@ -132,6 +134,7 @@ def whoami(context: typer.Context, as_json: AsJson = False) -> None:
             ("name", me_view.name),
             ("person", me_view.person),
             ("roles", ", ".join(me_view.roles) or "none"),
+            ("your key", fingerprint(shell.signer().public.text)),
             ("organisation", current.organisation),
             ("custodian", current.custodian_url),
             ("root key", fingerprint(current.root_key)),

@@ -29,6 +29,7 @@ from assent.contracts.statements import (
     RoleProposal,
 )
 from assent.contracts.times import moment
+from assent.contracts.wire import ProposalView
 
 
 class EndState(StrEnum):
@@ -71,7 +72,9 @@ def invite(
     shell.output.say(code.to_text())
     if role is not None:
         shell.output.say()
-        shell.output.say(f"The role {role} waits for: assent people countersign {answer.invitation}")
+        shell.output.say(
+            f"The role {role} waits, once they have joined, for: assent people countersign {answer.invitation}"
+        )
 
 
 @app.command("list")
@@ -137,19 +140,39 @@ def roles(
 def countersign(
     context: typer.Context,
     proposal: str = typer.Argument(help="The proposal's hash, all 64 digits."),
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask: you have compared the keys.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Countersign a role proposal (council, dpo). The role starts after the delay."""
+    """Countersign a role proposal (council, dpo). The role starts after the delay.
+
+    A role is given to keys, not to a name: an admin made up the name, and handed out the code. Compare what is shown
+    with what 'assent whoami' shows that person, face to face or by telephone.
+    """
     shell = shell_of(context)
     with shell.custodian() as custodian:
         found = [entry for entry in custodian.proposals().proposals if entry.proposal == proposal.lower()]
         if not found:
             raise Failed("There is no such proposal; 'assent people roles' lists them.")
-        custodian.countersign_role(RoleCountersignature(proposal=found[0].proposal, at=custodian.now()))
+        if found[0].action == "grant" and not found[0].countersigned:
+            _compare_keys(shell, found[0], yes=yes, as_json=as_json)
+        signed = RoleCountersignature(proposal=found[0].proposal, keys=found[0].keys, at=custodian.now())
+        custodian.countersign_role(signed)
     if as_json:
-        shell.output.json({"proposal": found[0].proposal, "countersigned": True})
+        shell.output.json({"proposal": found[0].proposal, "countersigned": True, "keys": list(found[0].keys)})
         return
     shell.output.say(f"Countersigned: {found[0].action} {found[0].role} for {found[0].name}.")
+
+
+def _compare_keys(shell: Shell, proposal: ProposalView, *, yes: bool, as_json: bool) -> None:
+    name = plain(proposal.name)
+    if not proposal.keys:
+        raise Failed(f"{name} has not joined yet. Countersign when they have: a role is given to a key, not to a name.")
+    if not as_json:
+        shell.output.say(f"{name} is to be {proposal.role}. Whoever holds this key gets that role; its fingerprint:")
+        for key in proposal.keys:
+            shell.output.say(f"    {key}")
+        shell.output.say("Ask them, face to face or by telephone, what 'assent whoami' shows them as their key.")
+    shell.confirm("Did they tell you just that?" if len(proposal.keys) == 1 else "Did they tell you just these?", yes)
 
 
 @app.command()

@@ -28,6 +28,7 @@ DRILL_PURPOSE: Final = "urn:assent:drill"
 """The one purpose of the canary drill. People are never asked for it."""
 
 MAX_DRILL_RULES = 64
+MAX_ROLE_KEYS = 32
 """Expectations named in one drill's result; a drill that breaks more names the first ones."""
 
 DrillRule = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+([.-][a-z0-9]+)*$", max_length=64)]
@@ -234,10 +235,15 @@ class RoleProposal(Statement):
 
 
 class RoleCountersignature(Statement):
-    """Signed by council or dpo. `proposal` is the hash of a role proposal, or of an invitation that names a role."""
+    """Signed by council or dpo. `proposal` is the hash of a role proposal, or of an invitation that names a role.
+
+    `keys`: of a role that is given, the fingerprints of all opening keys of the account, sorted: what is signed is that
+    whoever holds these gets it. Of one that is taken away, none.
+    """
 
     TYPE: ClassVar[str] = "role-countersignature"
     proposal: Hash
+    keys: Annotated[tuple[Hash, ...], Field(max_length=MAX_ROLE_KEYS)] = ()
     at: Moment
 
 

@@ -231,6 +231,10 @@ class PeopleView(Signed):
 
 
 class ProposalView(Signed):
+    """`keys`: of a role that waits to be given, the fingerprints of the account's opening keys now, sorted; none before
+    who was invited has joined.
+    """
+
     proposal: Hash
     person: RandomId | None = None
     name: str
@@ -238,6 +242,7 @@ class ProposalView(Signed):
     action: Literal["grant", "revoke"]
     countersigned: bool
     effective: Moment | None = None
+    keys: tuple[Hash, ...] = ()
 
 
 class ProposalsView(Signed):
