@@ -80,8 +80,10 @@ def test_what_was_countersigned_for_nobody_in_particular_waits_for_a_signature_a
         config.attributes["connection"] = connection
         command.upgrade(config, "0021")
         for hash_, person, by, second in (
-            ("1" * 64, None, "a" * 32, "c" * 32), ("2" * 64, "b" * 32, "a" * 32, "c" * 32), ("3" * 64, None, None, None),
-        ):  # fmt: skip
+            ("1" * 64, None, "a" * 32, "c" * 32),
+            ("2" * 64, "b" * 32, "a" * 32, "c" * 32),
+            ("3" * 64, None, None, None),
+        ):
             connection.execute(insert, {"hash": hash_, "person": person, "by": by, "second": second})
     migrate("custodian", url)
     with _connected(url) as connection:
