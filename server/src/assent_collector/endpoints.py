@@ -99,7 +99,7 @@ def routes(uploads: Uploads, fetches: Fetches, reports: Reports, settings: Colle
         "/v1/streams/{stream}",
         openapi_extra=takes(Envelope, StreamCertificate),
         response_model=StreamState,
-        responses=refuses(Code.CERTIFICATE_INVALID, Code.REVOKED, Code.STORAGE_FULL),
+        responses=refuses(Code.CERTIFICATE_INVALID, Code.REVOKED),
     )
     async def put_stream(request: Request, stream: StreamPath) -> Response:
         """Show a stream certificate, the first or an extension; the answer says what comes next."""
@@ -111,9 +111,7 @@ def routes(uploads: Uploads, fetches: Fetches, reports: Reports, settings: Colle
         "/v1/streams/{stream}/segments/{sequence}",
         openapi_extra=takes_bytes(_PREAMBLE),
         response_model=Envelope,
-        responses=refuses(
-            *_PLACE, Code.LENGTH_REQUIRED, Code.BUDGET_SPENT, Code.BODY_MISMATCH, Code.TOO_MANY, Code.STORAGE_FULL
-        ),
+        responses=refuses(*_PLACE, Code.LENGTH_REQUIRED, Code.BUDGET_SPENT, Code.BODY_MISMATCH, Code.TOO_MANY),
     )
     async def put_segment(request: Request, stream: StreamPath, sequence: NumberPath) -> Response:
         """Send a segment. The fields are checked before a byte of the body is read; the answer is a signed Stored."""
@@ -130,7 +128,7 @@ def routes(uploads: Uploads, fetches: Fetches, reports: Reports, settings: Colle
         "/v1/streams/{stream}/records/{sequence}",
         openapi_extra=takes(RecordBody),
         response_model=Envelope,
-        responses=refuses(*_PLACE, Code.STORAGE_FULL),
+        responses=refuses(*_PLACE),
     )
     async def put_record(request: Request, stream: StreamPath, sequence: NumberPath) -> Response:
         """Send a skip record (`sequence` is its from_sequence) or an end record (its next_sequence)."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import errno
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -35,10 +34,9 @@ from assent_collector.blobs import Blobs, Hook, Incoming, Step, no_hook
 from assent_collector.rules import Preamble, Stream
 from assent_collector.store import Item
 from assent_collector.trust import Trust
-from assent_service.database import Database
+from assent_service.database import Database, is_full
 
 _log = structlog.get_logger("assent.collector")
-_DATABASE_FULL = ("disk is full", "disk full", "no space left")
 
 
 @dataclass(frozen=True)
@@ -263,17 +261,11 @@ class Uploads:
 @contextmanager
 def full_disk_is_a_problem() -> Iterator[None]:
     """Turns "no space" of file system or database into `storage-full`: what was under way was not stored."""
-    full = Problem(Code.STORAGE_FULL, "try again later; what was stored before is safe")
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise full from error
-        raise
-    except DBAPIError as error:
-        full_now = any(phrase in str(error.orig).lower() for phrase in _DATABASE_FULL)
-        if full_now and not error.connection_invalidated:  # without a connection nobody knows what was committed
-            raise full from error
+    except (OSError, DBAPIError) as error:
+        if is_full(error):
+            raise Problem(Code.STORAGE_FULL, "try again later; what was stored before is safe") from error
         raise
 
 

@@ -9,6 +9,7 @@ in the middle of a transaction loses it. A session commits before the answer lea
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 import threading
 from collections import deque
@@ -98,6 +99,22 @@ def is_busy(error: Exception) -> bool:
     state = getattr(error.orig, "sqlstate", None)
     no_answer = state is None and isinstance(error, OperationalError)
     return error.connection_invalidated or no_answer or state in _WAITED_IN_VAIN
+
+
+_FULL = ("disk is full", "disk full", "no space left")
+"""What SQLite and PostgreSQL say then."""
+
+
+def is_full(error: Exception) -> bool:
+    """Whether there was no room, in the file system or for the database: what was under way was not stored."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if not isinstance(error, DBAPIError) or error.connection_invalidated:  # then nobody knows what was committed
+        return False
+    if any(phrase in str(error.orig).lower() for phrase in _FULL):
+        return True
+    # SQLite rolls back by itself then, and SQLAlchemy, which wants to roll back to a savepoint, finds none any more.
+    return isinstance(error.__context__, Exception) and is_full(error.__context__)
 
 
 def batches(values: Sequence[T]) -> Iterator[Sequence[T]]:

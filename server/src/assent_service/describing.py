@@ -20,7 +20,9 @@ from pydantic.json_schema import models_json_schema
 from assent.contracts.envelope import Envelope, Statement
 from assent.contracts.problems import Code
 
-EVERYWHERE: tuple[Code, ...] = (Code.MALFORMED, Code.TIMED_OUT, Code.TOO_LARGE, Code.INTERNAL, Code.BUSY, Code.CLOSED)
+EVERYWHERE: tuple[Code, ...] = (
+    *(Code.MALFORMED, Code.TIMED_OUT, Code.TOO_LARGE, Code.INTERNAL, Code.BUSY, Code.CLOSED, Code.STORAGE_FULL),
+)
 """What any route may refuse, and how it may fail. A wrong method (405) is no answer of a route."""
 
 PROBLEM = "application/problem+json"

@@ -11,6 +11,8 @@ import json
 import logging
 import resource
 import sys
+from contextlib import suppress
+from typing import TextIO, cast
 
 import structlog
 
@@ -37,8 +39,23 @@ class Discreet(logging.Formatter):
         return json.dumps(line)
 
 
+class Lossy:
+    """A stream that loses what cannot be written, for instance on a full disk: a log must not fail what it tells of."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+
 def set_up_logging() -> None:
-    """JSON lines on standard error, warnings and above from libraries."""
+    """JSON lines on standard error, warnings and above from libraries. A line that cannot be written is lost."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Discreet())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
@@ -48,6 +65,6 @@ def set_up_logging() -> None:
             structlog.processors.TimeStamper(fmt="%Y-%m-%dT%H", utc=True),
             structlog.processors.JSONRenderer(),
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, Lossy(sys.stderr))),
         cache_logger_on_first_use=True,
     )

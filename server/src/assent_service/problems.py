@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from assent.contracts.envelope import StatementInvalid
 from assent.contracts.problems import Code, Problem
-from assent_service.database import WriterBusy, is_busy
+from assent_service.database import WriterBusy, is_busy, is_full
 
 _log = structlog.get_logger("assent.service")
 
@@ -90,7 +90,11 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(DBAPIError)
     @app.exception_handler(NoConnectionFree)
     @app.exception_handler(WriterBusy)
+    @app.exception_handler(OSError)
     async def _database(_request: Request, error: Exception) -> Response:
+        if is_full(error):
+            _log.error("disk-full", kind=type(error).__name__, at=where(error))
+            return response_for(Problem(Code.STORAGE_FULL, "try again later; what was stored before is safe"))
         if not is_busy(error):
             raise error
         _log.warning("database-busy", kind=type(error).__name__, at=where(error))

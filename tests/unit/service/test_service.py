@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -172,3 +174,19 @@ def test_what_libraries_log_is_cut_down_to_who_and_where() -> None:
     assert SECRET not in line
     assert "RuntimeError" in line
     assert "test_service.py" in line
+
+
+def test_a_log_line_that_cannot_be_written_fails_nothing() -> None:
+    program = (
+        "import sys, structlog; from assent_service.hygiene import set_up_logging; {} "
+        "structlog.get_logger('x').warning('y'); print('went on')"
+    )
+
+    def ran(set_up: str) -> bool:
+        with Path("/dev/full").open("w") as full:
+            command = [sys.executable, "-c", program.format(set_up)]
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=full, text=True, check=False, timeout=60)
+        return "went on" in done.stdout
+
+    assert ran("set_up_logging();")
+    assert not ran("structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr));"), "positive control"
