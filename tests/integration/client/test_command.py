@@ -6,14 +6,16 @@ import functools
 import http.server
 import io
 import json
+import re
 import threading
 import zipfile
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from tests.exposure.world import CUSTODIAN, Populated
+from tests.exposure.world import CUSTODIAN, Answer, Ask, Populated
 from tests.integration.client.conftest import PASSPHRASE, Terminal
 from tests.simulators.custodian import PURPOSE, RECIPIENT
 
@@ -24,8 +26,10 @@ from assent.contracts.codes import InvitationCode
 from assent.contracts.envelope import sign
 from assent.contracts.ids import Modality
 from assent.contracts.lists import person_leaf
+from assent.contracts.problems import Code, Problem
 from assent.contracts.statements import Choice, Role
 from assent.contracts.wire import ReceiptAnswer, StatementWithLeaf
+from assent.reader import patience
 from assent_custodian.night import run_night
 
 
@@ -639,3 +643,50 @@ def test_words_that_cannot_stand_in_a_statement_are_named_and_not_repeated(
         assert (ran.code, ran.out) == (2, ""), ran.err
         assert name in ran.err
         assert "zebra" not in ran.err.lower() and "agents" not in ran.err and "pydantic" not in ran.err
+
+
+@pytest.mark.parametrize("retry_after", ["", "3600"])
+def test_a_pull_that_had_to_stop_says_where_to_go_on_and_the_next_one_does(
+    terminal: Terminal, populated: Populated, monkeypatch: pytest.MonkeyPatch, retry_after: str
+) -> None:
+    """The collector is busy after some bodies, and stays so."""
+    monkeypatch.setattr(patience, "PATIENCE_S", 2.0)
+    requester = terminal.is_("requester", populated.staff.requester)
+    pull = ("data", "pull", populated.request, "--to-command", "cat")
+    whole = [json.loads(line) | {"session": 0} for line in terminal.ok(requester, *pull).out.splitlines()]
+    bodies = 0
+
+    def busy(request: Ask, ask: Callable[[], Answer]) -> Answer:
+        nonlocal bodies
+        if request.url.path != "/v1/fetch/bodies":
+            return ask()
+        bodies += 1
+        if bodies <= 25:
+            return ask()
+        return Answer(
+            429,
+            headers={"content-type": "application/problem+json", "retry-after": retry_after},
+            json=Problem(Code.TOO_MANY, "too much is under way").as_dict(),
+        )
+
+    terminal.installation.enemy = busy
+    try:
+        ran = terminal.run(requester, *pull)
+        report = terminal.run(requester, *pull, "--json")
+        own = terminal.folder / "mine.zip"
+        person = terminal.is_("person", populated.people[0])
+        exported = terminal.run(person, "me", "export", "--to", str(own))
+    finally:
+        terminal.installation.enemy = None
+    assert (ran.code, report.code, exported.code) == (1, 1, 1)
+    assert ("left alone for 3600 seconds" if retry_after else "nothing came from the collector") in ran.err
+    assert "Try again when the collector is reached again" in ran.err
+    place = re.search(r"--after (\S+)\.", ran.err)
+    assert place is not None
+    assert list(terminal.folder.glob("mine.zip*")) == [], "no archive that looks whole"
+    first = [json.loads(line) | {"session": 0} for line in ran.out.splitlines()]
+    goes_on = terminal.ok(requester, *pull, "--after", place[1])
+    rest = [json.loads(line) | {"session": 0} for line in goes_on.out.splitlines()]
+    kept = [line for line in first if (line["pseudonym"], line["day"]) <= tuple(place[1].split("/"))]
+    assert kept and rest and kept + rest == whole, "each event once, in the same order"
+    assert terminal.run(requester, *pull, "--after", "nothing").code == 2

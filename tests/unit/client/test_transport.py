@@ -84,6 +84,16 @@ def test_a_refusal_carries_the_problem_and_when_to_come_back() -> None:
     assert raised.value.problem.members == {"limit": 3}
 
 
+@pytest.mark.parametrize(
+    ("said", "heard"), [("9" * 5000, 999_999_999), ("-1", None), ("Fri, 31 Dec 2027 23:59:59 GMT", None), ("0", 0)]
+)
+def test_when_to_come_back_is_a_number_whatever_is_said(said: str, heard: int | None) -> None:
+    headers = {"content-type": "application/problem+json", "retry-after": said}
+    with pytest.raises(Refused) as raised:
+        answering(429, headers, problem(Code.TOO_MANY)).request("GET", "/v1/x")
+    assert raised.value.retry_after_s == heard
+
+
 def test_out_of_order_says_what_is_expected() -> None:
     headers = {"content-type": "application/problem+json"}
     content = problem(Code.OUT_OF_ORDER, expected=4, previous="ab" * 32)

@@ -26,6 +26,7 @@ from assent.contracts.wire import RequestView
 from assent.reader import sessions
 from assent.reader.auditing import SAME_HOST, same_host
 from assent.reader.opening import open_with
+from assent.reader.patience import FetchStopped
 from assent.reader.sessions import Coverage, Data, Session, StreamCoverage
 from assent.reader.summary import Summary, render
 
@@ -336,25 +337,43 @@ def pull(
         typer.Option(help="Start this program and stream events to its standard input, as JSON lines."),
     ] = None,
     hours: Annotated[float, typer.Option(min=0.1, max=limits.LEASE_HOURS, help="How long the lease may live.")] = 24.0,
+    after: Annotated[
+        str | None,
+        typer.Option(metavar="PSEUDONYM/DAY", help="Go on behind this one, where an earlier pull had to stop."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Open a lease and read, in memory. Everybody concerned is told. Nothing is written to disk."""
+    """Open a lease and read, in memory. Everybody concerned is told. Nothing is written to disk.
+
+    Sessions come by pseudonym and day. A collector that is busy or out of reach is waited for. When nothing comes for
+    five minutes the pull ends with 1, and says behind which pseudonym and day --after goes on.
+    """
     shell = shell_of(context)
     if summary == (to_command is not None):
         raise typer.BadParameter("give one of --summary and --to-command")
     command = None if to_command is None else _program(to_command)
+    behind = None if after is None else _place(after)
     with shell.custodian() as custodian:
         request_hash = full_hash(custodian, hash_)
     with reading(shell, request=request_hash, hours=hours) as data:
-        outcome = _summarise(data) if command is None else _stream(data, command)
+        outcome = _summarise(data, behind) if command is None else _stream(data, behind, command)
     facts = {"lease": lease_json(shell, data), **outcome.as_dict(), **account_json(data)}
     if as_json:
         shell.output.json(facts, aside=to_command is not None)
-        return
-    if outcome.summary is not None:
-        shell.output.out.print(render(outcome.summary))
-        shell.output.say()
-    show_account(shell, data, outcome)
+    else:
+        if outcome.summary is not None:
+            shell.output.out.print(render(outcome.summary))
+            shell.output.say()
+        show_account(shell, data, outcome)
+    if outcome.stopped is not None:
+        raise outcome.stopped
+
+
+def _place(text: str) -> tuple[str, str]:
+    pseudonym, _, day = text.rpartition("/")
+    if not pseudonym or not day:
+        raise typer.BadParameter("--after is PSEUDONYM/DAY, as the pull that had to stop printed it")
+    return pseudonym, str(day_option(day))
 
 
 class Outcome:
@@ -367,6 +386,18 @@ class Outcome:
         self.coverages: list[tuple[Session, Coverage]] = []
         self.empty: Sequence[StreamCoverage] = ()
         """Of streams of which nothing could be opened, so that no session has them."""
+        self.stopped: FetchStopped | None = None
+
+    def sessions_of(self, data: Data, behind: tuple[str, str] | None) -> Iterator[Session]:
+        """Each session, counted; and its coverage when it was read. The end of the collector's delivery is theirs."""
+        try:
+            for session in data.sessions(behind):
+                self.sessions += 1
+                yield session
+                self.coverages.append((session, session.coverage()))
+        except FetchStopped as stopped:
+            self.stopped = stopped
+        self.empty = data.empty
 
     def as_dict(self) -> dict[str, Any]:
         streams = [*(stream for _, coverage in self.coverages for stream in coverage.streams), *self.empty]
@@ -376,6 +407,7 @@ class Outcome:
                 not_opened[reason] = not_opened.get(reason, 0) + count
         return {
             **({"summary": self.summary.as_dict()} if self.summary is not None else {}),
+            **({"stopped": {"why": str(self.stopped), "read_to": _read_to(self.stopped)}} if self.stopped else {}),
             "session_count": self.sessions,
             "streams": {
                 "read": len(streams),
@@ -396,15 +428,16 @@ class Outcome:
         }
 
 
-def _summarise(data: Data) -> Outcome:
+def _read_to(stopped: FetchStopped) -> str | None:
+    return None if stopped.read_to is None else "/".join(stopped.read_to)
+
+
+def _summarise(data: Data, behind: tuple[str, str] | None = None) -> Outcome:
     summary = Summary()
     outcome = Outcome(summary)
-    for session in data.sessions():
-        outcome.sessions += 1
+    for session in outcome.sessions_of(data, behind):
         for content in session.segments():
             summary.add(session.pseudonym, content)
-        outcome.coverages.append((session, session.coverage()))
-    outcome.empty = data.empty
     return outcome
 
 
@@ -421,7 +454,7 @@ def _program(text: str) -> list[str]:
     return command
 
 
-def _stream(data: Data, command: list[str]) -> Outcome:
+def _stream(data: Data, behind: tuple[str, str] | None, command: list[str]) -> Outcome:
     """One JSON object a line: session, pseudonym, day, modality, at_ns, event."""
     outcome = Outcome()
     try:
@@ -431,11 +464,8 @@ def _stream(data: Data, command: list[str]) -> Outcome:
     assert process.stdin is not None  # noqa: S101 - it was asked for
     try:
         with process.stdin as pipe:
-            for session in data.sessions():
-                outcome.sessions += 1
+            for session in outcome.sessions_of(data, behind):
                 _write_events(pipe, session, outcome.sessions)
-                outcome.coverages.append((session, session.coverage()))
-            outcome.empty = data.empty
     except BrokenPipeError as error:
         raise Failed(f"The program {command[0]!r} stopped reading (exit status {process.wait()}).") from error
     except BaseException:
@@ -471,12 +501,12 @@ def progress_bar(shell: Shell) -> Iterator[Callable[[sessions.Progress], None]]:
         TextColumn("reading"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("streams, {task.fields[segments]} segments, {task.fields[megabytes]:.1f} MB"),
+        TextColumn("streams, {task.fields[segments]} segments, {task.fields[megabytes]:.1f} MB{task.fields[waits]}"),
         TimeElapsedColumn(),
     )
     console = shell.output.err
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("reading", total=None, segments=0, megabytes=0.0)
+        task = bar.add_task("reading", total=None, segments=0, megabytes=0.0, waits="")
 
         def moved(progress: sessions.Progress) -> None:
             bar.update(
@@ -485,6 +515,7 @@ def progress_bar(shell: Shell) -> Iterator[Callable[[sessions.Progress], None]]:
                 completed=progress.streams,
                 segments=progress.segments,
                 megabytes=progress.ciphertext_bytes / 1e6,
+                waits="; waiting for the collector, which is busy or out of reach" if progress.waits else "",
             )
 
         yield moved
@@ -559,5 +590,13 @@ def show_account(shell: Shell, data: Data, outcome: Outcome) -> None:
     out.note(f"The lease is in the log of size {data.job.witnessed.checkpoint.size}, witnessed by: {plain(witnesses)}.")
     if same_host(shell.directory().current, data.job.witnessed.cosigned_at):
         out.note(f"Mind: {SAME_HOST}.", "yellow")
+    if outcome.stopped is not None:
+        place = _read_to(outcome.stopped)
+        behind = "Nothing was" if place is None else f"Everything up to {plain(place)} was"
+        out.note(
+            f"{behind} read. What came of others is not whole: drop it. "
+            + ("Run it again." if place is None else f"Go on behind it with --after {plain(place)}."),
+            "yellow",
+        )
     if not data.lease_closed:
         out.note("The custodian was not told how much was read: this lease counts as read in full.", "yellow")

@@ -14,6 +14,7 @@ from rich.text import Text
 from assent.client.transport import AnswerInvalid, Refused, Stale, Unreachable
 from assent.contracts.problems import Code
 from assent.reader.log_copies import Contradiction
+from assent.reader.patience import FetchStopped
 
 ADVICE: dict[Code, str] = {
     Code.MALFORMED: "This is a fault of the program: update it, and report this line if it stays.",
@@ -141,6 +142,8 @@ def advice_for(error: Exception) -> str:
             return ADVICE.get(error.code, "")
         case Unreachable():
             return "Nothing is lost. Check the network, then try again."
+        case FetchStopped():
+            return "Try again when the collector is reached again; its operators know why it is not, or should."
         case AnswerInvalid():
             return "Nothing of that answer was used. If it stays, tell the security staff."
         case Contradiction():

@@ -37,14 +37,18 @@ CHUNK_BYTES: Final = 256 * 1024
 SLOWEST_ANSWER_BYTES_PER_S: Final = 8 * 1024
 """An answer may be waited for as long as the timeout, and a second longer for so many bytes of it that came."""
 
-_GATEWAY_ERRORS: Final = (502, 503, 504)
+_BUSY: Final = (429, 503)
+_GATEWAY_ERRORS: Final = (429, 502, 503, 504)
 _RETRYABLE: Final = (Code.INTERNAL, Code.TOO_MANY, Code.BUSY, Code.CLOSED, Code.NO_QUORUM, Code.STORAGE_FULL)
 
 
 class ClientError(Exception):
-    """A call did not succeed. `retryable`: the same call may succeed later."""
+    """A call did not succeed. `retryable`: the same call may succeed later. `busy`: the service, or what stands before
+    it, says that it has too much to do or is down for now. `retry_after_s`: when to ask again, if it said so."""
 
     retryable = False
+    busy = False
+    retry_after_s: int | None = None
 
 
 class Unreachable(ClientError):
@@ -52,9 +56,14 @@ class Unreachable(ClientError):
 
     retryable = True
 
+    def __init__(self, text: str, *, busy: bool = False, retry_after_s: int | None = None) -> None:
+        super().__init__(text)
+        self.busy = busy
+        self.retry_after_s = retry_after_s
+
 
 class Refused(ClientError):
-    """The service said no. `problem` has the code, the detail and further members; `retry_after_s` when it said so."""
+    """The service said no. `problem` has the code, the detail and further members."""
 
     def __init__(self, problem: Problem, retry_after_s: int | None = None) -> None:
         super().__init__(f"{problem.code.title}: {problem.detail}" if problem.detail else problem.code.title)
@@ -68,6 +77,10 @@ class Refused(ClientError):
     @property
     def retryable(self) -> bool:  # type: ignore[override]
         return self.problem.code in _RETRYABLE
+
+    @property
+    def busy(self) -> bool:  # type: ignore[override]
+        return self.problem.code.status in _BUSY
 
 
 class AnswerInvalid(ClientError):
@@ -172,7 +185,10 @@ class Transport:
             if problem is not None and problem.code.status == response.status_code:
                 raise refusal_of(problem, _seconds(response.headers.get("retry-after")))
         if response.status_code in _GATEWAY_ERRORS:
-            raise Unreachable(f"the service at {self.url} cannot be reached: a gateway answered {response.status_code}")
+            raise Unreachable(
+                f"the service at {self.url} cannot be reached: a gateway answered {response.status_code}",
+                busy=response.status_code in _BUSY, retry_after_s=_seconds(response.headers.get("retry-after")),
+            )  # fmt: skip
         raise AnswerInvalid(
             f"the address {self.url} answered {response.status_code} with {kind or 'nothing'}, not as Assent would; "
             "if this network has a sign-in page, sign in first"
@@ -243,4 +259,5 @@ def _read_problem(pieces: Iterator[bytes]) -> Problem | None:
 
 
 def _seconds(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isascii() and text.isdigit() else None
+    """A number of seconds; of one with more than nine digits the first nine, which is long enough."""
+    return int(text[:9]) if text is not None and text.isascii() and text.isdigit() else None

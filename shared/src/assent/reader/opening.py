@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -30,7 +29,7 @@ def open_with(
     hours: float = limits.LEASE_HOURS,
     progress: Callable[[Progress], None] | None = None,
     clock: Clock = now_utc,
-    wait: Callable[[float], None] = time.sleep,
+    wait: Callable[[float], None] | None = None,
     transport: httpx2.BaseTransport | None = None,
 ) -> Iterator[Data]:
     """Open a lease with an unlocked key. `transport` replaces the network to both services."""

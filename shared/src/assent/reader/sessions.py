@@ -8,6 +8,8 @@ What is promised:
   refused, damaged or not delivered, events that lie outside the hour of their segment. `Session.coverage` and `Data`
   say so; nothing is ever silently whole.
 - A withdrawal or revocation in the middle ends what it concerns and nothing else.
+- A collector that is busy or out of reach is waited for once for the whole fetch, and not for ever: `FetchStopped` says
+  how far everything was read, and where to go on.
 - Memory holds the keys of one person's day, and per modality a few segments as bytes and one as events, however much
   the lease covers and whatever somebody recorded to fill it.
 
@@ -42,6 +44,7 @@ from assent.contracts.keys import PublicKey
 from assent.contracts.segment import SkipRecord
 from assent.contracts.wire import LeasedStream
 from assent.reader.jobs import Job
+from assent.reader.patience import ATTEMPTS, FetchStopped, Patience
 from assent.reader.timeline import WallClock, sift
 from assent.reader.verifying import PendingSegment, StreamRefused, VerifiedStream, verify_stream
 from assent.sealing.chain import Closed, Finding
@@ -52,9 +55,6 @@ GROUP_SEGMENTS: Final = 4
 GROUP_BYTES: Final = 8 * 1024 * 1024
 """Segments fetched and decrypted at a time, per modality; one such group is ahead of the reader. They are decoded one
 by one: a few bytes can stand for a million events."""
-
-ATTEMPTS: Final = 4
-"""Calls that fail for a passing reason are repeated, with waits of 1, 2 and 4 seconds."""
 
 TOGETHER_NS: Final = 5_000_000_000
 """Streams of one run begin within this of each other."""
@@ -146,12 +146,14 @@ class Dropped:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far reading is. Streams are counted when they were looked at, segments and bytes when they were opened."""
+    """How far reading is. Streams are counted when they were looked at, segments and bytes when they were opened.
+    `waits`: for a collector that is busy or out of reach."""
 
     streams: int
     streams_total: int
     segments: int
     ciphertext_bytes: int
+    waits: bool = False
 
 
 @dataclass(frozen=True, repr=False)
@@ -297,15 +299,17 @@ class Data:
         statement_key: PublicKey,
         *,
         progress: Callable[[Progress], None] | None = None,
-        wait: Callable[[float], None] = time.sleep,
+        wait: Callable[[float], None] | None = None,
     ) -> None:
-        """`progress` is called from the reading thread. `wait` pauses between repeated calls."""
+        """`progress` is called from the reading thread, and from any when waiting begins and ends. `wait` pauses for so
+        many seconds, if not as everybody does."""
         self.job = job
         self._custodian = custodian
         self._collector = collector
         self._statement_key = statement_key
         self._progress = progress
-        self._wait = wait
+        self._wait = wait or time.sleep
+        self._patience = Patience(wait, self._report)
         self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="assent-reader")
         self._lock = threading.Lock()
         self._released = 0
@@ -319,6 +323,8 @@ class Data:
         """Leased streams that were not read, or not to their end."""
         self.empty: list[StreamCoverage] = []
         """Streams in which nothing was left to open, for instance since all of it was forgotten."""
+        self.read_to: tuple[str, str] | None = None
+        """Pseudonym and day up to which `sessions` has yielded everything, as far as the collector delivers it."""
         self.lease_closed = False
         """Whether the custodian knows how much was opened. If not, the lease counts as read in full."""
 
@@ -330,6 +336,7 @@ class Data:
 
     def close(self) -> None:
         """End the lease: say how many segments were opened. Failing to say so is not an error, see `lease_closed`."""
+        self._patience.close()
         self._pool.shutdown(wait=True, cancel_futures=True)
         if not self.lease_closed:
             try:
@@ -343,8 +350,15 @@ class Data:
         """Keys that were released so far; a segment that is released again counts again, as the custodian counts it."""
         return self._released
 
-    def sessions(self) -> Iterator[Session]:
-        """Each session, by pseudonym and day. May be iterated again; the accounts begin anew then."""
+    def sessions(self, after: tuple[str, str] | None = None) -> Iterator[Session]:
+        """Each session, by pseudonym and day; those behind `after` only. May be iterated again; the accounts begin anew
+        then. Pseudonyms are the same in every lease of a grant, so another lease can go on where one ended.
+
+        Raises FetchStopped after the last session when nothing came from the collector any more: what was left is in
+        `dropped`, or not delivered in the coverage of the last session.
+        """
+        self._patience.begin_anew()
+        self.read_to = after
         self.missing.clear()
         self.dropped.clear()
         self.empty.clear()
@@ -354,21 +368,32 @@ class Data:
             return stream.pseudonym, stream.day
 
         for (pseudonym, day), group in groupby(sorted(self.job.streams, key=by), key=by):
+            if after is not None and (pseudonym, day) <= after:
+                self._looked_at += sum(1 for _ in group)
+                continue
             streams = list(group)
             readable = self._prepare(streams)
             self._looked_at += len(streams)
             self._report()
             for run in assemble(readable):
                 yield Session(self, pseudonym, day, run)
+            if self._patience.stopped is None:
+                self.read_to = pseudonym, day
+        if self._patience.stopped is not None:
+            raise FetchStopped(self._patience.stopped, self.read_to)
 
     # --- one person's day ---------------------------------------------------------------------------------------------
 
     def _prepare(self, streams: Sequence[LeasedStream]) -> list[_Readable]:
         """Fetch, verify and release the streams of one person's day; what cannot be read is listed."""
-        if self._ended is not None:
-            self.dropped += [Dropped(stream, self._ended) for stream in streams]
+        ended = self._ended or self._stopped
+        if ended is not None:
+            self.dropped += [Dropped(stream, ended) for stream in streams]
             return []
         verified = self._verified(streams)
+        if self._stopped is not None:  # no key is asked for that opens nothing
+            self.dropped += [Dropped(stream.leased, self._stopped) for stream in verified]
+            return []
         released, refused = self._release([segment for stream in verified for segment in stream.segments])
         readable = []
         for stream in verified:
@@ -394,12 +419,12 @@ class Data:
         for ticket_hash, ticket in tickets.items():
             names = [name for name in wanted if self.job.tickets[name].hash == ticket_hash]
             try:
-                answer = self._again(
+                answer = self._patience.call(
                     lambda ticket=ticket, names=names: self._collector.fetch_streams(  # type: ignore[misc]
                         ticket, self.job.signing_key, names
                     )
                 )
-            except (Refused, AnswerInvalid) as error:
+            except (Refused, AnswerInvalid, FetchStopped) as error:
                 self.dropped += [Dropped(wanted[name], f"not delivered: {error}") for name in names]
                 found.update(names)
                 continue
@@ -485,9 +510,10 @@ class Data:
             for _, body in self._collector.fetch_bodies(ticket, self.job.signing_key, wanted):
                 segment = waiting.pop(0)
                 done.append(_decrypt(readable, segment, body))
+                self._patience.arrived()
 
         try:
-            self._again(fetch)
+            self._patience.call(fetch, ATTEMPTS)
         except ClientError:
             done += [_Decrypted(segment, None, "not-delivered") for segment in waiting]
         return done
@@ -521,20 +547,25 @@ class Data:
                 for gap in opened.content.gaps
             ]
 
-    def _report(self) -> None:
+    @property
+    def _stopped(self) -> str | None:
+        """Why the collector is asked for nothing more."""
+        why = self._patience.stopped
+        return None if why is None else f"not delivered: {why}"
+
+    def _report(self, waits: bool = False) -> None:
         if self._progress is not None:
-            self._progress(Progress(self._looked_at, len(self.job.streams), self._segments, self._bytes))
+            self._progress(Progress(self._looked_at, len(self.job.streams), self._segments, self._bytes, waits))
 
     def _again(self, call: Callable[[], T]) -> T:
-        """Repeat a call that fails for a passing reason."""
+        """Repeat a call to the custodian that fails for a passing reason."""
         for attempt in range(ATTEMPTS - 1):
             try:
                 return call()
             except ClientError as error:
                 if not error.retryable:
                     raise
-                asked = error.retry_after_s if isinstance(error, Refused) else None
-                self._wait(min(30.0, float(asked or 2**attempt)))
+                self._wait(min(30.0, float(error.retry_after_s or 2**attempt)))
         return call()
 
     def __repr__(self) -> str:
