@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import logging
 import os
 import shutil
@@ -474,6 +475,43 @@ def _answers(client: httpx2.Client) -> bool:
         return client.get("/healthz").status_code == 200
     except httpx2.TransportError:
         return False
+
+
+def test_the_process_prints_the_evidence_and_what_is_wrong_with_its_state(
+    config: WitnessSettings, tmp_path: Path
+) -> None:
+    """As operators run it: its log goes through the formatter that cuts down what libraries say."""
+    said = tmp_path / "said"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    toml = tmp_path / "witness.toml"
+    toml.write_text(
+        f'name = "{config.name}"\nkey_path = "{config.key_path}"\nstate_dir = "{config.state_dir}"\n'
+        f"log_keys = {list(config.log_keys)!r}\nport = {port}\n"
+    )
+    with said.open("wb") as out, httpx2.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+        command = [sys.executable, "-m", "assent_server.run_witness", str(toml)]
+        with subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT) as process:
+            try:
+                deadline = time.monotonic() + 60
+                while not _answers(client):
+                    assert process.poll() is None and time.monotonic() < deadline, said.read_text()
+                    time.sleep(0.05)
+                answers = [client.post("/add-checkpoint", content=request(0, 7)).status_code]
+                answers.append(client.post("/add-checkpoint", content=request(7, 9, FORK)).status_code)
+                state = config.state_dir / f"{hashlib.sha256(ORIGIN.encode()).hexdigest()}.checkpoint"
+                state.write_text("damaged")
+                answers.append(client.post("/add-checkpoint", content=request(7, 9)).status_code)
+            finally:
+                process.terminate()
+                process.wait(30)
+    assert answers == [200, 422, 500]
+    lines = [json.loads(line) for line in said.read_text().splitlines()]
+    evidence, fault = [line["said"] for line in lines if line["event"] == "witness"]
+    assert head(9, FORK).signatures[0].to_line().split()[-1] in evidence
+    assert head(9, FORK).text.encode("unicode_escape").decode() in evidence
+    assert state.name in fault, "which file it is"
 
 
 @pytest.mark.parametrize(("killed", "stored"), [("before storing", 7), ("after storing", 9)])

@@ -28,11 +28,18 @@ def forbid_core_dumps() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
+WITNESS = ("assent_witness.", "assent_server.witnessing")
+"""Loggers of the witness, which sees heads of logs and nothing else: what it says is evidence, and is kept."""
+
+
 class Discreet(logging.Formatter):
-    """Logger, level and, for an exception, its type and place. Messages of libraries may quote what they handled."""
+    """Logger, level and, for an exception, its type and place. Messages of libraries may quote what they handled; those
+    of the witness are `said`."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {"event": "library", "kind": record.name, "level": record.levelname.lower()}
+        if record.name.startswith(WITNESS):
+            line |= {"event": "witness", "said": record.getMessage()}
         error = record.exc_info[1] if record.exc_info else None
         if error is not None:
             line |= {"error": type(error).__name__, "at": where(error)}
