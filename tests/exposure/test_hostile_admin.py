@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 from tests.exposure.test_people_in_power import entries, recovered
 from tests.exposure.test_reading import refusals
+from tests.exposure.test_reports import verify
 from tests.exposure.world import Answer, Ask, Installation, Populated, Template, populated_copy
 from tests.simulators.custodian import PURPOSE, Member, problem
 
@@ -153,6 +154,26 @@ def test_row_11_invented_council_members_countersign_nothing(firm: Populated) ->
     for by in (council, dpo, world.admin):
         assert by.post("/v1/purposes/signatures", signature).status_code == 403
     assert countersign(firm, "Stan Puppet").status_code == 200, "the positive control: the council does"
+
+
+def test_row_11_a_sole_admin_who_went_bad_is_ended_without_one(in_use: Populated) -> None:
+    """And cannot be rid of those who do it first."""
+    world = in_use.world
+    for member, role, other in ((world.council, Role.COUNCIL, world.dpo), (world.dpo, Role.DPO, world.council)):
+        answer = propose(in_use, member, role, "revoke")
+        assert answer.status_code == 200
+        assert world.countersign(answer.json()["hash"], other).status_code == 403, "nobody would be left to watch"
+    code, invitation = world.invitation("A puppet", Role.STEWARD)
+    assert world.admin.post("/v1/invitations", invitation).status_code == 200
+    ended = RoleProposal(person=world.admin.person, role=Role.ADMIN, action="revoke", nonce=new_id(), at=world.now)
+    answer = world.dpo.post("/v1/roles", ended)
+    assert answer.status_code == 200
+    assert world.countersign(answer.json()["hash"], world.dpo).status_code == 403, "not by one alone"
+    assert world.countersign(answer.json()["hash"]).status_code == 200
+    assert world.admin.post("/v1/invitations", world.invitation("Another")[1]).status_code == 403
+    late = world.enrolment(code.to_text(), [("opening", SigningKey.generate())])
+    assert world.post("/v1/enrolments", late.to_json()).status_code == 403, "nor do codes of before work"
+    assert verify(in_use).passed, "and auditors find nothing wrong with it"
 
 
 # --- roles, stacked and changed ---------------------------------------------------------------------------------------

@@ -56,7 +56,7 @@ class Permission(StrEnum):
     SEE_PEOPLE = "see who has an account"
     INVITE = "invite people"
     SEE_ROLES = "see role proposals"
-    PROPOSE_ROLES = "propose roles"
+    PROPOSE_ROLES = "propose roles (council and dpo: the role admin)"
     COUNTERSIGN_ROLES = "countersign roles"
     SEE_HALTS = "see whether the programme is halted"
     HALT = "halt the programme"
@@ -144,7 +144,7 @@ RULES: tuple[Rule, ...] = (
     _rule(Permission.SEE_PEOPLE, {Role.ADMIN, Role.DPO}, OPENING, "GET /v1/people"),
     _rule(Permission.INVITE, {Role.ADMIN}, OPENING, "POST /v1/invitations"),
     _rule(Permission.SEE_ROLES, {Role.ADMIN, Role.COUNCIL, Role.DPO}, OPENING, "GET /v1/roles"),
-    _rule(Permission.PROPOSE_ROLES, {Role.ADMIN}, OPENING, "POST /v1/roles"),
+    _rule(Permission.PROPOSE_ROLES, {Role.ADMIN, Role.COUNCIL, Role.DPO}, OPENING, "POST /v1/roles"),
     _rule(Permission.COUNTERSIGN_ROLES, {Role.COUNCIL, Role.DPO}, OPENING, "POST /v1/roles/countersignatures"),
     _rule(Permission.SEE_HALTS, {Role.ADMIN, Role.COUNCIL, Role.DPO}, OPENING, "GET /v1/halt"),
     _rule(Permission.HALT, {Role.ADMIN, Role.COUNCIL, Role.DPO}, OPENING, "POST /v1/halt"),

@@ -154,6 +154,7 @@ def test_statements_that_are_changed_swapped_or_replayed_count_for_nothing(lite:
 
 
 def test_a_signature_counts_only_while_its_person_holds_the_role(lite: CustodianWorld) -> None:
+    lite.add_person("A second member", Role.COUNCIL)
     hash_ = lite.halt("an incident", lite.admin)
     sign_resume(lite.council, hash_)
     proposal = RoleProposal(

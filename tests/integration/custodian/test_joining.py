@@ -214,6 +214,7 @@ def test_two_proposals_do_not_make_two_roles(lite: CustodianWorld) -> None:
 
 
 def test_nobody_countersigns_their_own_role(lite: CustodianWorld) -> None:
+    lite.add_person("A second member", Role.COUNCIL)
     hash_ = propose(lite, lite.council.person, Role.COUNCIL, "revoke")
     own = RoleCountersignature(proposal=hash_, at=lite.now)
     assert problem(lite.council.post("/v1/roles/countersignatures", own)) == "refused"

@@ -90,16 +90,36 @@ def test_roles_exclude_each_other(held: Role, wanted: Role) -> None:
 @pytest.mark.parametrize("role", Role)
 def test_only_council_or_dpo_countersigns(role: Role) -> None:
     if role in (Role.COUNCIL, Role.DPO):
-        domain.check_countersigner("c", [role], proposer="p", concerned="x")
+        domain.check_countersigner("c", [role], proposer="p", concerned="x", proposed_as=[Role.ADMIN])
         return
     with pytest.raises(Problem):
-        domain.check_countersigner("c", [role], proposer="p", concerned="x")
+        domain.check_countersigner("c", [role], proposer="p", concerned="x", proposed_as=[Role.ADMIN])
 
 
 @pytest.mark.parametrize(("proposer", "concerned"), [("c", "x"), ("p", "c")])
 def test_nobody_countersigns_for_themselves(proposer: str, concerned: str) -> None:
     with pytest.raises(Problem, match="nobody"):
-        domain.check_countersigner("c", [Role.COUNCIL], proposer, concerned)
+        domain.check_countersigner("c", [Role.COUNCIL], proposer, concerned, proposed_as=[Role.ADMIN])
+
+
+@pytest.mark.parametrize("proposing", Role)
+@pytest.mark.parametrize("signing", [Role.COUNCIL, Role.DPO])
+def test_without_an_admin_it_takes_both(proposing: Role, signing: Role) -> None:
+    if proposing is Role.ADMIN or {proposing, signing} == domain.GUARDS:
+        domain.check_countersigner("c", [signing], "p", "x", proposed_as=[proposing])
+        return
+    with pytest.raises(Problem, match="both"):
+        domain.check_countersigner("c", [signing], "p", "x", proposed_as=[proposing])
+
+
+@pytest.mark.parametrize("proposing", [None, *Role])
+@pytest.mark.parametrize("wanted", Role)
+def test_council_and_dpo_propose_who_is_an_admin_and_nothing_else(proposing: Role | None, wanted: Role) -> None:
+    if proposing is Role.ADMIN or (wanted is Role.ADMIN and proposing in domain.GUARDS):
+        domain.check_proposer([proposing], wanted)
+        return
+    with pytest.raises(Problem):
+        domain.check_proposer([proposing] if proposing else [], wanted)
 
 
 def test_a_grant_waits_and_a_revocation_does_not() -> None:

@@ -21,14 +21,48 @@ def check_exclusive(held: Iterable[Role], wanted: Role) -> None:
         raise Problem(Code.REFUSED, "one person holds one role at most; revoke the other one first")
 
 
-def check_countersigner(countersigner: str, roles: Iterable[Role], proposer: str | None, concerned: str | None) -> None:
-    """Council or dpo, never who proposed it, and never who gets or loses it. Raises Problem."""
+GUARDS = frozenset({Role.COUNCIL, Role.DPO})
+"""Who watches the admins. Together they end an admin, and make one, without an admin."""
+
+
+def check_proposer(roles: Iterable[Role], wanted: Role) -> None:
+    """An admin proposes any change; council and dpo who is an admin, so that nobody needs an admin against an admin.
+    Raises Problem."""
+    held = set(roles)
+    if Role.ADMIN not in held and not (wanted is Role.ADMIN and held & GUARDS):
+        raise Problem(Code.REFUSED, "an admin has to propose this; council and dpo propose only who is an admin")
+
+
+def check_last(role: Role, others: int) -> None:
+    """The last council member, or data-protection officer, stays until somebody else can do what they do: else nobody
+    watches the admins. `others`: who can, besides. Raises Problem."""
+    if role in GUARDS and others == 0:
+        raise Problem(
+            Code.REFUSED,
+            f"nobody else is {role.value} yet: somebody else has to be before this ends",
+        )
+
+
+def check_countersigner(
+    countersigner: str,
+    roles: Iterable[Role],
+    proposer: str | None,
+    concerned: str | None,
+    *,
+    proposed_as: Iterable[Role],
+) -> None:
+    """Council or dpo, never who proposed it, and never who gets or loses it. What no admin proposed (`proposed_as`: the
+    roles of now of who did) takes both, council and dpo. Raises Problem.
+    """
     if not set(roles) & {Role.COUNCIL, Role.DPO}:
         raise Problem(Code.FORBIDDEN, "only the council or the data-protection officer countersigns a role")
     if countersigner == proposer:
         raise Problem(Code.REFUSED, "nobody countersigns their own proposal")
     if countersigner == concerned:
         raise Problem(Code.REFUSED, "nobody countersigns a change of their own role")
+    proposing = set(proposed_as)
+    if Role.ADMIN not in proposing and not proposing | set(roles) >= GUARDS:
+        raise Problem(Code.REFUSED, "without an admin it takes both, council and data-protection officer")
 
 
 def effective(action: str, countersigned: datetime, delay: timedelta) -> datetime:

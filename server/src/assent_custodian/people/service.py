@@ -258,11 +258,12 @@ def _begin_drill_role(session: Session, invitation: InvitationRow, person: str, 
 
 
 def propose(session: Session, custodian: Custodian, statement: RoleProposal, envelope: Envelope, asker: Asker) -> None:
-    """Store an admin's proposal to grant or revoke a role. Raises Problem."""
+    """Store a proposal to grant or revoke a role. Raises Problem."""
     now = custodian.now()
     person = session.get(Person, statement.person)
     if person is None or person.drill:
         raise Problem(Code.NOT_FOUND, "there is no such person")
+    domain.check_proposer(asker.roles, statement.role)
     if statement.action == "grant":
         domain.check_exclusive(held_or_coming(session, statement.person), statement.role)
     elif _held(session, statement.person, statement.role) is None:
@@ -310,9 +311,11 @@ def countersign(
         raise Problem(Code.NOT_FOUND, "there is no such proposal")
     if proposal.effective is not None:
         raise Problem(Code.CONFLICT, "this proposal has been countersigned already")
-    domain.check_countersigner(asker.person, asker.roles, proposal.proposed_by, proposal.person)
-    if not _is_admin(session, proposal.proposed_by, now):
-        raise Problem(Code.REFUSED, "who proposed this is no admin any more; another admin has to propose it")
+    proposed_as = frozenset() if proposal.proposed_by is None else roles_now(session, proposal.proposed_by, now)
+    domain.check_proposer(proposed_as, Role(proposal.role))
+    domain.check_countersigner(
+        asker.person, asker.roles, proposal.proposed_by, proposal.person, proposed_as=proposed_as
+    )
     if statement.keys != _keys_to_sign(session, proposal):
         raise Problem(
             Code.CONFLICT, "the signature has to name the keys that this account has now; look at them, and sign again"
@@ -327,6 +330,7 @@ def countersign(
         held = _held(session, proposal.person, Role(proposal.role))
         if held is None:
             raise Problem(Code.CONFLICT, "this role is not held any more")
+        domain.check_last(Role(proposal.role), _others_who_act(session, held, now))
         held.ended = moment(now)
     elif proposal.person is not None:
         _begin_role(session, proposal, moment(when), now)
@@ -394,6 +398,28 @@ def _begin_role(session: Session, proposal: Proposal, effective: str, now: datet
                 detail={"role": proposal.role, "action": "grant"},
             ),
         )
+
+
+def _others_who_act(session: Session, held: RoleHeld, now: datetime) -> int:
+    """How many other people can act in this role now: it counts for them, and for an opening key of theirs.
+
+    Until this transaction ends nobody else's role of this kind ends: two could go at once, each for the other's sake.
+    """
+    same = select(RoleHeld).where(RoleHeld.role == held.role, RoleHeld.ended.is_(None)).order_by(RoleHeld.proposal)
+    locked = session.scalars(same.with_for_update().execution_options(populate_existing=True)).all()
+    others = {row.person for row in locked} - {held.person}
+    keys = session.execute(
+        select(Credential.person, Credential.opens_after)
+        .join(Person, Person.id == Credential.person)
+        .where(
+            Credential.person.in_(others),
+            Credential.kind == "opening",
+            Credential.revoked.is_(None),
+            Person.drill.is_(False),
+        )
+    )
+    role = Role(held.role)
+    return len({person for person, after in keys if role in roles_now(session, person, now, after=after)})
 
 
 def _held(session: Session, person: str, role: Role) -> RoleHeld | None:

@@ -76,7 +76,7 @@ CUSTODIAN: Final[Mapping[str, Promise]] = {
     "GET /v1/people": _promise("admin dpo", "opening"),
     "POST /v1/invitations": _promise("admin", "opening"),
     "GET /v1/roles": _promise(_THREE, "opening"),
-    "POST /v1/roles": _promise("admin", "opening"),
+    "POST /v1/roles": _promise(_THREE, "opening"),
     "POST /v1/roles/countersignatures": _promise(_OVERSIGHT, "opening"),
     "GET /v1/halt": _promise(_THREE, "opening"),
     "POST /v1/halt": _promise(_THREE, "opening"),

@@ -98,7 +98,10 @@ def roles(
     revoke: Annotated[Role | None, typer.Option(help="Propose to take this role away.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List role proposals; or propose one (admins), which council or dpo must countersign."""
+    """List role proposals; or propose one (admins), which council or dpo must countersign.
+
+    Who is an admin, and who is one no more, council and dpo can settle alone: one proposes, the other signs.
+    """
     shell = shell_of(context)
     role = grant or revoke
     if (role is None) != (person is None) or (grant is not None and revoke is not None):
@@ -247,7 +250,7 @@ def end_account(
     """
     shell = shell_of(context)
     with shell.custodian() as custodian:
-        whose = person if RANDOM_ID.fullmatch(person) else _person(custodian, person)
+        whose = _person(custodian, person)
         shell.confirm("End this account for good? Nobody can undo it.", yes)
         accepted = custodian.end_account(Leaving(person=whose, nonce=new_id(), at=custodian.now()))
     if as_json:
@@ -326,7 +329,7 @@ def recover(
 
 
 def _sign_recovery(shell: Shell, custodian: CustodianClient, person: str, *, yes: bool, as_json: bool) -> None:
-    whose = person if RANDOM_ID.fullmatch(person) else _person(custodian, person)
+    whose = _person(custodian, person)
     shell.confirm("Did you make sure, face to face, who they are, and that they have no opening key left?", yes)
     current = shell.directory().current
     code = InvitationCode.new(current.custodian_url, fingerprint(current.root_key), "opening")
@@ -345,7 +348,9 @@ def _sign_recovery(shell: Shell, custodian: CustodianClient, person: str, *, yes
 
 
 def _person(custodian: CustodianClient, text: str) -> str:
-    """A person's id, given as such or as a name that only one has."""
+    """A person's id, given as such or as a name that only one has (which only admins and dpo can look up)."""
+    if RANDOM_ID.fullmatch(text):
+        return text
     people = custodian.people().people
     found = [entry.person for entry in people if text in (entry.person, entry.name)]
     if len(found) != 1:

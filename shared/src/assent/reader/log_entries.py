@@ -196,15 +196,15 @@ ROLE_ACTS: Mapping[str, frozenset[LeafType]] = {
     "admin": frozenset({LeafType.PURPOSE_DRAFTED, LeafType.ROLE_PROPOSED, LeafType.PROGRAMME_HALTED}),
     "council": frozenset(
         {
-            LeafType.PURPOSE_SIGNED, LeafType.ROLE_CHANGED, LeafType.GRANT_REVOKED, LeafType.AUDIT_VIEWED,
-            LeafType.PROGRAMME_HALTED, LeafType.PROGRAMME_RESUME_SIGNED, LeafType.RECOVERY_SIGNED,
-            LeafType.RECOVERY_COUNTERSIGNED,
+            LeafType.PURPOSE_SIGNED, LeafType.ROLE_PROPOSED, LeafType.ROLE_CHANGED, LeafType.GRANT_REVOKED,
+            LeafType.AUDIT_VIEWED, LeafType.PROGRAMME_HALTED, LeafType.PROGRAMME_RESUME_SIGNED,
+            LeafType.RECOVERY_SIGNED, LeafType.RECOVERY_COUNTERSIGNED,
         }
     ),
     "dpo": frozenset(
         {
-            LeafType.ROLE_CHANGED, LeafType.CONSENT_ENDED, LeafType.GRANT_REVOKED, LeafType.PROGRAMME_HALTED,
-            LeafType.AUDIT_UNMASKED, LeafType.ACCOUNT_ENDED,
+            LeafType.ROLE_PROPOSED, LeafType.ROLE_CHANGED, LeafType.CONSENT_ENDED, LeafType.GRANT_REVOKED,
+            LeafType.PROGRAMME_HALTED, LeafType.AUDIT_UNMASKED, LeafType.ACCOUNT_ENDED,
             LeafType.PROGRAMME_RESUME_SIGNED, LeafType.RECOVERY_SIGNED, LeafType.RECOVERY_COUNTERSIGNED,
         }
     ),
