@@ -798,6 +798,7 @@ def export(
     )
     at = shell.now.timetuple()[:6]
     with written_whole(to) as file, Archive(file, (at[0], at[1], at[2], at[3], at[4], at[5])) as archive:
+        archive.add_readme()
         facts: dict[str, Any] = {"from_day": own.from_day, "to_day": own.to_day}
         data: Data | None = None
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -118,8 +119,8 @@ class Output:
     def error(self, error: Exception) -> None:
         """What happened, and what to do."""
         text = plain(error)
-        if isinstance(error, OSError) and error.strerror and error.filename:
-            text = plain(f"{error.strerror}: {error.filename}")
+        if isinstance(error, OSError) and error.strerror:
+            text = plain(f"{error.strerror}: {error.filename}" if error.filename else error.strerror)
         self.err.print(Text.assemble(("Not done. ", "bold red"), text[:1].upper() + text[1:]))
         advice = advice_for(error)
         if advice:
@@ -146,6 +147,8 @@ def advice_for(error: Exception) -> str:
             return "Try again when the collector is reached again; its operators know why it is not, or should."
         case AnswerInvalid():
             return "Nothing of that answer was used. If it stays, tell the security staff."
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EFBIG):
+            return "What is there is whole, or not there. Make room on that disk, then run the command again."
         case Contradiction():
             return "This log is not what it should be: keep every copy of it, and tell the council and the witnesses."
         case _:

@@ -129,17 +129,22 @@ class Archive:
         self._zip = zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, allowZip64=True)
         self._at = at
         self.written = Written()
-        self.add("README.txt", README.encode())
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._zip.fp = None  # it gets no end, and `ZipFile` does not try to write one when it is cleared away
         self._zip.close()
 
     def add(self, name: str, content: bytes, *, compress: bool = True) -> None:
         """One small file."""
         self._zip.writestr(self._info(name, compress=compress), content)
+
+    def add_readme(self) -> None:
+        """How to read all this."""
+        self.add("README.txt", README.encode())
 
     def add_json(self, name: str, value: object) -> None:
         self.add(name, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())

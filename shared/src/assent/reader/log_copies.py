@@ -401,29 +401,33 @@ class CopyFolder:
         edge = self._receive(copy)
         incoming = self.folder / INCOMING
         added, self._edge = copy.head.size - self.size, edge
+        tiles = [path.relative_to(incoming) for path in (incoming / TILE_FOLDER).rglob("*") if path.is_file()]
+        for tile in tiles:
+            (self.folder / tile).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         changed = {self.folder}
-        for path in [path for path in incoming.rglob("*") if path.is_file()]:
-            target = self.folder / path.relative_to(incoming)
-            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            path.replace(target)
+        for tile in tiles:  # from here on nothing needs room
+            target = (incoming / tile).replace(self.folder / tile)
             changed.update(parent for parent in target.parents if parent.is_relative_to(self.folder))
         for parent in changed:
             sync(parent)
+        for name in (DIRECTORY_FILE, POLICY_FILE, CHECKPOINT_FILE):
+            (incoming / name).replace(self.folder / name)
+            sync(self.folder)
         shutil.rmtree(incoming, ignore_errors=True)
-        write_private(self.folder / DIRECTORY_FILE, copy.directory.to_json())
-        write_private(self.folder / POLICY_FILE, copy.policy.encode())
-        write_private(self.folder / CHECKPOINT_FILE, copy.checkpoint.to_bytes())
         before, self.head = self.size, copy.head
         self._remove_superseded(before=before)
         return added
 
     def _receive(self, copy: LogCopy) -> Edge:
-        """Write the new tiles into `incoming`. Raises Contradiction, after everything was kept as evidence."""
+        """Write the new tiles into `incoming`, and what stands beside them. Raises Contradiction, after everything was
+        kept as evidence."""
         incoming = self.folder / INCOMING
         shutil.rmtree(incoming, ignore_errors=True)
         incoming.mkdir(mode=0o700)
         try:
-            return self._compare_and_write(copy, incoming)
+            edge = self._compare_and_write(copy, incoming)
+            _write_beside(copy, incoming)
+            return edge
         except Contradiction:
             self._keep_evidence(copy, incoming)
             raise
@@ -477,12 +481,7 @@ class CopyFolder:
         target = self.folder / EVIDENCE / f"{head.size}-{head.root.hex()[:16]}"
         kept = list((self.folder / EVIDENCE).iterdir()) if (self.folder / EVIDENCE).exists() else []
         if not target.exists() and len(kept) < MAX_EVIDENCE:
-            for name, data in (
-                (DIRECTORY_FILE, copy.directory.to_json()),
-                (POLICY_FILE, copy.policy.encode()),
-                (CHECKPOINT_FILE, copy.checkpoint.to_bytes()),
-            ):
-                write_private(incoming / name, data)
+            _write_beside(copy, incoming)
             target.parent.mkdir(exist_ok=True, mode=0o700)
             incoming.replace(target)
             sync(target.parent)
@@ -501,6 +500,12 @@ class CopyFolder:
                 (self.folder / path).unlink(missing_ok=True)
                 with suppress(OSError):  # others are still in it
                     (self.folder / path).parent.rmdir()
+
+
+def _write_beside(copy: LogCopy, folder: Path) -> None:
+    write_private(folder / DIRECTORY_FILE, copy.directory.to_json())
+    write_private(folder / POLICY_FILE, copy.policy.encode())
+    write_private(folder / CHECKPOINT_FILE, copy.checkpoint.to_bytes())
 
 
 def _is_begun(folder: Path) -> bool:
