@@ -282,6 +282,24 @@ def test_the_log_can_be_read_while_a_witness_is_silent_for_long(
     assert terminal.ok(auditor, "audit", "list", "--count", "1", "--json").json["witnessed"] == witnessed
 
 
+def test_a_witness_that_answers_again_is_not_said_to_be_out_of_reach(
+    terminal: Terminal, auditor: str, used: Populated
+) -> None:
+    world = used.world
+    world.witness.silent = True
+    try:
+        with world.custodian.database.transaction() as session:
+            log_service.append(session, Leaf(type=LeafType.ORDER_MADE, at=world.now, counts={"number": 10**6}))
+        submit_head(world.custodian)
+    finally:
+        world.witness.silent = False
+    assert entries(terminal, auditor, "--kind", "witness"), "positive control: the custodian said so"
+    submit_head(world.custodian)
+    alarms = terminal.ok(auditor, "audit", "report", "--since", "2026-01-01", "--json").json["alarms"]
+    assert not any("could not reach" in row["text"] for row in alarms)
+    assert "could not reach" not in terminal.run(auditor, "audit", "verify").out
+
+
 def test_a_copy_is_looked_at_without_a_network_and_without_a_trace(
     terminal: Terminal, auditor: str, used: Populated, copy: str, tmp_path: Path
 ) -> None:

@@ -350,6 +350,7 @@ def test_a_witness_that_lies_counts_for_nothing_and_is_named(
     three: tuple[CustodianWorld, list[LocalWitness]],
     lie: Callable[[LocalWitness, Submission], tuple[int, bytes]],
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """One of three costs nothing; two of three, and there is no quorum; when they stop lying, there is one again."""
     world, all_three = three
@@ -366,6 +367,7 @@ def test_a_witness_that_lies_counts_for_nothing_and_is_named(
     assert world.custodian.directory.policy.check(note).cosigned_at.keys() == {"witness-2", "witness-3"}
     (named,) = unreachable(world)
     assert (named["rule"], named["detail"]) == ("unreachable", {"witness": "witness.example/one"})
+    assert "witness=witness.example/one" in capsys.readouterr().out, "and in the service's own log"
     lies(all_three[1])
     began = time.monotonic()
     with pytest.raises(Problem) as refused:

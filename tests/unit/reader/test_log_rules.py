@@ -315,6 +315,11 @@ def test_what_the_custodian_says_about_itself_stands_while_it_is_repeated() -> N
     assert standing([overdue, away]) == ["overdue:orders", "witness-unreachable:w1"]
     assert standing([overdue, away], hours=3) == ["overdue:orders"]
     assert standing([overdue, away], hours=27) == []
+    rules = LogRules()
+    rules.read(away)
+    seconds = int(NOW.timestamp())
+    assert [one.kind for one in rules.standing(NOW, {"w1": seconds - 1, "w2": seconds})] == ["witness-unreachable"]
+    assert rules.standing(NOW, {"w1": seconds}) == [], "it has countersigned since"
 
 
 def test_a_drill_that_failed_stands_until_one_passes() -> None:

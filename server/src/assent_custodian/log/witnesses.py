@@ -162,18 +162,22 @@ def _ask(custodian: Custodian, signed: Note, entry: WitnessEntry, key: VerifierK
                 if status == 200:
                     return Submitted(entry, "cosigned", read_cosignatures(said, signed, [key]))
                 if status != 409:
-                    _log.warning("witness-refused", status=status, said=said.decode(errors="replace")[:SAID])
+                    _log.warning(
+                        "witness-refused", witness=key.name, status=status, said=said.decode(errors="replace")[:SAID]
+                    )
                     break
                 old = read_size(said)
                 if old > size:
                     with custodian.database.reading() as session:
                         return Submitted(entry, "overtaken" if old <= service.size(session) else "ahead")
                 if old <= told:
-                    _log.warning("witness-contradicts-itself")
+                    _log.warning("witness-contradicts-itself", witness=key.name)
                     break
                 told = old
+            else:
+                _log.warning("witness-never-content", witness=key.name)
     except _NO_ANSWER as error:
-        _log.warning("witness", kind=type(error).__name__)
+        _log.warning("witness", witness=key.name, kind=type(error).__name__)
     return Submitted(entry, "unreachable")
 
 
@@ -208,7 +212,7 @@ def newest_size(custodian: Custodian, entry: WitnessEntry, head: Note) -> int | 
 
     It is shown a head that the log signed, as if for the second time: nothing that it does not know is signed by that.
     """
-    size = Checkpoint.from_text(head.text).size
+    size, name = Checkpoint.from_text(head.text).size, VerifierKey.from_text(entry.vkey).name
     try:
         with _on_the_line(custodian) as client:
             status, said = _post(client, entry, Submission(size, (), head))
@@ -216,9 +220,9 @@ def newest_size(custodian: Custodian, entry: WitnessEntry, head: Note) -> int | 
             return size
         if status == 409:
             return read_size(said)
-        _log.warning("witness-refused", status=status, said=said.decode(errors="replace")[:SAID])
+        _log.warning("witness-refused", witness=name, status=status, said=said.decode(errors="replace")[:SAID])
     except _NO_ANSWER as error:
-        _log.warning("witness", kind=type(error).__name__)
+        _log.warning("witness", witness=name, kind=type(error).__name__)
     return None
 
 

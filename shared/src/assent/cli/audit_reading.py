@@ -176,7 +176,8 @@ def report(
         seen = Reporting(start, end, zone.day)
         for entry in source.log.forwards():
             seen.read(entry)
-    sections = seen.sections(zone.text, source.newest or shell.now)
+    heard = source.policy.heard(source.log.witnessed)
+    sections = seen.sections(zone.text, source.newest or shell.now, heard)
     if as_json:
         said = {"from": zone.shown(start), "to": zone.shown(end), "size": source.log.size}
         tables = {section.name: [dict(row) for row in section.rows] for section in sections}

@@ -7,7 +7,7 @@ trust is the fingerprint of the root key. What must be true of the entries is sa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -113,7 +113,7 @@ def audit(
         warnings.append(SAME_HOST)
     rules = LogRules(approvals_needed=approvals_needed)
     rules.collector = (directory.version, directory.collector_key)
-    entries = _Entries(rules, _latest(witnessed))
+    entries = _Entries(rules, _latest(witnessed), policy.heard(witnessed))
     tiles = _Tiles(copy, head.size)
     kept = [_KeptProof(*proof, kept_policy) for proof in proofs]
     begun = _Beginnings(directory, kept_policy.endings)
@@ -167,8 +167,9 @@ def _read_all(copy: LogCopy, head: Checkpoint, entries: _Entries, tiles: _Tiles,
 class _Entries:
     """What the rules say about the leaves."""
 
-    def __init__(self, rules: LogRules, witnessed: datetime | None) -> None:
+    def __init__(self, rules: LogRules, witnessed: datetime | None, heard: Mapping[str, int]) -> None:
         self._rules = rules
+        self._heard = heard
         self._witnessed = witnessed
         self._wrong: list[Finding] = []
         self._count = 0
@@ -210,7 +211,7 @@ class _Entries:
         """What was so when the log was witnessed."""
         if self._witnessed is None:
             return []
-        return [finding.text for finding in self._rules.standing(self._witnessed)[:MAX_SHOWN]]
+        return [finding.text for finding in self._rules.standing(self._witnessed, self._heard)[:MAX_SHOWN]]
 
 
 class _Tiles:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from statistics import median
+from types import MappingProxyType
 
 from assent.contracts.leaves import Leaf, LeafType
 from assent.contracts.statements import DRILL_PURPOSE
@@ -239,10 +240,13 @@ class Reporting:
         before = [day - timedelta(weeks=weeks) for weeks in range(1, BASELINE_WEEKS + 1)]
         return tuple(days[one] for one in before if self.first_day is not None and one >= self.first_day)
 
-    def sections(self, show: Show, now: datetime) -> tuple[Section, ...]:
-        """The report. `show`: how times are written; `now`: at which what stands is judged."""
+    def sections(
+        self, show: Show, now: datetime, heard: Mapping[str, int] = MappingProxyType({})
+    ) -> tuple[Section, ...]:
+        """The report. `show`: how times are written; `now`: at which what stands is judged; `heard`: as
+        `LogRules.standing` has it."""
         return (
-            self._standing(show, now),
+            self._standing(show, now, heard),
             self._reads(show, now),
             self._events("decisions", "Requests and decisions", DECISIONS, show, "Nobody asked for anything."),
             self._refused(show),
@@ -261,10 +265,10 @@ class Reporting:
     def _who(self, leaf: Leaf) -> str:
         return who(leaf, self._names.get(leaf.actor or ""))
 
-    def _standing(self, show: Show, now: datetime) -> Section:
+    def _standing(self, show: Show, now: datetime, heard: Mapping[str, int]) -> Section:
         """What must not be in a log, of that time; and what is so now."""
         rows = [("wrong", finding) for finding in self.wrong] + [
-            ("stands", finding) for finding in self._rules.standing(now)
+            ("stands", finding) for finding in self._rules.standing(now, heard)
         ]
         return Section(
             "alarms",

@@ -7,10 +7,11 @@ follows the log reads each leaf once. Leaves are read, not believed: their bytes
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
+from types import MappingProxyType
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -659,11 +660,12 @@ class LogRules:
 
     # --- what is so at a moment ---------------------------------------------------------------------------------------
 
-    def standing(self, now: datetime) -> list[Finding]:
-        """What is so at `now` and can end by itself."""
+    def standing(self, now: datetime, heard: Mapping[str, int] = MappingProxyType({})) -> list[Finding]:
+        """What is so at `now` and can end by itself. `heard`: when witnesses countersigned last (POSIX seconds), by the
+        names of their keys; one that did since is within reach."""
         return [
-            *self._halted(), *self._unclosed(now), *self._overdue(now), *self._out_of_reach(now), *self._drill_failed(),
-            *self._collector_silent(now),
+            *self._halted(), *self._unclosed(now), *self._overdue(now), *self._out_of_reach(now, heard),
+            *self._drill_failed(), *self._collector_silent(now),
         ]  # fmt: skip
 
     def _halted(self) -> Iterable[Finding]:
@@ -695,9 +697,10 @@ class LogRules:
         elif last is None and first and _moment(first) + FIRST_REPORT_WITHIN < now:
             yield Finding("collector-silent", "", "the collector has never reported what it did", first)
 
-    def _out_of_reach(self, now: datetime) -> Iterable[Finding]:
+    def _out_of_reach(self, now: datetime, heard: Mapping[str, int]) -> Iterable[Finding]:
         for name, said in self.memory.unreachable.items():
-            if _moment(said.at) + UNREACHABLE_LASTS > now:
+            since = _moment(said.at)
+            if since + UNREACHABLE_LASTS > now and heard.get(name, 0) < since.timestamp():
                 text = f"the custodian could not reach the witness {name}"
                 yield Finding("witness-unreachable", name, text, said.at)
 

@@ -345,10 +345,8 @@ class Monitor:
 
     def _judge(self, now: datetime) -> None:
         """What is so now, whether or not the log could be read."""
-        for finding in self._rules.standing(now):
-            heard = self.state.witnessed.get(finding.about, "") if finding.kind == "witness-unreachable" else ""
-            if heard < finding.at:  # else the witness has answered since
-                self._standing.append(finding)
+        heard = {name: int(parse_moment(at).timestamp()) for name, at in self.state.witnessed.items()}
+        self._standing += self._rules.standing(now, heard)
         if self.trusted.known:
             self._standing += self._silent(now)
             self._standing += self._directory_in_log(now)

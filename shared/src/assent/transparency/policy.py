@@ -101,6 +101,11 @@ class Policy:
             raise QuorumMissing(self.quorum, tuple(sorted(cosigned_at)))
         return Witnessed(checkpoint, by_log[0].key, cosigned_at)
 
+    def heard(self, witnessed: Witnessed) -> dict[str, int]:
+        """When each witness cosigned that (POSIX seconds), by the name of its key instead of that in the policy."""
+        names = {witness.name: witness.key.name for witness in self.witnesses}
+        return {names[name]: at for name, at in witnessed.cosigned_at.items()}
+
 
 class _Reader:
     """Collects the lines of one policy file."""
