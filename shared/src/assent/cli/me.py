@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -54,6 +54,7 @@ from assent.contracts.wire import Access, ErasuresView, Me, ReceiptView
 from assent.reader.archive import Archive, written_whole
 from assent.reader.contact_sheet import Pixels, contact_sheet, hatched
 from assent.reader.sessions import Data, Session
+from assent.reader.summary import Hole, holes
 from assent.transparency.errors import TransparencyError
 from assent.transparency.proof import LogProof
 
@@ -683,7 +684,8 @@ def recordings(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Your own recordings by day: sessions, events, pictures. With --to, the pictures of one day on one page.
+    """Your own recordings by day: sessions, events, pictures, and what was not recorded. With --day each time in which
+    something was not, and why. With --to, the pictures of one day on one page.
 
     They are opened through the same door as everybody's, and the log says so. The file is for you only (mode 0600):
     it is plain, so delete it when you have looked.
@@ -699,7 +701,7 @@ def recordings(
     try:
         with reading(shell, own=OwnData(from_day=since, to_day=last, modalities=tuple(Modality)), hours=1.0) as data:
             for session in data.sessions():
-                _count(session, found.setdefault(session.day, {"sessions": 0, "events": {}, "frames": 0}))
+                _count(session, found.setdefault(session.day, {"sessions": 0, "events": {}, "frames": 0, **_NO_HOLES}))
                 if to is not None:
                     pictures += _thinned(_captioned(session))
     except Refused as refused:
@@ -729,6 +731,11 @@ def recordings(
         shell.output.json(facts)
         return
     _show_own(shell, data, facts)
+    if day is not None:
+        _show_holes(shell, facts)
+
+
+_NO_HOLES: Mapping[str, Any] = {"holes": (), "forgotten_or_lost": 0, "missing_without_a_signature": 0}
 
 
 def _count(session: Session, counts: dict[str, Any]) -> None:
@@ -737,6 +744,65 @@ def _count(session: Session, counts: dict[str, Any]) -> None:
         events = counts["events"]
         events[content.modality] = events.get(content.modality, 0) + len(content.events)
         counts["frames"] += sum(isinstance(event, ScreenFrame) for event in content.events)
+    coverage = session.coverage()
+    counts["holes"] = (*counts["holes"], *map(_hole, holes(coverage.gaps)))
+    for stream in coverage.streams:
+        counts["forgotten_or_lost"] += sum(skip.to_sequence - skip.from_sequence + 1 for skip in stream.skips)
+        counts["missing_without_a_signature"] += len(stream.findings)
+
+
+def _hole(hole: Hole) -> dict[str, Any]:
+    return {
+        "from": _instant(hole.from_ns),
+        "until": _instant(hole.until_ns),
+        "seconds": round((hole.until_ns - hole.from_ns) / 1e9, 3),
+        "reason": hole.reason.value,
+        "modalities": [modality.value for modality in hole.modalities],
+        "missing": hole.count,
+    }
+
+
+def _instant(at_ns: int) -> str:
+    """A moment; the nearest one that a calendar has."""
+    return moment(datetime.fromtimestamp(min(max(at_ns // 10**9, 0), 253_402_300_799), UTC))
+
+
+WHY_NOT: Mapping[str, str] = {
+    "paused": "paused",
+    "locked": "the screen was locked",
+    "idle": "nothing happened",
+    "permission": "it could not be recorded",
+    "excluded": "excluded",
+    "secure-field": "a password field",
+    "dropped": "lost",
+    "budget": "too much at once",
+    "clock": "the clock was in doubt",
+}
+"""Each reason for a hole, in plain words."""
+
+
+def _not_recorded(counts: Mapping[str, Any]) -> str:
+    """What a day lacks, on one line."""
+    seconds: dict[str, float] = {}
+    for hole in counts["holes"]:
+        seconds[hole["reason"]] = seconds.get(hole["reason"], 0.0) + hole["seconds"]
+    said = [f"{WHY_NOT[reason]}: {timedelta(seconds=round(length))}" for reason, length in sorted(seconds.items())]
+    if counts["forgotten_or_lost"]:
+        said.append(f"{counted(counts['forgotten_or_lost'], 'piece')} forgotten or lost")
+    if counts["missing_without_a_signature"]:
+        said.append(f"{counted(counts['missing_without_a_signature'], 'piece')} missing, and nobody knows why")
+    return "; ".join(said)
+
+
+def _show_holes(shell: Shell, facts: Mapping[str, Any]) -> None:
+    rows = [
+        (hole["from"][11:19], hole["until"][11:19], WHY_NOT[hole["reason"]], ", ".join(hole["modalities"]))
+        for one in facts["days"]
+        for hole in one["holes"]
+    ]
+    if rows:
+        shell.output.say()
+        shell.output.table("Not recorded (UTC)", ("from", "until", "why", "what"), rows, "")
 
 
 def _show_own(shell: Shell, data: Data, facts: dict[str, Any]) -> None:
@@ -747,10 +813,11 @@ def _show_own(shell: Shell, data: Data, facts: dict[str, Any]) -> None:
             one["sessions"],
             ", ".join(f"{count} {modality}" for modality, count in sorted(one["events"].items())),
             one["frames"],
+            _not_recorded(one),
         )
         for one in facts["days"]
     ]
-    columns = ("day", "sessions", "events", "pictures")
+    columns = ("day", "sessions", "events", "pictures", "not recorded")
     out.table("Your recordings", columns, rows, "Nothing of what is stored could be shown.")
     _show_missing(shell, data)
     if "file" in facts:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Final
 
 from rich.table import Table
@@ -14,6 +16,7 @@ from rich.table import Table
 from assent.contracts.events import (
     DisplaysChanged,
     Gap,
+    GapReason,
     KeyEvent,
     PointerButton,
     PointerMoved,
@@ -22,6 +25,8 @@ from assent.contracts.events import (
     SegmentContent,
     WindowActivated,
 )
+from assent.contracts.ids import Modality
+from assent.reader.sessions import RecordedGap
 
 _KINDS: Final[dict[type, str]] = {
     PointerMoved: "move",
@@ -87,6 +92,35 @@ class Summary:
                 for reason, count in sorted(self._gaps.items())
             },
         }
+
+
+@dataclass(frozen=True)
+class Hole:
+    """A time in which something was not recorded. Unix times in ns; `count` observations are known to be missing."""
+
+    from_ns: int
+    until_ns: int
+    reason: GapReason
+    modalities: tuple[Modality, ...]
+    count: int
+
+
+def holes(gaps: Iterable[RecordedGap]) -> list[Hole]:
+    """In order of time. What touches or overlaps for the same reason is one hole, in whatever modalities."""
+    found: list[Hole] = []
+    for reason, group in groupby(sorted(gaps, key=lambda gap: (gap.reason, gap.from_ns)), key=lambda gap: gap.reason):
+        open_: Hole | None = None
+        for gap in group:
+            hole = Hole(gap.from_ns, gap.until_ns, reason, (gap.modality,), gap.count)
+            if open_ is not None and gap.from_ns <= open_.until_ns:
+                hole = Hole(
+                    open_.from_ns, max(open_.until_ns, gap.until_ns), reason,
+                    tuple(sorted({*open_.modalities, gap.modality})), open_.count + gap.count,
+                )  # fmt: skip
+                found.pop()
+            found.append(hole)
+            open_ = hole
+    return sorted(found, key=lambda hole: (hole.from_ns, hole.reason))
 
 
 def render(summary: Summary) -> Table:
