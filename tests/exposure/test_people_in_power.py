@@ -191,6 +191,24 @@ def test_row_09_opening_or_failing_to_open_ones_own_data_names_nobody(in_use: Po
     assert len({leaf.actor for leaf in again}) == len(again) == len(own) + 1, "an actor of its own each time"
 
 
+def test_row_09_how_many_keys_a_lease_opened_is_told_and_falls_with_a_withdrawal(in_use: Populated) -> None:
+    """What the row admits: the figure is exact."""
+
+    def opened() -> int:
+        before = len(entries(in_use.staff.auditor))
+        installation = in_use.installation
+        assert installation.plaintext(installation.job(in_use.staff.requester, in_use.request))
+        (closed,) = [one for one in entries(in_use.staff.auditor)[before:] if one.type is LeafType.LEASE_CLOSED]
+        return closed.counts["released"]
+
+    everybody = opened()
+    assert everybody == sum(len(recording.sealed) for recording in in_use.recordings)
+    in_use.people[0].withdraw()
+    assert everybody - opened() == sum(
+        len(recording.sealed) for recording in in_use.recordings if recording.member is in_use.people[0]
+    )
+
+
 def test_row_09_reading_the_log_is_in_the_log(populated: Populated) -> None:
     entries(populated.staff.auditor)
     views = [leaf for leaf in entries(populated.world.council) if leaf.type is LeafType.AUDIT_VIEWED]
