@@ -65,6 +65,16 @@ def test_row_07_one_steward_cannot_approve_alone_however_often(installation: Ins
         installation.job(staff.steward, hash_)
 
 
+def test_row_07_what_a_stolen_key_approved_ends_with_that_key(in_use: Populated) -> None:
+    steward, requester = in_use.staff.steward, in_use.staff.requester
+    spare = steward.add_key("opening")
+    assert in_use.installation.job(requester, in_use.request).streams, "the positive control"
+    assert steward.revoke(steward.opening, by=spare).status_code == 200
+    with pytest.raises(Refused) as refused:
+        in_use.installation.job(requester, in_use.request)
+    assert refused.value.problem.members["rule"] == "approvals"
+
+
 def test_row_07_nobody_is_requester_and_steward_and_nobody_holds_two_roles(installation: Installation) -> None:
     world, staff = installation.world, installation.staff()
     for member, role in ((staff.steward, Role.REQUESTER), (staff.requester, Role.STEWARD), (world.admin, Role.STEWARD)):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import secrets
 from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from sqlalchemy import select
@@ -21,7 +23,7 @@ from assent.contracts.problems import Code, Problem
 from assent.contracts.statements import DataRequest, Decision, Mode, Role
 from assent.contracts.times import parse_day, parse_moment
 from assent.contracts.wire import DecisionView, RequestView
-from assent_custodian.auth import Asker, roles_now
+from assent_custodian.auth import Asker, key_of, roles_now, verify
 from assent_custodian.consent.domain import Use
 from assent_custodian.consent.service import ConsentNow
 from assent_custodian.context import Custodian
@@ -30,6 +32,7 @@ from assent_custodian.grants.models import CohortMember, DecisionRow, RequestRow
 from assent_custodian.keys.models import Stream, not_withdrawn
 from assent_custodian.log import service as log
 from assent_custodian.people import service as people
+from assent_custodian.people.models import Credential
 from assent_custodian.purposes import service as purposes
 
 LONGEST_RANGE_DAYS = 366
@@ -133,6 +136,10 @@ def decide(session: Session, custodian: Custodian, decision: Decision, envelope:
     except domain.DecisionRefused as refusal:
         code = Code.CONFLICT if refusal.rule in ("already-decided", "ended", "approved-twice") else Code.REFUSED
         raise Problem(code, str(refusal), rule=refusal.rule) from refusal
+    for made in _approvals(session, row.hash) if decision.decision == "approve" else ():
+        if made.person == asker.person:  # by a key that was revoked since: the log has it
+            session.delete(made)
+            session.flush()
     session.add(
         DecisionRow(
             hash=envelope.hash, request=row.hash, person=asker.person, decision=decision.decision,
@@ -226,17 +233,38 @@ def state_of(session: Session, row: RequestRow, now: datetime) -> domain.State:
 
 def approvers(session: Session, request: str) -> list[str]:
     """People who approved this request."""
-    return list(
-        session.scalars(
-            select(DecisionRow.person).where(DecisionRow.request == request, DecisionRow.decision == "approve")
-        )
-    )
+    return [made.person for made in _approvals(session, request)]
 
 
 def approvers_now(session: Session, row: RequestRow, now: datetime) -> set[str]:
-    """Those of them, other than the requester, who are stewards at this moment."""
-    people = set(approvers(session, row.hash)) - {row.requester}
-    return {person for person in people if Role.STEWARD in roles_now(session, person, now)}
+    """Those of them, other than the requester, who are stewards at this moment, by a key that was not revoked since:
+    who revokes a key says that others may have signed with it, and not when they began to.
+    """
+    return {
+        made.person
+        for made in _approvals(session, row.hash)
+        if made.person != row.requester and _counts(session, made, now)
+    }
+
+
+def _counts(session: Session, made: DecisionRow, now: datetime) -> bool:
+    """Whether an opening key of theirs signed this that is not revoked, and that the role counts for."""
+    envelope = Envelope.from_json(made.envelope)
+    for signature in envelope.signatures:
+        credential = session.get(Credential, signature.keyid)
+        if credential is None or (credential.person, credential.kind, credential.revoked) != (
+            made.person, "opening", None,
+        ):  # fmt: skip
+            continue
+        with suppress(Problem):  # one that was put beside the real one, and was never looked at
+            verify(envelope, key_of(credential))
+            return Role.STEWARD in roles_now(session, made.person, now, after=credential.opens_after)
+    return False
+
+
+def _approvals(session: Session, request: str) -> Sequence[DecisionRow]:
+    approved = select(DecisionRow).where(DecisionRow.request == request, DecisionRow.decision == "approve")
+    return session.scalars(approved).all()
 
 
 def row_of(session: Session, hash_: str) -> RequestRow:
@@ -316,5 +344,9 @@ def granted_now(session: Session, custodian: Custodian, hash_: str, requester: s
     if Role.REQUESTER not in roles_now(session, requester, now):
         raise Problem(Code.FORBIDDEN, "you are not a requester now", rule="not-requester")
     if len(approvers_now(session, row, now)) < custodian.settings.approvals_needed:
-        raise Problem(Code.REFUSED, "too few of those who approved are stewards now", rule="approvals")
+        raise Problem(
+            Code.REFUSED,
+            "too few approvals count now: who gave them is no steward any more, or revoked their key",
+            rule="approvals",
+        )
     return row, read_request(row)
