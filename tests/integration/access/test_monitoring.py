@@ -394,7 +394,7 @@ def test_a_custodian_whose_clock_is_off_is_found_by_the_witnesses_times(auditor:
     true.forward(minutes=1)
     world.clock.at = true() + timedelta(minutes=minutes)
     with world.custodian.database.transaction() as session:
-        index = log.append(session, Leaf(type=LeafType.AUDIT_EXPORTED, at=world.now))
+        index = log.append(session, Leaf(type=LeafType.CONFIG_CHANGED, at=world.now))
     world.clock.at = true()  # the custodian answers, so that only the witness's time tells
     look = auditor.look()
     if minutes == 4:

@@ -94,7 +94,7 @@ class FormerLog(FormerPolicy):
     """
 
     heads: Annotated[tuple[Text, ...], Field(min_length=1, max_length=MAX_FORMER)]
-    kept: Annotated[int, Field(ge=0)]
+    kept: Annotated[int, Field(ge=0, lt=2**53)]
     root: Hash
 
 
@@ -106,7 +106,7 @@ class Directory(Statement):
     """
 
     TYPE: ClassVar[str] = "directory"
-    version: Annotated[int, Field(ge=1)]
+    version: Annotated[int, Field(ge=1, lt=2**31)]
     issued: Moment
     organisation: Line
     root_key: KeyText
@@ -297,7 +297,7 @@ class PurposeDraft(Statement):
 
     TYPE: ClassVar[str] = "purpose-draft"
     iri: Iri
-    version: Annotated[int, Field(ge=1)]
+    version: Annotated[int, Field(ge=1, lt=2**31)]
     sentence: Line
     """The purpose in one plain sentence, as people are shown it."""
     recipients: Annotated[tuple[Line, ...], Field(min_length=1)]
@@ -337,7 +337,7 @@ class Choice(Part):
 
     modality: Modality
     purpose: Iri
-    purpose_version: Annotated[int, Field(ge=1)]
+    purpose_version: Annotated[int, Field(ge=1, lt=2**31)]
 
 
 class Notice(Part):
@@ -352,7 +352,7 @@ class AgreedPurpose(Part):
     """A purpose as it was shown: the version that the council signed, in one plain sentence."""
 
     iri: Iri
-    version: Annotated[int, Field(ge=1)]
+    version: Annotated[int, Field(ge=1, lt=2**31)]
     sentence: Line
     terms: Annotated[tuple[Iri, ...], Field(min_length=1)]
 
@@ -406,7 +406,7 @@ class Terms(Part):
     ]
     collection_method: Line
     storage_locations: Annotated[tuple[Line, ...], Field(min_length=1)]
-    retention_days: Annotated[int, Field(ge=1)]
+    retention_days: Annotated[int, Field(ge=1, lt=2**31)]
     """Recordings are erased at the latest so many days after the day they were made on."""
     withdrawal_method: Line
     rights: Annotated[tuple[Line, ...], Field(min_length=1)]
@@ -525,14 +525,14 @@ class ErasureReceipt(Statement):
     state: Literal["requested", "final", "called-off"]
     day: Day
     """When this was signed."""
-    streams: Annotated[int, Field(ge=0)]
-    days: Annotated[int, Field(ge=0)]
-    hours: Annotated[int, Field(ge=0)]
+    streams: Annotated[int, Field(ge=0, lt=2**31)]
+    days: Annotated[int, Field(ge=0, lt=2**31)]
+    hours: Annotated[int, Field(ge=0, lt=2**31)]
     """0 when whole streams are erased."""
     first_day: Day | None = None
     last_day: Day | None = None
     erased_from: Day
-    backup_days: Annotated[int, Field(ge=0)]
+    backup_days: Annotated[int, Field(ge=0, lt=2**31)]
     keys_destroyed: Day | None = None
     deleted: Day | None = None
     backups_expired: Day | None = None
@@ -672,7 +672,7 @@ class Order(Statement):
     """Signed by the statement key, numbered from 1, each with the hash of the one before. Twice is once."""
 
     TYPE: ClassVar[str] = "order"
-    number: Annotated[int, Field(ge=1)]
+    number: Annotated[int, Field(ge=1, lt=2**31)]
     previous: Hash
     day: Day
     items: tuple[OrderItem, ...]
@@ -682,7 +682,7 @@ class OrderDone(Statement):
     """Signed by the collector key: this order was carried out, and so was every one before it."""
 
     TYPE: ClassVar[str] = "order-done"
-    number: Annotated[int, Field(ge=1)]
+    number: Annotated[int, Field(ge=1, lt=2**31)]
     order: Hash
 
 
@@ -738,7 +738,7 @@ class BackupFile(Part):
 
     name: Line
     sha256: Hash
-    size_bytes: Annotated[int, Field(ge=0)]
+    size_bytes: Annotated[int, Field(ge=0, lt=2**53)]
 
 
 class BackupManifest(Statement):
@@ -752,9 +752,9 @@ class BackupManifest(Statement):
     service: Literal["collector", "custodian"]
     day: Day
     files: Annotated[tuple[BackupFile, ...], Field(min_length=1)]
-    head_size: Annotated[int, Field(ge=0)] | None = None
+    head_size: Annotated[int, Field(ge=0, lt=2**53)] | None = None
     generations: tuple[int, ...] = ()
-    last_order: Annotated[int, Field(ge=0)]
+    last_order: Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class OrderReturned(Statement):
@@ -789,13 +789,13 @@ class DataRequest(Statement):
 
     TYPE: ClassVar[str] = "data-request"
     purpose: Iri
-    purpose_version: Annotated[int, Field(ge=1)]
+    purpose_version: Annotated[int, Field(ge=1, lt=2**31)]
     modalities: Annotated[tuple[Modality, ...], Field(min_length=1)]
     from_day: Day
     to_day: Day
     mode: Mode
     recipient: Line
-    people: Annotated[int, Field(ge=1)] | None = None
+    people: Annotated[int, Field(ge=1, lt=2**31)] | None = None
     storage: Line | None = None
     destroy_by: Day | None = None
     why: Line
@@ -896,7 +896,7 @@ class LeaseClosed(Statement):
 
     TYPE: ClassVar[str] = "lease-closed"
     lease: RandomId
-    opened: Annotated[int, Field(ge=0)]
+    opened: Annotated[int, Field(ge=0, lt=2**31)]
 
 
 # --- recall ---------------------------------------------------------------------------------------
@@ -940,7 +940,7 @@ class Unmasking(Statement):
     """
 
     TYPE: ClassVar[str] = "unmasking"
-    index: Annotated[int, Field(ge=0)]
+    index: Annotated[int, Field(ge=0, lt=2**53)]
     actor: Hash
     reason: Line
     nonce: RandomId
@@ -966,8 +966,8 @@ class DrillResult(Statement):
     """
 
     TYPE: ClassVar[str] = "drill-result"
-    tried: Annotated[int, Field(ge=1)]
-    wrong: Annotated[int, Field(ge=0)]
+    tried: Annotated[int, Field(ge=1, lt=2**31)]
+    wrong: Annotated[int, Field(ge=0, lt=2**31)]
     failed: Annotated[tuple[DrillRule, ...], Field(max_length=MAX_DRILL_RULES)] = ()
     nonce: RandomId
     at: Moment
@@ -1005,8 +1005,8 @@ class Notification(Part):
     text: Text
     request: Hash | None = None
     purpose: Iri | None = None
-    approvals: Annotated[int, Field(ge=0)] = 0
-    leaf_index: Annotated[int, Field(ge=0)] | None = None
+    approvals: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    leaf_index: Annotated[int, Field(ge=0, lt=2**53)] | None = None
 
 
 class LiveReceipt(Part):
@@ -1040,4 +1040,4 @@ class News(Statement):
     erasures: Annotated[tuple[Envelope, ...], Field(max_length=limits.MAX_RESTATED)] = ()
     notifications: tuple[Notification, ...]
     revoked: bool = False
-    directory: Annotated[int, Field(ge=1)] = 1
+    directory: Annotated[int, Field(ge=1, lt=2**31)] = 1
