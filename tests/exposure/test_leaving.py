@@ -130,7 +130,7 @@ def unmask(populated: Populated, leaf: Leaf) -> str:
     if answer.status_code != 200:
         return str(answer.json()["type"])
     witnesses.submit_head(world.custodian)
-    return str(auditor.get(f"/v1/unmaskings/{signed.unmasking}").json()["name"])
+    return str(auditor.get(f"/v1/unmaskings/{signed.unmasking}/person").json()["name"])
 
 
 def participant(populated: Populated) -> Member:

@@ -544,7 +544,7 @@ def _leaving(populated: Populated, whose: Member | None) -> Response:
 def _unmasking(populated: Populated, whose: Member | None) -> Response:
     mine = whose is populated.people[0]
     asks = populated.staff.auditor if mine else populated.world.add_person("Other Auditor", Role.AUDITOR)
-    return asks.get(f"/v1/unmaskings/{'ab' * 32 if whose is None else unmasked(populated)}")
+    return asks.get(f"/v1/unmaskings/{'ab' * 32 if whose is None else unmasked(populated)}/person")
 
 
 THINGS: dict[str, Callable[[Populated, Member | None], Response]] = {
@@ -562,7 +562,7 @@ THINGS: dict[str, Callable[[Populated, Member | None], Response]] = {
     "POST /v1/leases/releases": _release,
     "POST /v1/leases/closures": _closure,
     "POST /v1/recalls/done": _recall,
-    "GET /v1/unmaskings/{unmasking}": _unmasking,
+    "GET /v1/unmaskings/{unmasking}/person": _unmasking,
     "POST /v1/me/leaving": _leaving,
 }
 """How to ask each route that can name a thing of somebody's about one's own, another's, and one that does not exist."""

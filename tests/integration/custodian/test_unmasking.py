@@ -71,7 +71,7 @@ class Case:
         return (by or self.dpo).post("/v1/unmaskings/countersignatures", statement, key=key)
 
     def show(self, unmasking: str, by: Member | None = None) -> Response:
-        return (by or self.auditor).get(f"/v1/unmaskings/{unmasking}")
+        return (by or self.auditor).get(f"/v1/unmaskings/{unmasking}/person")
 
     def witness(self) -> None:
         witnesses.submit_head(self.world.custodian)

@@ -194,7 +194,7 @@ def candidates_for(session: Session, custodian: Custodian, request: DataRequest,
         if now.why_not(stream) is None:
             covered[stream.person].add(stream.modality)
     wanted = {modality.value for modality in request.modalities}
-    return sorted(person for person, have in covered.items() if have == wanted)
+    return sorted(person for person, have in covered.items() if have >= wanted)
 
 
 def use_of(request: DataRequest) -> Use:

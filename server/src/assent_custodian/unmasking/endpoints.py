@@ -62,7 +62,7 @@ def countersign(
 
 
 @router.get(
-    "/v1/unmaskings/{unmasking}",
+    "/v1/unmaskings/{unmasking}/person",
     response_model=UnmaskedView,
     responses=refuses(Code.NOT_FOUND, Code.NOT_AVAILABLE, Code.NO_QUORUM),
 )

@@ -99,7 +99,7 @@ CUSTODIAN: Final[Mapping[str, Promise]] = {
     "GET /v1/log/proof": _promise("auditor council", "opening"),
     "GET /v1/unmaskings": _promise("auditor dpo", "opening"),
     "POST /v1/unmaskings": _promise("auditor", "opening"),
-    "GET /v1/unmaskings/{unmasking}": _promise("auditor", "opening"),
+    "GET /v1/unmaskings/{unmasking}/person": _promise("auditor", "opening"),
     "POST /v1/unmaskings/countersignatures": _promise("dpo", "opening"),
     "GET /v1/orders": _promise("collector"),
     "POST /v1/orders/done": _promise("collector"),

@@ -506,7 +506,7 @@ class CustodianClient:
 
     def unmasked(self, unmasking: str) -> UnmaskedView:
         """Who it is: to the auditor who asked, once it was countersigned."""
-        view = self._parse(UnmaskedView, self._get(f"/v1/unmaskings/{unmasking}"))
+        view = self._parse(UnmaskedView, self._get(f"/v1/unmaskings/{unmasking}/person"))
         if view.unmasking != unmasking:
             raise AnswerInvalid("this answers another wish")
         return view
