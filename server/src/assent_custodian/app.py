@@ -9,7 +9,6 @@ from typing import Any
 import structlog
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.routing import APIRoute
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from assent.contracts import wire
@@ -48,6 +47,7 @@ from assent_custodian.reports import endpoints as reports
 from assent_custodian.reports import service as reported
 from assent_custodian.restoring import catching_up
 from assent_custodian.restoring import endpoints as restoring
+from assent_custodian.restoring.state import why_shut
 from assent_custodian.settings import Settings
 from assent_custodian.unmasking import endpoints as unmasking
 from assent_service import describing
@@ -97,13 +97,15 @@ def app_for(custodian: Custodian) -> FastAPI:
     """The application around an opened custodian. Raises NotReady when a route has no guard."""
 
     def ready() -> str | None:
-        """Without its token the custodian still takes withdrawals: it must be asked."""
+        """Without its token, or with the door shut, the custodian still takes withdrawals: it must be asked."""
         try:
             _ = custodian.directory
             with custodian.database.reading() as session:
-                session.execute(text("SELECT 1"))
+                shut = why_shut(session, custodian.head_memory)
         except Exception as error:
             raise Problem(Code.CLOSED, "keys, directory or database cannot be read") from error
+        if shut is not None:
+            return "the door is shut: no certificate, no release"
         return "the token does not answer: no certificate, no release" if custodian.keks.silent() else None
 
     app = new_app(TITLE, ready, _limit_for)

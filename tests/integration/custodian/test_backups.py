@@ -210,9 +210,12 @@ def test_a_restored_database_is_as_it_was_and_its_door_is_shut(world: CustodianW
     with world.custodian.database.reading() as session:
         assert {row.stream: row.wrapped for row in session.scalars(select(VaultKey))} == wrapped
         assert state.why_shut(session, world.custodian.head_memory) is not None
+    ready = world.client.get("/readyz")
+    assert (ready.status_code, ready.json()["missing"].split(":")[0]) == (200, "the door is shut")
     assert run_night(world.custodian)["ran"], "nothing was signed since: the log is whole as soon as witnesses say so"
     with world.custodian.database.reading() as session:
         assert state.why_shut(session, world.custodian.head_memory) is None
+        assert world.client.get("/readyz").json() == {"status": "ready"}
         assert len(state.unheard(session, session.scalars(select(Person.id)))) == 2, "and nobody was heard yet"
 
 
