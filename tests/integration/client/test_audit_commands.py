@@ -289,7 +289,7 @@ def test_a_witness_that_answers_again_is_not_said_to_be_out_of_reach(
     world.witness.silent = True
     try:
         with world.custodian.database.transaction() as session:
-            log_service.append(session, Leaf(type=LeafType.ORDER_MADE, at=world.now, counts={"number": 10**6}))
+            log_service.append(session, Leaf(type=LeafType.BOOT, at=world.now, detail={"build": "b1"}))
         submit_head(world.custodian)
     finally:
         world.witness.silent = False

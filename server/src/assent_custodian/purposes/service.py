@@ -15,13 +15,12 @@ from assent_custodian.auth import Asker
 from assent_custodian.base import add_new
 from assent_custodian.context import Custodian
 from assent_custodian.log import service as log
-from assent_custodian.plain import check_number, check_text
+from assent_custodian.plain import check_text
 from assent_custodian.purposes.models import Purpose
 
 
 def draft(session: Session, custodian: Custodian, statement: PurposeDraft, envelope: Envelope, asker: Asker) -> None:
     """Store a draft. Versions of one purpose only rise. Raises Problem."""
-    check_number(statement.version)
     for words in (statement.iri, statement.sentence, *statement.recipients, *statement.terms):
         check_text(words)
     if statement.iri == DRILL_PURPOSE:

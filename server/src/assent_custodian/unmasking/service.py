@@ -31,7 +31,7 @@ from assent_custodian.notifications import service as notifications
 from assent_custodian.people import notices
 from assent_custodian.people import service as people
 from assent_custodian.people.models import Credential, Person
-from assent_custodian.plain import check_number, check_text
+from assent_custodian.plain import check_text
 from assent_custodian.unmasking.models import UnmaskingRow
 
 ANSWERED_FOR = timedelta(days=1)
@@ -42,7 +42,6 @@ def ask(session: Session, custodian: Custodian, stated: Stated[Unmasking]) -> No
     """Keep an auditor's wish. It answers nothing, also not whether anybody is behind the pseudonym. Raises Problem."""
     statement, asker, now = stated.statement, stated.asker, custodian.now()
     check_text(statement.reason)
-    check_number(statement.index)
     found = log.entry(session, statement.index)
     if found is None or Leaf.model_validate_json(found).actor != statement.actor:
         raise Problem(Code.NOT_FOUND, "there is no such entry, or it has another actor")

@@ -940,7 +940,7 @@ class Unmasking(Statement):
     """
 
     TYPE: ClassVar[str] = "unmasking"
-    index: Annotated[int, Field(ge=0, lt=2**53)]
+    index: Annotated[int, Field(ge=0, lt=2**31)]
     actor: Hash
     reason: Line
     nonce: RandomId
