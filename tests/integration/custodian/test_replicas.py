@@ -57,6 +57,8 @@ class Cluster:
     other: Replica
     spread: Spread
     witnessed: list[int]
+    stopped: bool = False
+    """Whether a replica stood still for a while: a call of its to the witness, under way just then, lasted too long."""
 
     @property
     def world(self) -> CustodianWorld:
@@ -94,7 +96,7 @@ class Cluster:
             checkpoint = Checkpoint.from_text(head.text)
             assert merkle.root_of_hashes(hashes[: checkpoint.size]) == checkpoint.root
         assert set(self.witnessed) <= {200, 409}, "a fork would be answered 422"
-        assert self.count(LeafType.WITNESS_UNREACHABLE) == 0
+        assert self.count(LeafType.WITNESS_UNREACHABLE) <= self.stopped, "said once an hour"
 
 
 @pytest.fixture(scope="module")
@@ -280,6 +282,7 @@ def test_a_replica_that_stops_while_it_holds_the_head_holds_nobody_up_for_long(c
     drafted = cluster.count(LeafType.PURPOSE_DRAFTED)
     kim = cluster.access.people[0]
     cluster.one.in_the_next_append(signal.SIGSTOP)
+    cluster.stopped = True
     stuck: list[httpx2.Response] = []
 
     def ask_the_one_that_stops() -> None:
