@@ -75,6 +75,7 @@ class _BareTable:
 
 def _growing(world: CustodianWorld, bare: _BareTable) -> list[dict[str, Any]]:
     rows = []
+    _in_turns([[leaf(2 * SIZES[-1] + number) for number in range(10)]], world, bare)  # the first compiles statements
     for size in SIZES:
         missing = size - _size(world)
         parts = [

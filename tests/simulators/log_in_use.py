@@ -53,8 +53,9 @@ def _read(now: datetime, purpose: str, request: str, who: str, leases: int) -> I
     """A request, its approvals, and leases that were closed."""
     common: dict[str, Any] = {"at": moment(now), "auth": "opening", "decision": "allowed", "request": request}
     requester = _hash(f"{who}requester")
+    lasts = timedelta(hours=1) if purpose == DRILL_PURPOSE else timedelta(days=30)
     yield Leaf(type=LeafType.REQUEST_SIGNED, actor=requester, purpose=f"{purpose} 1", mode="reader",
-               until=moment(now + timedelta(days=30)), **common)  # fmt: skip
+               until=moment(now + lasts), **common)  # fmt: skip
     for steward in ("one", "two"):
         yield Leaf(type=LeafType.GRANT_APPROVED, actor=_hash(f"{who}{steward}"), **common)
     for number in range(leases):
