@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from assent.contracts import limits
 from assent.contracts.envelope import Envelope
+from assent.contracts.ids import is_hex
 from assent.contracts.keys import KeyInvalid, PublicKey, b64url_bytes
 from assent.contracts.problems import Code, Problem
 from assent.contracts.segment import SegmentHeader, header_hash
@@ -71,7 +72,7 @@ def read_preamble(fields: Mapping[str, str], stream: str, sequence: int) -> Prea
     sealed_key = _base64url(fields, SEALED_KEY_FIELD)
     signature = _base64url(fields, SIGNATURE_FIELD)
     digest = fields.get(BODY_SHA256_FIELD, "")
-    if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
+    if len(digest) != 64 or not is_hex(digest):
         raise Problem(Code.MALFORMED, f"{BODY_SHA256_FIELD} must be 64 lower-case hexadecimal digits")
     if len(sealed_key) != SEALED_KEY_BYTES:
         raise Problem(Code.MALFORMED, f"{SEALED_KEY_FIELD} must hold {SEALED_KEY_BYTES} bytes")

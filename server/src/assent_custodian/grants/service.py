@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, delete, select
 from sqlalchemy.orm import Session
 
 from assent.contracts import limits
@@ -136,10 +136,8 @@ def decide(session: Session, custodian: Custodian, decision: Decision, envelope:
     except domain.DecisionRefused as refusal:
         code = Code.CONFLICT if refusal.rule in ("already-decided", "ended", "approved-twice") else Code.REFUSED
         raise Problem(code, str(refusal), rule=refusal.rule) from refusal
-    for made in _approvals(session, row.hash) if decision.decision == "approve" else ():
-        if made.person == asker.person:  # by a key that was revoked since: the log has it
-            session.delete(made)
-            session.flush()
+    if decision.decision == "approve":  # an approval of theirs that is here was by a key revoked since: the log has it
+        session.execute(delete(DecisionRow).where(*_approval_of(row.hash), DecisionRow.person == asker.person))
     session.add(
         DecisionRow(
             hash=envelope.hash, request=row.hash, person=asker.person, decision=decision.decision,
@@ -263,8 +261,11 @@ def _counts(session: Session, made: DecisionRow, now: datetime) -> bool:
 
 
 def _approvals(session: Session, request: str) -> Sequence[DecisionRow]:
-    approved = select(DecisionRow).where(DecisionRow.request == request, DecisionRow.decision == "approve")
-    return session.scalars(approved).all()
+    return session.scalars(select(DecisionRow).where(*_approval_of(request))).all()
+
+
+def _approval_of(request: str) -> tuple[ColumnElement[bool], ...]:
+    return DecisionRow.request == request, DecisionRow.decision == "approve"
 
 
 def row_of(session: Session, hash_: str) -> RequestRow:

@@ -24,7 +24,7 @@ from assent_custodian.keys.models import Stream
 from assent_custodian.log import service as log
 from assent_custodian.orders import service as orders
 from assent_custodian.people import notices
-from assent_custodian.people.models import Credential, Invitation, Person, RecoveryRow
+from assent_custodian.people.models import Credential, Invitation, Person, RecoveryRow, living_opening
 from assent_custodian.restoring.models import Unheard
 
 CODE_FOR = timedelta(hours=24)
@@ -147,9 +147,6 @@ def set_revoked(session: Session, row: Credential, day: str) -> list[str]:
 
 def _other_opening(session: Session, row: Credential) -> int:
     others = select(func.count()).where(
-        Credential.person == row.person,
-        Credential.kind == "opening",
-        Credential.revoked.is_(None),
-        Credential.key_id != row.key_id,
+        Credential.person == row.person, living_opening(), Credential.key_id != row.key_id
     )
     return session.scalar(others) or 0

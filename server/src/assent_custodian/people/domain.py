@@ -54,7 +54,7 @@ def check_countersigner(
     """Council or dpo, never who proposed it, and never who gets or loses it. What no admin proposed (`proposed_as`: the
     roles of now of who did) takes both, council and dpo. Raises Problem.
     """
-    if not set(roles) & {Role.COUNCIL, Role.DPO}:
+    if not set(roles) & GUARDS:
         raise Problem(Code.FORBIDDEN, "only the council or the data-protection officer countersigns a role")
     if countersigner == proposer:
         raise Problem(Code.REFUSED, "nobody countersigns their own proposal")

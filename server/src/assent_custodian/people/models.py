@@ -5,7 +5,7 @@ Names and salts stand in tables of their own, so that they can be erased while e
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, LargeBinary, String, Text
+from sqlalchemy import Boolean, ColumnElement, LargeBinary, String, Text, and_
 from sqlalchemy.orm import Mapped, mapped_column
 
 from assent_custodian.base import DAY, HASH, ID, MOMENT, Base
@@ -53,6 +53,11 @@ class Credential(Base):
     last_receipt: Mapped[str] = mapped_column(HASH, default="0" * 64)
     opens_after: Mapped[str | None] = mapped_column(DAY)
     waits_until: Mapped[str | None] = mapped_column(MOMENT)
+
+
+def living_opening() -> ColumnElement[bool]:
+    """The credential opens, and is not revoked."""
+    return and_(Credential.kind == "opening", Credential.revoked.is_(None))
 
 
 class Invitation(Base):

@@ -37,6 +37,7 @@ from assent_custodian.people.models import (
     PersonSalt,
     Proposal,
     RoleHeld,
+    living_opening,
 )
 from assent_custodian.people.models import Invitation as InvitationRow
 from assent_custodian.plain import check_text
@@ -368,9 +369,7 @@ def _opening_keys(session: Session, people: Sequence[str]) -> dict[str, tuple[st
     """By person, the fingerprints of the opening keys that are not revoked, sorted."""
     found: defaultdict[str, list[str]] = defaultdict(list)
     for some in batches(people):
-        living = select(Credential.person, Credential.key).where(
-            Credential.person.in_(some), Credential.kind == "opening", Credential.revoked.is_(None)
-        )
+        living = select(Credential.person, Credential.key).where(Credential.person.in_(some), living_opening())
         for person, key in session.execute(living):
             found[person].append(fingerprint(key))
     return {person: tuple(sorted(keys)) for person, keys in found.items()}
@@ -411,12 +410,7 @@ def _others_who_act(session: Session, held: RoleHeld, now: datetime) -> int:
     keys = session.execute(
         select(Credential.person, Credential.opens_after)
         .join(Person, Person.id == Credential.person)
-        .where(
-            Credential.person.in_(others),
-            Credential.kind == "opening",
-            Credential.revoked.is_(None),
-            Person.drill.is_(False),
-        )
+        .where(Credential.person.in_(others), living_opening(), Person.drill.is_(False))
     )
     role = Role(held.role)
     return len({person for person, after in keys if role in roles_now(session, person, now, after=after)})

@@ -14,7 +14,7 @@ from assent.cli.output import Output, plain
 from assent.cli.shell import AsJson, Failed, Shell, shell_of
 from assent.cli.zones import TimeZone, Zone
 from assent.client.files import write_private
-from assent.contracts.ids import Modality
+from assent.contracts.ids import Modality, is_hex
 from assent.contracts.leaves import LeafType
 from assent.contracts.statements import Role
 from assent.reader.log_entries import Entry, Wanted, select
@@ -44,7 +44,7 @@ def _digits(text: str | None) -> str | None:
     if text is None:
         return None
     digits = text.strip().lower()
-    if not digits or any(character not in "0123456789abcdef" for character in digits):
+    if not is_hex(digits):
         raise typer.BadParameter(f"{text!r} is not made of hexadecimal digits, as the log shows them")
     return digits
 

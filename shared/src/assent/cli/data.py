@@ -16,7 +16,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from assent.cli.output import plain
-from assent.cli.shell import SHORT, AsJson, Failed, Shell, day_option, full_hash, shell_of
+from assent.cli.shell import AsJson, Failed, Shell, day_option, full_hash, shell_of
 from assent.contracts import limits
 from assent.contracts.envelope import Envelope, read_unverified
 from assent.contracts.ids import Modality, new_id
@@ -25,6 +25,7 @@ from assent.contracts.times import day_of, moment
 from assent.contracts.wire import RequestView
 from assent.reader import sessions
 from assent.reader.auditing import SAME_HOST, same_host
+from assent.reader.log_words import SHORT
 from assent.reader.opening import open_with
 from assent.reader.patience import FetchStopped
 from assent.reader.sessions import Coverage, Data, Session, StreamCoverage
@@ -296,10 +297,7 @@ def show_request(shell: Shell, entry: RequestView) -> None:
         ("purpose", f"{asked.purpose}, version {asked.purpose_version}"),
         ("modalities", ", ".join(asked.modalities)),
         ("days", days(asked.from_day, asked.to_day)),
-        (
-            "people",
-            "all who agreed to all of it" if asked.people is None else f"{asked.people}, chosen at random",
-        ),
+        ("people", "all who agreed to all of it" if asked.people is None else f"{asked.people}, chosen at random"),
         ("recipient", asked.recipient),
         (
             "mode",

@@ -16,7 +16,7 @@ from PIL import Image
 
 from assent.cli.data import account_json, lease_json, reading
 from assent.cli.output import counted, plain
-from assent.cli.shell import SHORT, AsJson, Failed, Shell, day_option, shell_of
+from assent.cli.shell import AsJson, Failed, Shell, day_option, shell_of
 from assent.client.accesses import LEAF_SUFFIX, PROOF_SUFFIX, AccessUnproved, keep_proof, proof_of
 from assent.client.custodian import CustodianClient, from_base64, to_base64
 from assent.client.files import write_private
@@ -53,6 +53,7 @@ from assent.contracts.times import day_of, moment, parse_hour
 from assent.contracts.wire import Access, ErasuresView, Me, ReceiptView
 from assent.reader.archive import Archive, written_whole
 from assent.reader.contact_sheet import Pixels, contact_sheet, hatched
+from assent.reader.log_words import SHORT
 from assent.reader.sessions import Data, Session
 from assent.reader.summary import Hole, holes
 from assent.transparency.errors import TransparencyError

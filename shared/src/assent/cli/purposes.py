@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from assent.cli.shell import SHORT, AsJson, Failed, shell_of
+from assent.cli.shell import AsJson, Failed, shell_of
 from assent.contracts.statements import DPV_RESEARCH, Mode, PurposeDraft, PurposeSignature
+from assent.reader.log_words import SHORT
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 

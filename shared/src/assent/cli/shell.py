@@ -22,12 +22,13 @@ from assent.client.credentials import (
 from assent.client.custodian import Clock, CustodianClient
 from assent.client.directory import CONTRADICTION_SUFFIX, LogContradicted, TrustedDirectory
 from assent.client.transport import Transport, Unreachable, now_utc
+from assent.contracts.ids import is_hex
 from assent.contracts.keys import SigningKey
 from assent.contracts.times import parse_day
+from assent.reader.log_words import SHORT
 
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 HASH_DIGITS = 64
-SHORT = 8
 
 
 class Failed(Exception):
@@ -143,7 +144,7 @@ def root_option(shell: Shell, given: str | None) -> str:
     """The pinned fingerprint: given, or the credential's. Nothing is checked against a fingerprint from the copy."""
     if given is not None:
         text = "".join(given.split()).lower()
-        if len(text) != 64 or any(character not in "0123456789abcdef" for character in text):
+        if len(text) != HASH_DIGITS or not is_hex(text):
             raise typer.BadParameter("a fingerprint has 64 hexadecimal digits")
         return text
     try:

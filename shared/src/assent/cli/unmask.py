@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 
 from assent.cli.output import plain
-from assent.cli.shell import SHORT, AsJson, Failed, Shell, shell_of
+from assent.cli.shell import AsJson, Failed, Shell, shell_of
 from assent.client.custodian import CustodianClient, from_base64
 from assent.client.transport import AnswerInvalid
 from assent.contracts.ids import new_id
 from assent.contracts.leaves import Leaf
 from assent.contracts.statements import Unmasking, UnmaskingCountersignature
 from assent.contracts.wire import UnmaskingView
+from assent.reader.log_words import SHORT
 
 LONGEST_REASON = 500
 

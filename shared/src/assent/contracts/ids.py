@@ -36,6 +36,11 @@ class Modality(StrEnum):
     CONTEXT = "context"
 
 
+def is_hex(text: str) -> bool:
+    """Whether it is one lower-case hexadecimal digit or more, and nothing else."""
+    return bool(text) and set(text) <= set("0123456789abcdef")
+
+
 def new_id() -> str:
     """Return 16 fresh random bytes as hexadecimal."""
     return secrets.token_hex(16)

@@ -28,8 +28,10 @@ DRILL_PURPOSE: Final = "urn:assent:drill"
 """The one purpose of the canary drill. People are never asked for it."""
 
 MAX_DRILL_RULES = 64
-MAX_ROLE_KEYS = 32
 """Expectations named in one drill's result; a drill that breaks more names the first ones."""
+
+MAX_ROLE_KEYS = 32
+"""Opening keys that a role can be countersigned for."""
 
 DrillRule = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+([.-][a-z0-9]+)*$", max_length=64)]
 

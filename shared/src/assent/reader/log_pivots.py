@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from assent.contracts.ids import is_hex
 from assent.contracts.leaves import Leaf, LeafType
 from assent.reader.log_copies import CopyInvalid
 from assent.reader.log_entries import ABOUT_LEASES, ABOUT_REQUESTS, REQUEST_LASTS, Entry
@@ -31,7 +32,7 @@ class Reference:
         kind, _, digits = text.strip().lower().rpartition(":")
         if kind and kind not in KINDS:
             raise ValueError(f"{kind!r} is not one of {', '.join(KINDS)}")
-        if len(digits) < SHORT or any(character not in "0123456789abcdef" for character in digits):
+        if len(digits) < SHORT or not is_hex(digits):
             raise ValueError(f"write a number, or at least {SHORT} digits of a hash, as 'assent audit list' shows them")
         return cls(kind, digits)
 
