@@ -60,7 +60,13 @@ def of_menu(name: str) -> dict[str, object] | None:
             if item.isVisible() and name == f"menu {item.text()}":
                 at = menu.actionGeometry(item)
                 corner = menu.mapToGlobal(at.topLeft())
-                return {"x": corner.x(), "y": corner.y(), "width": at.width(), "height": at.height()}
+                return {
+                    "x": corner.x(),
+                    "y": corner.y(),
+                    "width": at.width(),
+                    "height": at.height(),
+                    "enabled": item.isEnabled(),
+                }
     return None
 
 

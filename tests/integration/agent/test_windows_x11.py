@@ -346,6 +346,40 @@ def test_the_menu_says_why_nothing_is_recorded_and_a_list_of_ones_own_that_canno
     desktop.screenshot(tmp_path / "halted.png")
 
 
+def test_what_is_under_the_pointer_stays_there_while_the_menu_is_open(
+    device: Device, program: Program, desktop: Desktop, tmp_path: Path
+) -> None:
+    device.command("consent", "give", "--modality", "pointer", "--modality", "keyboard", "--purpose", PURPOSE, "--yes")
+    wait_until(lambda: device.asks({"do": "status"})["state"] == "recording", "recording", timeout_s=40)
+    items = (
+        "Record on this device",
+        "Pause 5 minutes",
+        "Pause until I resume",
+        "My consent",
+        "Quit and stop recording",
+    )
+    program.open_menu("Pause 5 minutes")
+    before = {item: program.see(f"menu {item}") for item in items}
+    assert program.see("menu Pause 5 minutes")["enabled"]
+    device.asks({"do": "pause"})
+    wait_until(lambda: program.look("menu Paused until you resume"), "the open menu to say what is true now")
+    assert program.look("menu Resume") is None, "it comes when the menu is opened anew"
+    assert not program.see("menu Pause 5 minutes")["enabled"], "what makes no sense now cannot be chosen"
+    desktop.screenshot(tmp_path / "paused-open.png")
+    device.desk.halted = "The works council asked for it, " * 3
+    wait_until(lambda: why(device) == "halted", "the halt")
+    wait_until(lambda: program.look("menu Off. Nothing is recorded"), "that to be said, too")
+    desktop.screenshot(tmp_path / "halted-open.png")
+    assert {item: program.see(f"menu {item}") | {"enabled": True} for item in items} == {
+        item: seen | {"enabled": True} for item, seen in before.items()
+    }
+    reason = textwrap.wrap(f"The programme is halted: {device.desk.halted}", LINE)
+    assert program.see(f"menu {reason[0]}") and program.see(f"menu {reason[1]} …"), "as much as there is room for"
+    program.click("menu My consent")
+    assert program.see("withdraw")
+    program.open_menu(reason[-1])
+
+
 def test_who_accessed_and_my_recordings_open_from_the_menu(
     device: Device, program: Program, desktop: Desktop, tmp_path: Path
 ) -> None:

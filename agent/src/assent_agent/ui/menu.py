@@ -1,4 +1,9 @@
-"""The menu of the tray icon and of the badge: everything the person can do with one click."""
+"""The menu of the tray icon and of the badge: everything the person can do with one click.
+
+What is under the pointer stays there: an open menu says what is true now in the lines that it has, and what no longer
+makes sense cannot be chosen; lines and items come and go only before it is opened. Nobody clicks what they did not
+aim at.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +25,12 @@ from assent_agent.ports import (
     StatusFacts,
 )
 from assent_agent.ui.icons import switch
-from assent_agent.ui.words import details, headline, label
+from assent_agent.ui.words import LINE, details, headline, label
 
 FORGET_MINUTES = 10
 DETAILS = 12
+BESIDE = 56
+"""Pixels left and right of an item's text, as in the style below. An open menu that grew would leave the screen."""
 
 
 class IndicatorMenu(QMenu):
@@ -32,8 +39,11 @@ class IndicatorMenu(QMenu):
     def __init__(self, tell: Callable[[Intention], None]) -> None:
         super().__init__()
         self._tell = tell
+        self._facts = StatusFacts(IndicatorState.OFF)
         self._on = False
+        self.aboutToShow.connect(lambda: self._say(self._facts, opened=False))
         self.setStyleSheet(_STYLE)
+        self.setMinimumWidth(self.fontMetrics().averageCharWidth() * LINE * 11 // 10 + BESIDE)
         self.headline = self._line()
         self._headline_font()
         self.details = [self._line() for _ in range(DETAILS)]
@@ -56,19 +66,32 @@ class IndicatorMenu(QMenu):
         self.quit = self._item("Quit and stop recording", lambda: tell(QuitAsked()))
 
     def show_facts(self, facts: StatusFacts) -> None:
-        """Say what was observed, and offer what makes sense now. An open menu changes in place."""
+        """Say what was observed, and offer what makes sense now."""
+        self._facts = facts
+        self._say(facts, opened=self.isVisible())
+
+    def _say(self, facts: StatusFacts, *, opened: bool) -> None:
+        def place(action: QAction, sensible: bool) -> None:
+            action.setEnabled(sensible)
+            if not opened:
+                action.setVisible(sensible)
+
         self.headline.setText(label(headline(facts)))
         lines = details(facts)
-        for i, line in enumerate(self.details):
-            line.setVisible(i < len(lines))
-            line.setText(label(lines[i]) if i < len(lines) else "")
+        for i, action in enumerate(self.details):
+            if not opened:
+                action.setVisible(i < len(lines))
+            action.setText(label(lines[i]) if i < len(lines) else "")
+        places = [action for action in self.details if action.isVisible()]
+        if len(lines) > len(places) > 0:
+            places[-1].setText(places[-1].text() + " …")
         self._on = facts.consented and not facts.switched_off
         self.consent.setIcon(self._switches[self._on])
         paused = facts.state is IndicatorState.PAUSED
         for pause in self.pauses:
-            pause.setVisible(self._on and (facts.locked or not paused))
-        self.resume.setVisible(paused and not facts.locked)
-        self.forget.setVisible(facts.consented or facts.held_minutes > 0)
+            place(pause, self._on and (facts.locked or not paused))
+        place(self.resume, paused and not facts.locked)
+        place(self.forget, facts.consented or facts.held_minutes > 0)
 
     def _switch_consent(self) -> None:
         """Tell the wish; the switch moves when the facts do."""
