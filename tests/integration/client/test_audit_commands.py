@@ -387,7 +387,20 @@ def test_one_entry_with_its_proof_which_others_can_check(
     assert any(f"leaf {index} is in this log" in check["text"] for check in verified["checks"])
     leaf = proof.with_suffix(".leaf")
     leaf.write_bytes(leaf.read_bytes().replace(b"lease.opened", b"lease.closed"))
-    assert terminal.run(auditor, "audit", "verify", copy, "--proof", str(proof)).code == 1
+    blames_the_log = "This log is not what it should be"
+    refused = terminal.run(auditor, "audit", "verify", copy, "--proof", str(proof))
+    assert (refused.code, blames_the_log in refused.out) == (1, False)
+    assert "is whole and as it was witnessed" in refused.out
+    assert "What FAILED is a file that was compared with it" in refused.out
+    told = json.loads(terminal.run(auditor, "audit", "verify", copy, "--proof", str(proof), "--json").out)
+    assert (told["passed"], told["log_passed"]) == (False, True)
+    for unreadable, why in ((tmp_path, "Is a directory"), (tmp_path / "nowhere", "No such file")):
+        refused = terminal.run(auditor, "audit", "verify", copy, "--proof", str(unreadable))
+        assert (refused.code, blames_the_log in refused.out + refused.err) == (1, False)
+        assert f"The proof cannot be read, and nothing was checked: {why}" in refused.err
+    entry = next(path for path in (Path(copy) / "tile" / "entries").rglob("*") if path.is_file())
+    entry.write_bytes(entry.read_bytes().replace(b"lease.opened", b"lease.closed", 1))
+    assert blames_the_log in terminal.run(auditor, "audit", "verify", copy).out, "positive control"
     assert "There is no entry" in terminal.run(auditor, "audit", "show", "999999").err
     assert "Nothing in the log" in terminal.run(auditor, "audit", "show", "ffffffffffff").err
 

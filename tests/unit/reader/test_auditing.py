@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.unit.reader.world import World
 
 from assent.client.files import write_private
@@ -22,7 +23,7 @@ from assent.reader.log_copies import CopyInvalid, LogCopy, load_copy
 from assent.transparency import merkle
 from assent.transparency.checkpoint import Checkpoint
 from assent.transparency.lines import to_base64
-from assent.transparency.note import Note
+from assent.transparency.note import Note, Signer
 from assent.transparency.tiles import (
     EntryBundle,
     HashTile,
@@ -270,6 +271,69 @@ def test_a_proof_of_a_shorter_log_is_of_this_one(size: int) -> None:
     assert "two histories" in reasons(forged)[0]
 
 
+BLANK = b"\n\n"
+
+
+def of_stranger(world: World) -> bytes:
+    """A proof that holds, of another organisation's log."""
+    stranger = World()
+    stranger.log = Signer("elsewhere.test/log", Ed25519PrivateKey.generate())
+    stranger.leaves = world.leaves
+    return stranger.proof(4)
+
+
+BAD_PROOFS: dict[str, tuple[Callable[[World, bytes], tuple[bytes, bytes | None]], str]] = {
+    "empty": (lambda _world, _proof: (b"", None), "no proof file: a proof begins with c2sp.org/tlog-proof@v1"),
+    "not UTF-8": (lambda _world, _proof: (b"\xff\xfe\x00", None), "no proof file"),
+    "a checkpoint that is not UTF-8": (
+        lambda _world, proof: (proof.partition(BLANK)[0] + BLANK + b"\xff\xfe\n", None),
+        "no proof file",
+    ),
+    "cut off": (lambda _world, proof: (proof[:-20], None), "no proof file"),
+    "of another log": (
+        lambda world, _proof: (of_stranger(world), None),
+        "it is of the log elsewhere.test/log, and this one is assent.test/log",
+    ),
+    "of another log of that name": (
+        lambda world, _proof: (World().proof(0), None),
+        "the head in it does not count",
+    ),
+    "of another leaf": (
+        lambda _world, proof: (proof.replace(b"index 4", b"index 3"), None),
+        "it does not lead from the leaf of this log to the head that was signed",
+    ),
+    "beside another leaf": (lambda _world, proof: (proof, FIRST), "it does not lead from the leaf beside it"),
+    "of a leaf beyond its own tree": (
+        lambda _world, proof: (proof.replace(b"index 4", b"index 400"), None),
+        "there is no leaf 400 in this log",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", BAD_PROOFS)
+def test_a_bad_proof_says_what_is_wrong_with_it_and_does_not_blame_the_log(how: str) -> None:
+    world = World()
+    files = files_of(world, PROPER)
+    change, reason = BAD_PROOFS[how]
+    data, entry = change(world, world.proof(4))
+    outcome = audited(world, files, proofs=[("mine", data, entry)])
+    (said,) = reasons(outcome)
+    assert said.startswith("mine: ")
+    assert reason in said
+    assert not outcome.passed
+    assert outcome.log_passed
+
+
+def test_a_proof_of_two_histories_blames_the_log_also_without_its_leaf() -> None:
+    world = World()
+    world.leaves = [*PROPER[:4], OTHER, OPENED]
+    forged = world.proof(4)
+    for entry in (None, OTHER, SECOND):
+        outcome = audited(world, files_of(world, PROPER), proofs=[("fork", forged, entry)])
+        assert reasons(outcome) == ["fork: it is of another log than this one: two histories were signed"]
+        assert not outcome.log_passed
+
+
 def files_of_keeping(world: World, leaves: list[bytes]) -> dict[str, bytes]:
     """As `files_of`, and the world goes on with the leaves that it had."""
     kept = world.leaves
@@ -292,8 +356,12 @@ def test_a_proof_of_a_longer_log_asks_for_a_newer_copy() -> None:
     world.leaves = [*PROPER, OPENED]
     newer = world.proof(6)
     outcome = audited(world, files_of(world, PROPER), proofs=[("later", newer, OPENED), ("unknown", newer, None)])
-    assert "longer" in reasons(outcome)[0]
-    assert "no leaf 6" in reasons(outcome)[1]
+    assert all("longer log than this copy" in reason for reason in reasons(outcome))
+    assert len(reasons(outcome)) == 2
+    assert outcome.log_passed, "a copy may be older than a proof"
+    rolled_back = audited(world, files_of(world, PROPER), proofs=[("later", newer, None)], newest=True)
+    assert reasons(rolled_back) == ["later: 7 leaves were witnessed, and the custodian shows 6: it was rolled back"]
+    assert not rolled_back.log_passed, "what the custodian shows now may not"
 
 
 # --- a log that ended ---
@@ -403,16 +471,18 @@ def test_a_proof_of_more_than_is_quoted_shows_that_leaves_were_dropped() -> None
     world.end_log(2, kept=5, heads=[older])
     copy = files_of(world, [*BOOT[:5], opening(world.directory_statement)])
     assert audited(world, copy).passed, "the control: by itself it looks whole"
-    (reason,) = reasons(audited(world, copy, proofs=[("mine", proof, BOOT[8])]))
+    outcome = audited(world, copy, proofs=[("mine", proof, BOOT[8])])
+    (reason,) = reasons(outcome)
     assert reason.startswith("mine: leaves were dropped")
+    assert not outcome.log_passed
 
 
 def test_a_former_copy_shows_what_was_not_lost(tmp_path: Path) -> None:
     world, former, _ = ended_world()
     copy = files_of(world, [*BOOT[:5], opening(world.directory_statement)])
-    assert reasons(audited(world, copy, former=[("old", copy_of(former))])) == [
-        "old: it has leaves 5 to 11, which are said to be lost: show them around"
-    ]
+    found = audited(world, copy, former=[("old", copy_of(former))])
+    assert reasons(found) == ["old: it has leaves 5 to 11, which are said to be lost: show them around"]
+    assert not found.log_passed
     early = World()
     early_copy = files_of(early, BOOT[:4])
     files_of(early, BOOT)
@@ -421,7 +491,8 @@ def test_a_former_copy_shows_what_was_not_lost(tmp_path: Path) -> None:
     outcome = audited(early, now, former=[("old", copy_of(early_copy))])
     assert outcome.passed, reasons(outcome)
     assert any("all of its 4 leaves" in check.text for check in outcome.checks)
-    assert reasons(audited(early, now, former=[("foreign", copy_of(former))])), "of another log"
+    foreign = audited(early, now, former=[("foreign", copy_of(former))])
+    assert (foreign.passed, foreign.log_passed) == (False, True), "of another log: that says nothing about this one"
     assert reasons(audited(early, now, former=[("now", copy_of(now))])) == [
         "now: it is of no log that ended, the directory says"
     ]

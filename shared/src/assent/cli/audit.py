@@ -13,6 +13,7 @@ from assent.cli.monitor import monitor
 from assent.cli.output import plain
 from assent.cli.shell import AsJson, Failed, Shell, root_option, shell_of
 from assent.cli.unmask import unmask
+from assent.client.accesses import LEAF_SUFFIX
 from assent.client.directory import origin_of
 from assent.reader.auditing import Audit, audit
 from assent.reader.event_files import write_events
@@ -118,7 +119,7 @@ def verify(
     before = [(path.name, load_copy(path)) for path in former or ()]
     if copy is None or _is_custodian(shell, copy):
         with live_log(shell) as live:
-            outcome = audit(take_live(shell, live), fingerprint, proofs, former=before)
+            outcome = audit(take_live(shell, live), fingerprint, proofs, former=before, newest=True)
     elif copy.startswith(("http://", "https://")):
         with Address(copy, transport=shell.transport) as address:
             outcome = audit(take(address), fingerprint, proofs, former=before)
@@ -128,6 +129,7 @@ def verify(
         shell.output.json(
             {
                 "passed": outcome.passed,
+                "log_passed": outcome.log_passed,
                 "size": outcome.size,
                 "checks": [{"passed": check.passed, "text": check.text} for check in outcome.checks],
                 "warnings": list(outcome.warnings),
@@ -146,16 +148,24 @@ def _show(shell: Shell, outcome: Audit) -> None:
         )
     for warning in outcome.warnings:
         shell.output.say(f"mind    {warning}", "yellow")
-    if outcome.passed:
-        shell.output.say(f"The log of {outcome.size} entries is whole and as it was witnessed.", "green")
-    else:
+    if not outcome.log_passed:
         shell.output.say("This log is not what it should be. Keep the copy, and tell the other witnesses.", "bold red")
+        return
+    shell.output.say(f"The log of {outcome.size} entries is whole and as it was witnessed.", "green")
+    if not outcome.passed:
+        shell.output.say(
+            "What FAILED is a file that was compared with it: ask whoever gave it to you for the right one.", "bold red"
+        )
 
 
 def _proof(path: Path) -> tuple[str, bytes, bytes | None]:
-    """A proof file, and its leaf when it lies beside it as `….leaf`."""
-    leaf = path.with_suffix(".leaf")
-    return path.name, path.read_bytes(), leaf.read_bytes() if leaf.exists() else None
+    """A proof file, and its leaf when it lies beside it as `….leaf`. Raises Failed."""
+    leaf = path.with_suffix(LEAF_SUFFIX)
+    try:
+        return path.name, path.read_bytes(), leaf.read_bytes() if leaf.exists() else None
+    except OSError as error:
+        why = f"{error.strerror}: {error.filename}"
+        raise Failed(f"The proof cannot be read, and nothing was checked: {why}") from error
 
 
 def _same_log(shell: Shell, kept: CopyFolder) -> None:

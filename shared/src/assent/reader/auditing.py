@@ -30,13 +30,13 @@ from assent.reader.log_copies import Contradiction, CopyInvalid, LogCopy, blame,
 from assent.reader.log_rules import Finding, LogRules
 from assent.transparency.checkpoint import Checkpoint
 from assent.transparency.edge import Edge
-from assent.transparency.errors import TransparencyError
+from assent.transparency.errors import OriginUnknown, TransparencyError
 from assent.transparency.lines import to_base64
 from assent.transparency.merkle import EMPTY_ROOT, leaf_hash
 from assent.transparency.note import Note
 from assent.transparency.policy import Witnessed
 from assent.transparency.proof import LogProof
-from assent.transparency.succession import Ending
+from assent.transparency.succession import Ending, LeavesDropped
 from assent.transparency.tiles import TILE_WIDTH, EntryBundle, HashTile, build_bundle, parse_path
 
 SAME_HOST = "witnessed by the same host only"
@@ -50,10 +50,14 @@ Proof = tuple[str, bytes, bytes | None]
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was checked. `text` says what, or, if it failed, what is wrong."""
+    """One thing that was checked. `text` says what, or, if it failed, what is wrong.
+
+    `of_log`: whether the log is to blame if it failed, and not a file that was compared with it.
+    """
 
     passed: bool
     text: str
+    of_log: bool = True
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,11 @@ class Audit:
     def passed(self) -> bool:
         return all(check.passed for check in self.checks)
 
+    @property
+    def log_passed(self) -> bool:
+        """Whether the log is what it should be, whatever was compared with it."""
+        return all(check.passed for check in self.checks if check.of_log)
+
 
 def audit(
     copy: LogCopy,
@@ -75,9 +84,11 @@ def audit(
     proofs: Iterable[Proof] = (),
     *,
     former: Iterable[tuple[str, LogCopy]] = (),
+    newest: bool = False,
     approvals_needed: int = limits.APPROVALS_NEEDED,
 ) -> Audit:
     """Check everything that a copy lets one check. `former`: copies, by name, of logs that ended before this one.
+    `newest`: whether this is the log as the custodian has it now, and not a copy that may be older than a proof.
 
     1. the root key with this fingerprint signed the directory, and the policy is the directory's;
     2. the log signed the checkpoint and enough witnesses countersigned it;
@@ -126,7 +137,7 @@ def audit(
     checks.append(tiles.check())
     checks += entries.checks()
     checks += begun.checks(entries.begun)
-    checks += [proof.check(head) for proof in kept]
+    checks += [proof.check(head, newest) for proof in kept]
     checks += [one.check() for one in before]
     return Audit(tuple(checks), (*warnings, *entries.warnings(), *begun.warnings()), head.size)
 
@@ -348,13 +359,14 @@ class _FormerCopy:
         self._name = name
         self._copy = copy
         self._error = ""
+        self._dropped = False
         self._common = 0
         self._root: bytes | None = EMPTY_ROOT
         try:
             self._head = policy.check(copy.checkpoint).checkpoint
             ended = _ended(policy, copy.checkpoint)
         except TransparencyError as error:
-            self._error = str(error)
+            self._error, self._dropped = str(error), isinstance(error, LeavesDropped)
             return
         if ended is None:
             self._error = "it is of no log that ended, the directory says"
@@ -367,14 +379,14 @@ class _FormerCopy:
     def check(self) -> Check:
         """Raises CopyInvalid when a part of it is missing."""
         if self._error:
-            return Check(False, f"{self._name}: {self._error}")
+            return Check(False, f"{self._name}: {self._error}", of_log=self._dropped)
         edge, common = Edge(), EMPTY_ROOT
         for _, leaves in self._copy.bundles():
             hashes = [leaf_hash(leaf) for leaf in leaves]
             common = _root_within(edge, self._common, hashes) or common
             edge.grow(hashes)
         if edge.root() != self._head.root:
-            return Check(False, f"{self._name}: its leaves are not those that were signed")
+            return Check(False, f"{self._name}: its leaves are not those that were signed", of_log=False)
         if common != self._root:
             return Check(False, f"{self._name}: it has other leaves than this log: two histories were signed")
         if self._head.size > self._common:
@@ -391,7 +403,7 @@ class _KeptProof:
         self._leaf = leaf
         self._here: bytes | None = None
         self._policy = policy
-        self._root: bytes | None = None
+        self._root: bytes | None = EMPTY_ROOT
         self._error = ""
         try:
             self._proof: LogProof | None = LogProof.from_bytes(data)
@@ -406,34 +418,51 @@ class _KeptProof:
             self._here = leaves[self._proof.index - start]
         self._root = _root_within(edge, self._head.size, hashes) or self._root
 
-    def check(self, head: Checkpoint) -> Check:
+    def check(self, head: Checkpoint, newest: bool) -> Check:
         """When every leaf of the log of this head has passed by."""
         if self._proof is None:
-            return Check(False, f"{self._name}: {self._error}")
-        index, ended = self._proof.index, _ended(self._policy, self._proof.checkpoint)
-        lost = ended is not None and index >= ended[1]
+            return self._bad(f"it is no proof file: {self._error}")
+        try:
+            signed = self._policy.check(self._proof.checkpoint).checkpoint
+        except LeavesDropped as error:
+            return Check(False, f"{self._name}: {error}")
+        except OriginUnknown:
+            return self._bad(f"it is of the log {self._head.origin}, and this one is {head.origin}")
+        except TransparencyError as error:
+            return self._bad(f"the head in it does not count: {error}")
+        ended = _ended(self._policy, self._proof.checkpoint)
+        comparable = ended is None or signed.size <= ended[1]
+        if ended is None and signed.size > head.size:
+            if newest:
+                text = f"{signed.size} leaves were witnessed, and the custodian shows {head.size}: it was rolled back"
+                return Check(False, f"{self._name}: {text}")
+            return self._bad("it is of a longer log than this copy; fetch a newer one")
+        if comparable and signed.root != self._root:
+            return Check(False, f"{self._name}: it is of another log than this one: two histories were signed")
+        lost = ended is not None and self._proof.index >= ended[1]
+        return self._check_leaf(self._proof, lost=lost, comparable=comparable)
+
+    def _check_leaf(self, proof: LogProof, *, lost: bool, comparable: bool) -> Check:
+        """That its head counts is known."""
+        index = proof.index
         leaf = self._leaf if lost or self._leaf is not None else self._here
         if leaf is None:
             missing = f"leaf {index} is lost; lay it beside the proof, as ….leaf"
-            return Check(False, f"{self._name}: {missing if lost else f'there is no leaf {index} in this log'}")
+            return self._bad(missing if lost else f"there is no leaf {index} in this log")
         try:
-            self._proof.verify(leaf, self._policy)
+            proof.verify(leaf, self._policy)
         except TransparencyError as error:
-            return Check(False, f"{self._name}: {error}")
+            beside = "the leaf beside it" if self._leaf is not None else "the leaf of this log"
+            return self._bad(f"it does not lead from {beside} to the head that was signed: {error}")
         if lost:
             return Check(
                 True, f"{self._name}: leaf {index} was in {self._head.origin}, and is one of those that are lost"
             )
-        if ended is not None and self._head.size > ended[1]:
-            return self._of_more_than_was_kept(leaf)
-        if self._head.size > head.size:
-            return Check(False, f"{self._name}: it is of a longer log than this copy; fetch a newer one")
-        if self._head.root != self._root:
-            return Check(False, f"{self._name}: it is of another log than this one: two histories were signed")
-        return Check(True, f"{self._name}: leaf {index} is in this log")
-
-    def _of_more_than_was_kept(self, leaf: bytes) -> Check:
-        """The tree cannot be compared any more; the leaf can."""
-        if leaf != self._here:
+        if comparable:
+            return Check(True, f"{self._name}: leaf {index} is in this log")
+        if leaf != self._here:  # the trees cannot be compared any more; the leaves can
             return Check(False, f"{self._name}: this log has another leaf there: two histories were signed")
         return Check(True, f"{self._name}: this leaf was in {self._head.origin}, and is in this log")
+
+    def _bad(self, text: str) -> Check:
+        return Check(False, f"{self._name}: {text}", of_log=False)
