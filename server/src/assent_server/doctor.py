@@ -23,6 +23,8 @@ from assent_custodian.drills import service as drills
 from assent_custodian.files import NotReady
 from assent_custodian.halting import service as halting
 from assent_custodian.log import service as log
+from assent_custodian.people import service as people
+from assent_custodian.people.domain import GUARDS
 from assent_custodian.reports import service as reports
 from assent_custodian.restoring import state as restoring
 from assent_custodian.settings import Settings as CustodianSettings
@@ -139,6 +141,7 @@ def _overdue(findings: Findings, opened: Custodian) -> None:
             late = alarms.overdue(session, opened, night.last_done(session))
             _drill(findings, session, opened)
             _reports(findings, session, opened)
+            guards(findings, session, opened)
             halts = halting.standing(session, opened).halts
             _directory(findings, session, opened)
     except SQLAlchemyError as error:
@@ -203,6 +206,31 @@ def _reports(findings: Findings, session: Session, opened: Custodian) -> None:
             f"custodian: the collector has reported nothing since {since}: see that it runs, reaches the custodian and "
             "has its own key; until it reports, nobody can compare what was fetched with what was leased"
         )
+
+
+def guards(findings: Findings, session: Session, opened: Custodian) -> None:
+    """Whether council and data-protection officer can still sign, and with more than one key each."""
+    now = opened.clock()
+    if not people.founded(session, now):
+        return
+    keys = {role: people.keys_that_sign(session, role, now).total() for role in sorted(GUARDS)}
+    if not any(keys.values()):
+        findings.faults.append(
+            "custodian: neither council nor data-protection officer has a key left: no role can begin, no account be "
+            "recovered, no halt be ended; people go on reading and erasing their own. Found a new installation"
+        )
+        return
+    for role, count in keys.items():
+        if count == 0:
+            findings.faults.append(
+                f"custodian: nobody can sign as {role.value} any more; an admin proposes somebody else for it "
+                "(`assent people roles`), and the other of council and dpo countersigns"
+            )
+        elif count == 1:
+            findings.notes.append(
+                f"custodian: one single key signs as {role.value}; whoever holds it should add a second one "
+                "(`assent me add-device --kind opening`) before it is lost"
+            )
 
 
 _NEVER_PASSED = "custodian: no canary drill has passed yet"

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from tests.simulators.custodian import PURPOSE, RECIPIENT, CustodianWorld, Member, payload_changed, problem
 
 from assent.contracts.envelope import Envelope, read_unverified, sign
-from assent.contracts.ids import Modality
+from assent.contracts.ids import Modality, new_id
 from assent.contracts.keys import SigningKey
 from assent.contracts.statements import (
     CertificateAnswer,
@@ -16,6 +16,8 @@ from assent.contracts.statements import (
     Order,
     Revocation,
     Role,
+    RoleCountersignature,
+    RoleProposal,
     StreamWanted,
 )
 from assent.contracts.wire import CertificatesAnswer
@@ -24,6 +26,7 @@ from assent_custodian.consent.service import ConsentNow
 from assent_custodian.keys.models import Stream
 from assent_custodian.log.models import QueuedPersonLeaf
 from assent_custodian.orders.models import OrderRow, QueuedItem
+from assent_server import doctor
 
 
 def news(member: Member, key: SigningKey | None = None) -> News:
@@ -258,3 +261,41 @@ def test_an_old_revocation_is_refused(lite: CustodianWorld) -> None:
     assert problem(lite.post("/v1/me/credentials/revocations", changed.to_json())) == "signature-invalid"
     lite.clock.forward(seconds=121)
     assert problem(lite.post("/v1/me/credentials/revocations", envelope.to_json())) == "stale"
+
+
+def test_the_doctor_says_when_council_or_dpo_could_be_lost_with_one_key_and_when_they_are(lite: CustodianWorld) -> None:
+    def said() -> list[str]:
+        findings = doctor.Findings()
+        with lite.custodian.database.reading() as session:
+            doctor.guards(findings, session, lite.custodian)
+        return [*(f"FAULT {fault}" for fault in findings.faults), *findings.notes]
+
+    council, dpo = said()
+    assert "one single key signs as council" in council and "one single key signs as dpo" in dpo
+    second = lite.council.add_key("opening")
+    sam = lite.add_person("Sam", Role.DPO)
+    lite.clock.forward(hours=25)
+    assert said() == [], "a second key, or a second person"
+    lite.council.add_key("device")
+    assert lite.council.revoke(second).status_code == 200
+    assert lite.council.revoke(lite.council.opening, even_last=True).status_code == 200
+    (fault,) = said()
+    assert fault.startswith("FAULT") and "nobody can sign as council any more" in fault
+    lee = lite.add_person("Lee")
+    for who in (lite.dpo, sam):
+        assert said()[0] == fault
+        assert who.revoke(who.opening, even_last=True).status_code == 200
+    (fault,) = said()
+    assert "neither council nor data-protection officer has a key left" in fault
+    assert lee.get("/v1/me").status_code == 200, "people go on"
+
+
+def test_who_is_the_only_council_and_lost_all_keys_is_replaced_by_admin_and_dpo(lite: CustodianWorld) -> None:
+    assert lite.council.revoke(lite.council.opening, even_last=True).status_code == 200
+    sam = lite.add_person("Sam")
+    proposal = RoleProposal(person=sam.person, role=Role.COUNCIL, action="grant", nonce=new_id(), at=lite.now)
+    hash_ = lite.admin.post("/v1/roles", proposal).json()["hash"]
+    (shown,) = (one for one in lite.dpo.get("/v1/roles").json()["proposals"] if one["proposal"] == hash_)
+    agreed = RoleCountersignature(proposal=hash_, keys=tuple(shown["keys"]), at=lite.now)
+    assert lite.dpo.post("/v1/roles/countersignatures", agreed).status_code == 200
+    assert sam.get("/v1/me").json()["roles"] == ["council"]

@@ -7,7 +7,7 @@ credential of the person to whom it adds a key.
 from __future__ import annotations
 
 import secrets
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -67,6 +67,17 @@ def held_or_coming(session: Session, person: str) -> set[Role]:
     """Roles that this person holds, or will hold when a delay is over."""
     held = session.scalars(select(RoleHeld.role).where(RoleHeld.person == person, RoleHeld.ended.is_(None)))
     return {Role(role) for role in held}
+
+
+def keys_that_sign(session: Session, role: Role, now: datetime) -> Counter[str]:
+    """By person, how many opening keys can act in this role now. The drill's do not count."""
+    holders = select(RoleHeld.person).where(RoleHeld.role == role.value, RoleHeld.ended.is_(None))
+    keys = session.execute(
+        select(Credential.person, Credential.opens_after)
+        .join(Person, Person.id == Credential.person)
+        .where(Credential.person.in_(holders), living_opening(), Person.drill.is_(False))
+    )
+    return Counter(person for person, after in keys if role in roles_now(session, person, now, after=after))
 
 
 def one_at_a_time(session: Session, person: str) -> None:
@@ -405,15 +416,8 @@ def _others_who_act(session: Session, held: RoleHeld, now: datetime) -> int:
     Until this transaction ends nobody else's role of this kind ends: two could go at once, each for the other's sake.
     """
     same = select(RoleHeld).where(RoleHeld.role == held.role, RoleHeld.ended.is_(None)).order_by(RoleHeld.proposal)
-    locked = session.scalars(same.with_for_update().execution_options(populate_existing=True)).all()
-    others = {row.person for row in locked} - {held.person}
-    keys = session.execute(
-        select(Credential.person, Credential.opens_after)
-        .join(Person, Person.id == Credential.person)
-        .where(Credential.person.in_(others), living_opening(), Person.drill.is_(False))
-    )
-    role = Role(held.role)
-    return len({person for person, after in keys if role in roles_now(session, person, now, after=after)})
+    session.scalars(same.with_for_update().execution_options(populate_existing=True)).all()
+    return len(keys_that_sign(session, Role(held.role), now).keys() - {held.person})
 
 
 def _held(session: Session, person: str, role: Role) -> RoleHeld | None:
