@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import product
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from tests.unit.agent.parts import NOON
 from assent.contracts.events import KeyboardMode
 from assent.contracts.ids import Modality
 from assent_agent.core.consent import (
+    CLOCK_DOUBT,
     CertificatesHeld,
     ClockCompared,
     ClockStepped,
@@ -55,7 +57,7 @@ from assent_agent.core.consent import (
 
 POINTER, KEYBOARD, SCREEN = Modality.POINTER, Modality.KEYBOARD, Modality.SCREEN
 TRAIN, TEST = "https://example.org/train", "https://example.org/test"
-HOUR = timedelta(hours=1)
+HOUR, SECOND = timedelta(hours=1), timedelta(seconds=1)
 
 RECEIPT = HeldReceipt(
     record="a" * 32,
@@ -154,6 +156,9 @@ def test_only_the_one_state_in_which_every_fact_holds_permits_recording() -> Non
 def test_a_new_state_permits_nothing() -> None:
     assert ConsentState().permitted == frozenset()
     assert ConsentState().why is Why.NO_RECEIPT
+    for fact in ("receipt", "switched_on", "indicator", "clock_sane", "certificates"):
+        unknown = replace(RECORDING, **{fact: getattr(ConsentState(), fact)})
+        assert unknown.permitted == frozenset(), f"a doubt about {fact}"
 
 
 def check(before: ConsentState, event: ConsentEvent) -> ConsentState:
@@ -171,7 +176,7 @@ def check(before: ConsentState, event: ConsentEvent) -> ConsentState:
         assert starts
     for effect in effects:
         if isinstance(effect, StartCapture):
-            assert effect.modalities == after.permitted
+            assert effect.modalities == after.permitted != frozenset()
     # Time and certificates never grant what no receipt gave; only giving gives.
     if not isinstance(event, ReceiptGiven) and before.receipt is None:
         assert after.receipt is None
@@ -251,6 +256,76 @@ def test_recording_stops_and_says_why(event: ConsentEvent, why: Why) -> None:
     assert effects[0].why is why
 
 
+STARTED_BY: tuple[tuple[dict[str, object], ConsentEvent], ...] = (
+    ({"switched_on": False}, SwitchedOn()),
+    ({"indicator": False}, IndicatorShown()),
+    ({"clock_sane": None}, ClockCompared(300.0)),
+    ({"clock_sane": False}, ClockCompared(-300.0)),
+    ({"halted": "an incident"}, HaltLifted()),
+    ({"pause": Pause(None)}, Resumed()),
+    ({"locked": True}, Unlocked()),
+    ({"out_of_hours": True}, HourTold(allowed=True)),
+    ({"narrowing_unread": True}, HourTold(allowed=True)),
+    ({"troubles": frozenset({Trouble.DISK})}, TroubleEnded(Trouble.DISK)),
+    ({"troubles": frozenset({Trouble.SOURCE})}, TroubleEnded(Trouble.SOURCE)),
+    ({"certificates": ()}, CertificatesHeld(CERTIFICATES, NOON)),
+)
+
+
+@pytest.mark.parametrize(("missing", "event"), STARTED_BY, ids=lambda value: type(value).__name__)
+def test_the_last_fact_that_was_missing_starts_recording(missing: dict[str, object], event: ConsentEvent) -> None:
+    before = replace(RECORDING, **missing, capturing=frozenset())  # type: ignore[arg-type]
+    assert before.permitted == frozenset()
+    after, effects = step(before, event)
+    assert after == RECORDING
+    assert effects[-1] == StartCapture(RECEIPT.modalities, RECEIPT.keyboard_mode)
+
+
+@pytest.mark.parametrize("nothing_else", [DeviceRevoked(), Ended()], ids=lambda event: type(event).__name__)
+def test_what_is_final_is_ended_by_nothing(nothing_else: ConsentEvent) -> None:
+    ended, _ = step(RECORDING, nothing_else)
+    for event in EVENTS:
+        assert step(ended, event)[0].permitted == frozenset()
+
+
+def test_a_receipt_counts_from_its_beginning_until_its_end_and_for_something() -> None:
+    def given(now: datetime, **changes: Any) -> bool:
+        return step(ConsentState(), ReceiptGiven(replace(RECEIPT, **changes), now))[0].receipt is not None
+
+    assert given(NOON)
+    assert given(RECEIPT.valid_from - CLOCK_DOUBT) and not given(RECEIPT.valid_from - CLOCK_DOUBT - SECOND)
+    assert given(RECEIPT.valid_until - SECOND) and not given(RECEIPT.valid_until)
+    assert not given(NOON, choices=frozenset())
+    assert not given(NOON, choices=frozenset({(KEYBOARD, TRAIN)}), keyboard_mode=KeyboardMode.OFF)
+    assert step(RECORDING, ReceiptGiven(replace(NEWER, valid_until=NOON), NOON)) == (RECORDING, ())
+
+
+def test_receipts_and_certificates_end_at_their_very_moment() -> None:
+    end = CERTIFICATES[0][1]
+    assert step(RECORDING, Ticked(end - SECOND))[0].permitted and not step(RECORDING, Ticked(end))[0].permitted
+    still = replace(RECORDING, certificates=tuple((m, RECEIPT.valid_until + HOUR) for m, _ in CERTIFICATES))
+    assert step(still, Ticked(RECEIPT.valid_until - SECOND))[0].permitted
+    assert step(still, Ticked(RECEIPT.valid_until))[0].why is Why.NO_RECEIPT
+    held = CertificatesHeld(CERTIFICATES, end)
+    assert step(replace(RECORDING, certificates=(), capturing=frozenset()), held)[0].certificates == ()
+
+
+def test_certificates_are_asked_for_once() -> None:
+    off = replace(RECORDING, switched_on=False, certificates=(), capturing=frozenset())
+    on, effects = step(off, SwitchedOn())
+    assert effects == (WantCertificates(RECEIPT.modalities),)
+    assert step(on, SwitchedOn()) == (on, ())
+    assert step(ConsentState(), SwitchedOn())[1] == (), "there is nothing to certify"
+
+
+def test_another_keyboard_mode_under_the_same_receipt_starts_capture_anew() -> None:
+    text = replace(RECEIPT, keyboard_mode=KeyboardMode.TEXT)
+    after, effects = step(RECORDING, ReceiptGiven(text, NOON))
+    assert [type(effect) for effect in effects] == [StopCapture, StartCapture]
+    assert effects[-1] == StartCapture(text.modalities, KeyboardMode.TEXT)
+    assert after.certificates == CERTIFICATES
+
+
 def test_withdrawing_everything_stops_then_queues_then_destroys() -> None:
     after, effects = step(RECORDING, Withdrawn())
     assert effects == (StopCapture(Why.NO_RECEIPT, discard=None), QueueWithdrawal(RECEIPT.record), DestroySpool())
@@ -260,6 +335,7 @@ def test_withdrawing_everything_stops_then_queues_then_destroys() -> None:
 def test_withdrawing_one_modality_goes_on_with_the_others() -> None:
     after, effects = step(RECORDING, Withdrawn(modalities=frozenset({KEYBOARD})))
     assert [type(e) for e in effects] == [StopCapture, QueueWithdrawal, DestroySpool, StartCapture]
+    assert effects[0] == StopCapture(Why.NO_RECEIPT, discard=frozenset({KEYBOARD}))
     assert effects[2] == DestroySpool(frozenset({KEYBOARD}))
     assert after.capturing == {POINTER}
 
