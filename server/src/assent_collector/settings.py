@@ -20,9 +20,7 @@ from assent_service.settings import ServiceSettings
 class CollectorSettings(ServiceSettings):
     """`data_dir` holds what has no place of its own. Durations are in the unit that their name says."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="ASSENT_COLLECTOR_", extra="forbid", frozen=True, populate_by_name=True, hide_input_in_errors=True
-    )
+    model_config = SettingsConfigDict(env_prefix="ASSENT_COLLECTOR_", populate_by_name=True)
 
     root_fingerprint: Annotated[
         Hash, Field(validation_alias=AliasChoices("root_fingerprint", "ASSENT_ROOT_FINGERPRINT"))
@@ -30,8 +28,6 @@ class CollectorSettings(ServiceSettings):
     """Of the root key, as the ceremony printed it and the founders compared it. There is no default."""
     custodian_url: Url
     data_dir: Path
-    database_url: str = ""
-    """Empty: SQLite in `data_dir`. Otherwise for instance `postgresql+psycopg://…`."""
     blobs_dir: Path | None = None
     key_file: Path | None = None
     """The collector's signing key, PKCS #8 PEM, mode 0600."""

@@ -28,11 +28,9 @@ PROMISED = (
 class Settings(ServiceSettings):
     """`data_dir` holds what has no place of its own. Durations are in the unit that their name says."""
 
-    model_config = SettingsConfigDict(env_prefix="ASSENT_CUSTODIAN_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="ASSENT_CUSTODIAN_")
 
     data_dir: Path
-    database_url: Annotated[str, Field(repr=False)] = ""
-    """Empty: SQLite in `data_dir`. Otherwise for instance `postgresql+psycopg://…`."""
     keys_dir: Path | None = None
     """Statement key and log key."""
     kek_dir: Path | None = None

@@ -29,7 +29,7 @@ from assent.contracts.ids import new_id
 from assent.contracts.keys import PublicKey
 from assent.contracts.statements import BackupFile, BackupManifest
 from assent.contracts.times import parse_day
-from assent_service.database import open_engine
+from assent_service.database import connect_sqlite, open_engine, sqlite_file
 
 MANIFEST = "manifest.json"
 SQLITE_FILE = "database.sqlite"
@@ -92,7 +92,7 @@ def copy_database(url: str, into: Path) -> Path:
         copied = into / SQLITE_FILE
         copied.touch(mode=0o600)
         try:
-            with closing(sqlite3.connect(sqlite_file(url))) as live, closing(sqlite3.connect(copied)) as target:
+            with closing(connect_sqlite(url)) as live, closing(sqlite3.connect(copied)) as target:
                 live.backup(target)
                 target.execute("PRAGMA journal_mode=DELETE")
         except sqlite3.Error as error:
@@ -235,14 +235,6 @@ def dumped_rows(dump: Path, table: str) -> Iterator[list[str]]:
                 inside = True
     if process.returncode:
         raise BackupFailed("pg_restore cannot read the dump")
-
-
-def sqlite_file(url: str) -> Path:
-    """The file of a SQLite address. Raises BackupFailed when it is in memory only."""
-    name = make_url(url).database
-    if not name or name == ":memory:":
-        raise BackupFailed("a database in memory cannot be backed up")
-    return Path(name)
 
 
 def _beside(file: Path) -> tuple[Path, ...]:

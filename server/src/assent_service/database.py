@@ -15,9 +15,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, LiteralString, TypeVar
 
-from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy import Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.orm import Session, sessionmaker
@@ -38,11 +39,29 @@ WORKER_THREADS = 40
 """So many threads answer requests (anyio's default). Beyond so many connections each request opens its own."""
 
 
+def sqlite_file(url: str) -> Path:
+    """The file of an SQLite address. Raises ValueError when it has none: nothing accepted would outlive the process."""
+    name = make_url(url).database
+    if not name or name == ":memory:":
+        raise ValueError("a database in memory forgets everything: name a file, as sqlite:///FILE")
+    return Path(name)
+
+
+def connect_sqlite(url: str) -> sqlite3.Connection:
+    """Open the file of an SQLite address. Raises sqlite3.OperationalError.
+
+    One that is not there is not made, but by `migrate`: whoever looks at a wrong place must leave nothing there that a
+    restore would take for a database.
+    """
+    there = f"{sqlite_file(url).absolute().as_uri()}?mode=rw"
+    return sqlite3.connect(there, uri=True, timeout=BUSY_TIMEOUT_MS / 1000, check_same_thread=False)
+
+
 def open_engine(url: str) -> Engine:
     """An engine for `sqlite:///FILE` or `postgresql+psycopg://…`. Opens no connection yet."""
     if url.startswith("sqlite"):
-        arguments = {"check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000}
-        engine = create_engine(url, connect_args=arguments, pool_size=WORKER_THREADS)
+        sqlite_file(url)
+        engine = create_engine(url, creator=lambda: connect_sqlite(url), pool_size=WORKER_THREADS)
 
         @event.listens_for(engine, "connect")
         def _prepare(connection: sqlite3.Connection, _record: object) -> None:

@@ -19,7 +19,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from assent_service.database import open_engine
+from assent_service.database import open_engine, sqlite_file
 
 Service = Literal["collector", "custodian"]
 
@@ -36,7 +36,9 @@ class DatabaseUnusable(Exception):
         told = getattr(getattr(error, "orig", None), "sqlite_errorname", None)
         why = {
             "SQLITE_FULL": "its disk is full",
-            "SQLITE_CANTOPEN": "its file cannot be opened: see where it should be, and whose it is",
+            "SQLITE_CANTOPEN": (
+                "its file cannot be opened: see whether it is there (database_url says where), and whose it is"
+            ),
             "SQLITE_READONLY": "its file, or the folder, is not writable by this account",
         }.get("_".join(str(told).split("_")[:2]))
         kind = type(error).__name__ if told is None else f"{type(error).__name__}, {told}"
@@ -61,11 +63,10 @@ def migrate(service: Service, url: str) -> None:
 
 def _make_private(url: str) -> None:
     """Make the file of an SQLite database that is not there yet, empty and with mode 0600."""
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
+    if make_url(url).get_backend_name() != "sqlite":
         return
     with suppress(OSError):  # it is there, or cannot be made: the database itself says what is wrong
-        os.close(os.open(parsed.database, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        os.close(os.open(sqlite_file(url), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def check_migrated(service: Service, url: str) -> None:

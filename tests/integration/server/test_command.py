@@ -267,6 +267,72 @@ def test_the_doctor_finds_faults_and_ends_with_one(founded: Path) -> None:
     assert _run("doctor", "--data", str(founded)).returncode == 0
 
 
+@pytest.mark.parametrize(
+    "lacks",
+    [
+        (),
+        ("custodian/custodian.db",),
+        ("collector/collector.db",),
+        ("custodian/directory.json", "custodian/custodian.db"),
+        ("collector/directory.json", "collector/collector.db", "collector/blobs"),
+        ("custodian/keys/last-checkpoint", "custodian/custodian.db", "custodian/kek"),
+        ("collector/collector.pem", "collector/collector.db"),
+        ("witness",),
+        ("custodian", "collector"),
+    ],
+)
+def test_the_doctor_makes_nothing_and_changes_nothing(founded: Path, tmp_path: Path, lacks: tuple[str, ...]) -> None:
+    """Least of all a database where one should have been: a restore would take it for one that is in use."""
+    data = _copy(founded, tmp_path)
+    for name in lacks:
+        if (data / name).is_dir():
+            shutil.rmtree(data / name)
+        else:
+            (data / name).unlink(missing_ok=True)
+    before = _everything_in(data)
+    done = _run("doctor", "--data", str(data))
+    assert done.returncode == (1 if lacks else 0), done.stdout
+    assert _everything_in(data) == before
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "nonsense", "mysql://me:s3cret@nowhere/one"])
+def test_an_address_of_no_database_is_said_to_be_wrong_before_anything_is_opened(founded: Path, url: str) -> None:
+    done = _run("doctor", "--data", str(founded), ASSENT_CUSTODIAN_DATABASE_URL=url, ASSENT_COLLECTOR_DATABASE_URL=url)
+    assert done.returncode == 1
+    for service in ("custodian", "collector"):
+        assert f"FAULT {service}: the configuration is missing or wrong in: database_url" in done.stdout
+    assert "s3cret" not in done.stdout + done.stderr
+
+
+def _everything_in(folder: Path) -> dict[str, tuple[int, int, bytes]]:
+    """Mode, time of the last change, and content of all that lies there; of folders the mode."""
+    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
+    return {
+        name: (path.stat().st_mode, 0, b"")
+        if path.is_dir()
+        else (path.stat().st_mode, path.stat().st_mtime_ns, path.read_bytes())
+        for name, path in found.items()
+    }
+
+
+def test_a_site_on_postgresql_whose_setting_got_lost_is_named_and_gets_no_sqlite(founded: Path, tmp_path: Path) -> None:
+    data = _copy(founded, tmp_path)
+    folder = json.loads(_run("backup", "custodian", "--data", str(data), "--to", str(tmp_path / "b"), "--json").stdout)
+    for service in ("custodian", "collector"):
+        (data / service / f"{service}.db").unlink()
+    commands = (("doctor",), ("backup",), ("rotate",), ("halt", "--reason", "a fault"))
+    for command in commands:
+        done = _run(*command, "--data", str(data))
+        assert done.returncode == 1
+        assert (
+            "its file cannot be opened: see whether it is there (database_url says where)" in done.stdout + done.stderr
+        )
+        assert list(data.rglob("*.db*")) == []
+    assert "`assent-server migrate collector`" in _run("doctor", "--data", str(data)).stdout
+    restored = _run("restore", folder["custodian"], "--data", str(data))
+    assert restored.returncode == 0, "nothing is in its way"
+
+
 # --- what goes wrong around backups -----------------------------------------------------------------------------------
 
 

@@ -30,6 +30,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "postgres":
         yield request.getfixturevalue("postgres_url")
     else:
+        (tmp_path / "one.db").touch()
         yield f"sqlite:///{tmp_path / 'one.db'}"
 
 

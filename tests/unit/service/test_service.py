@@ -16,6 +16,7 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 from sqlalchemy import event, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 from tests.simulators.collector import serving
 
@@ -27,10 +28,33 @@ from assent_service.web import new_app
 
 @pytest.fixture
 def database(tmp_path: Path) -> Database:
+    (tmp_path / "one.db").touch()
     made = Database(f"sqlite:///{tmp_path / 'one.db'}")
     with made.transaction() as session:
         session.execute(text("CREATE TABLE numbers (number INTEGER PRIMARY KEY)"))
     return made
+
+
+def test_a_database_that_is_not_there_is_not_made_by_who_looks(tmp_path: Path) -> None:
+    for url in (f"sqlite:///{tmp_path / 'none.db'}", f"sqlite:///{tmp_path / 'no folder' / 'none.db'}"):
+        absent = Database(url)
+        for opened in (absent.reading, absent.transaction):
+            with pytest.raises(OperationalError, match="unable to open database file"), opened() as session:
+                session.execute(text("SELECT 1"))
+        absent.close()
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ValueError, match="forgets everything"):
+        Database("sqlite://")
+
+
+@pytest.mark.parametrize("name", ["a b.db", "50%.db", "ä.db", "a:b.db"])
+def test_a_database_is_found_under_its_very_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    made = Database(f"sqlite:///{tmp_path / name}")
+    with made.transaction() as session:
+        session.execute(text("CREATE TABLE numbers (number INTEGER PRIMARY KEY)"))
+    made.close()
+    assert [(path.name, path.stat().st_size > 0) for path in tmp_path.iterdir()] == [(name, True)]
 
 
 def _insert(number: int) -> Any:
