@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import functools
 import http.server
+import os
 import shutil
+import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -213,6 +216,75 @@ def _method(function: Any) -> Any:
         return function(*arguments, **named)
 
     return method
+
+
+CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir"}
+
+
+def extended_until_killed(folder: Path, copy: LogCopy, step: int) -> bool:
+    """Bring the copy up to date in a process that is killed before its change number `step` of any file or folder.
+    Returns whether it had come to its end before."""
+    child = os.fork()
+    if not child:
+        left = step
+
+        def watch(event: str, arguments: tuple[Any, ...]) -> None:
+            nonlocal left
+            writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+            if event in CHANGES or writes:
+                left -= 1
+                if left < 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(watch)
+        try:
+            extended(folder, copy)
+        finally:
+            os._exit(0 if load_copy(folder).head.size == copy.head.size else 1)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) in (0, -signal.SIGKILL)
+    return status == 0
+
+
+@pytest.mark.parametrize("had", [0, 200])
+def test_whatever_step_it_is_killed_at_the_copy_verifies_as_the_older_or_the_newer_one(
+    tmp_path: Path, had: int
+) -> None:
+    """Nothing is run again for that. Directory and policy change with the leaves, so that a mixture would show."""
+    world = World()
+    root = fingerprint(world.root.public.text)
+    base = tmp_path / "base"
+    base.mkdir()
+    if had:
+        extended(base, copy_of(files_of(world, ALL[:had])))
+    policy = f"{world.directory_statement.policy}# another\n"
+    world.directory_statement = world.directory_statement.model_copy(update={"version": 2, "policy": policy})
+    world.directory_envelope = world.directory(2, policy=policy)
+    files = files_of(world, ALL[:300])
+    copy = copy_of(files)
+    sizes: list[int] = []
+    for step in range(500):
+        folder = tmp_path / str(step)
+        shutil.copytree(base, folder)
+        survived = extended_until_killed(folder, copy, step)
+        try:
+            outcome = audit(load_copy(folder), root)
+            assert outcome.passed, (step, reasons(outcome))
+            sizes.append(outcome.size)
+        except CopyInvalid:
+            assert not had, step
+            sizes.append(0)
+        with CopyFolder(folder) as again:
+            assert again.size == sizes[-1], "and what goes on from there sees the same"
+            again.extend(copy)
+        found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+        assert found.pop("lock").read_bytes() == b""
+        assert {name: path.read_bytes() for name, path in found.items()} == files, "whole, and nothing else"
+        if survived:
+            break
+    assert sizes == sorted(sizes), "there is one step by which it becomes the newer one"
+    assert sizes.count(had) > 10 and sizes.count(300) > 10, "it was killed at many steps before it, and after"
+    assert set(sizes) == {had, 300}
 
 
 def test_a_folder_that_holds_something_else_or_is_damaged_is_left_alone(tmp_path: Path) -> None:

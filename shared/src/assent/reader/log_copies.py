@@ -2,7 +2,9 @@
 
 A copy in a folder is `directory.json`, `policy`, `checkpoint`, and the tiles and entry bundles under `tile/`, as C2SP
 tlog-tiles names them. A folder only ever grows: what it holds is what was there first, and a log that does not continue
-it is a `Contradiction`, which is kept as evidence and changes nothing.
+it is a `Contradiction`, which is kept as evidence and changes nothing. It grows in one step: what is new is written
+aside, under `incoming/`, and is a part of the copy from the moment on in which all of it is called `arrived/`, whether
+or not it came to its places since.
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ POLICY_FILE = "policy"
 CHECKPOINT_FILE = "checkpoint"
 TILE_FOLDER = "tile"
 INCOMING = "incoming"
+ARRIVED = "arrived"
 EVIDENCE = "evidence"
 MONITOR_FILE = "monitor.json"
 LOCK_FILE = "lock"
@@ -169,30 +172,35 @@ def load_copy(folder: Path) -> LogCopy:
 
 
 class Folder:
-    """A copy that `audit export` or `audit monitor` made."""
+    """A copy that `audit export` or `audit monitor` made, also when that ended while files came to their places."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def directory(self) -> Envelope:
-        return Envelope.from_json((self._folder / DIRECTORY_FILE).read_bytes())
+        return Envelope.from_json(self._file(DIRECTORY_FILE))
 
     def policy(self) -> str:
-        return (self._folder / POLICY_FILE).read_text("utf-8")
+        return self._file(POLICY_FILE).decode()
 
     def checkpoint(self) -> bytes:
-        return (self._folder / CHECKPOINT_FILE).read_bytes()
+        return self._file(CHECKPOINT_FILE)
 
     def tile(self, path: str) -> bytes | None:
         parse_path(path)
         try:
-            return (self._folder / path).read_bytes()
+            return self._file(path)
         except FileNotFoundError:
             return None
 
     def paths(self) -> tuple[str, ...]:
-        found = (self._folder / TILE_FOLDER).rglob("*")
-        return tuple(sorted(path.relative_to(self._folder).as_posix() for path in found if path.is_file()))
+        return tuple(sorted({*_tiles_in(self._folder), *_tiles_in(self._folder / ARRIVED)}))
+
+    def _file(self, name: str) -> bytes:
+        """Raises OSError."""
+        with suppress(FileNotFoundError):  # it is in its place, then: that is where files go from there
+            return (self._folder / ARRIVED / name).read_bytes()
+        return (self._folder / name).read_bytes()
 
 
 class Address:
@@ -330,15 +338,15 @@ class CopyFolder:
         self.folder = folder
         self.head: Checkpoint | None = None
         self._edge = Edge()
-        new = not (folder / CHECKPOINT_FILE).exists()
-        if new and not _is_begun(folder):
+        if not _is_begun(folder):
             raise CopyInvalid(f"{folder} is there already and holds no copy of a log; name a new folder.")
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = (folder / LOCK_FILE).open("ab")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder / INCOMING, ignore_errors=True)
-            if not new:
+            self._settle()
+            if (folder / CHECKPOINT_FILE).exists():
                 self._load()
         except BlockingIOError as error:
             self.close()
@@ -398,25 +406,38 @@ class CopyFolder:
         Only new leaves are read. Raises CopyInvalid; Contradiction when this log does not continue the copy: it is kept
         under `evidence/`, and the copy is as it was.
         """
+        self._settle()
         edge = self._receive(copy)
         incoming = self.folder / INCOMING
-        added, self._edge = copy.head.size - self.size, edge
-        tiles = [path.relative_to(incoming) for path in (incoming / TILE_FOLDER).rglob("*") if path.is_file()]
-        for tile in tiles:
+        for tile in _tiles_in(incoming):
             (self.folder / tile).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for folder in (incoming, *(path for path in incoming.rglob("*") if path.is_dir())):
+            sync(folder)
+        incoming.replace(self.folder / ARRIVED)  # from here on it is the copy, and nothing needs room
+        sync(self.folder)
+        before, self.head, self._edge = self.size, copy.head, edge
+        self._settle()
+        self._remove_superseded(before=before)
+        return self.size - before
+
+    def _settle(self) -> None:
+        """Bring to its places what has arrived, also before a crash. Who reads meanwhile finds it here or there."""
+        arrived = self.folder / ARRIVED
+        if not arrived.exists():
+            return
         changed = {self.folder}
-        for tile in tiles:  # from here on nothing needs room
-            target = (incoming / tile).replace(self.folder / tile)
+        for tile in _tiles_in(arrived):
+            target = self.folder / tile
+            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            (arrived / tile).replace(target)
             changed.update(parent for parent in target.parents if parent.is_relative_to(self.folder))
         for parent in changed:
             sync(parent)
         for name in (DIRECTORY_FILE, POLICY_FILE, CHECKPOINT_FILE):
-            (incoming / name).replace(self.folder / name)
+            with suppress(FileNotFoundError):  # it was brought there before a crash
+                (arrived / name).replace(self.folder / name)
             sync(self.folder)
-        shutil.rmtree(incoming, ignore_errors=True)
-        before, self.head = self.size, copy.head
-        self._remove_superseded(before=before)
-        return added
+        shutil.rmtree(arrived)
 
     def _receive(self, copy: LogCopy) -> Edge:
         """Write the new tiles into `incoming`, and what stands beside them. Raises Contradiction, after everything was
@@ -493,8 +514,7 @@ class CopyFolder:
         if before is not None:
             old = [tile.path for tile in _partial(before)]
         else:
-            found = (self.folder / TILE_FOLDER).rglob("*.p/*")
-            old = [path.relative_to(self.folder).as_posix() for path in found]
+            old = [path for path in _tiles_in(self.folder) if ".p/" in path]
         for path in old:
             if path not in wanted and parse_path(path).is_within(self.size):
                 (self.folder / path).unlink(missing_ok=True)
@@ -509,8 +529,14 @@ def _write_beside(copy: LogCopy, folder: Path) -> None:
 
 
 def _is_begun(folder: Path) -> bool:
-    """Whether a folder without a checkpoint is empty, or one in which a copy was begun."""
-    return not folder.exists() or (folder / LOCK_FILE).exists() or not any(folder.iterdir())
+    """Whether there is a copy in a folder, or one was begun there, or nothing is there."""
+    begun = any((folder / name).exists() for name in (CHECKPOINT_FILE, LOCK_FILE))
+    return begun or not folder.exists() or not any(folder.iterdir())
+
+
+def _tiles_in(folder: Path) -> list[str]:
+    found = (folder / TILE_FOLDER).rglob("*")
+    return [path.relative_to(folder).as_posix() for path in found if path.is_file()]
 
 
 def _partial(size: int) -> list[HashTile | EntryBundle]:
