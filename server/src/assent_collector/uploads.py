@@ -11,13 +11,11 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 import structlog
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from assent.contracts.envelope import Envelope, StatementInvalid, read_unverified, sign
@@ -59,12 +57,11 @@ class Receiving:
         self._digest = hashlib.sha256()
 
     def write(self, pieces: Sequence[bytes]) -> None:
-        """Raises Problem (storage-full) or OSError."""
-        with full_disk_is_a_problem():
-            for piece in pieces:
-                self.length += len(piece)
-                self._digest.update(piece)
-                self.incoming.write(piece)
+        """Raises OSError."""
+        for piece in pieces:
+            self.length += len(piece)
+            self._digest.update(piece)
+            self.incoming.write(piece)
 
     @property
     def sha256(self) -> str:
@@ -98,7 +95,7 @@ class Uploads:
         except StatementInvalid as error:
             raise Problem(Code.CERTIFICATE_INVALID, f"the custodian did not sign it: {error}") from error
         rules.check_certificate(certificate, stream, self._clock())
-        with full_disk_is_a_problem(), self._database.transaction() as session:
+        with self._database.transaction() as session:
             store.lock_stream(session, stream)
             rules.check_open(store.find_marks(session, stream))
             for other in store.find_certificates(session, stream)[:1]:
@@ -138,12 +135,12 @@ class Uploads:
         return Admission(item, segment.link, stream.day, stream.chain, after or stream.chain)
 
     def begin(self) -> Receiving:
-        """Make room for a body. Raises Problem (storage-full) or OSError."""
-        with full_disk_is_a_problem():
-            return Receiving(self._blobs.begin())
+        """Make room for a body. Raises OSError."""
+        return Receiving(self._blobs.begin())
 
     def finish(self, admission: Admission, receiving: Receiving, rest: Sequence[bytes]) -> Envelope:
-        """Store what was received, if it is what was announced, and answer. Raises Problem; then nothing is stored.
+        """Store what was received, if it is what was announced, and answer. Raises Problem; then nothing is stored, nor
+        when a disk was full.
 
         Anything else that it raises leaves unknown whether it was stored: the same segment may be sent again.
         """
@@ -152,19 +149,17 @@ class Uploads:
             receiving.write(rest)
             if receiving.length != item.body_length or receiving.sha256 != item.body_sha256:
                 raise Problem(Code.BODY_MISMATCH, "the body is not the one that the stream key signed")
-            with full_disk_is_a_problem():
-                item = replace(item, blob=incoming.keep(admission.day))
+            item = replace(item, blob=incoming.keep(admission.day))
         except BaseException:
             incoming.discard()
             raise
         try:
-            with full_disk_is_a_problem():
-                added = self._database.together(lambda session: self._commit(session, item, admission))
-                self._hook(Step.COMMITTED)
-        except Problem:
-            incoming.discard()  # it was refused before the commit: no row names this body, nor ever will
-            raise
+            added = self._database.together(lambda session: self._commit(session, item, admission))
+            self._hook(Step.COMMITTED)
         except Exception as error:
+            if isinstance(error, Problem) or is_full(error):
+                incoming.discard()  # it was refused before the commit: no row names this body, nor ever will
+                raise
             # A commit may land after this look, however long after: the body is left to the sweep.
             if not self._stored(item):
                 raise
@@ -186,8 +181,7 @@ class Uploads:
             raise Problem(Code.MALFORMED, "the record is about another place than the address")
         record_id = record_hash(signed.record).hex()
         item = Item(stream, number, claim.kind, record_id, signed.record, signed.signature)
-        with full_disk_is_a_problem():
-            self._database.together(lambda session: self._add(session, item, signed))
+        self._database.together(lambda session: self._add(session, item, signed))
         return self._answer(item)
 
     def _check(self, session: Session, item: Item, link: ChainItem) -> tuple[Stream, ChainState | None]:
@@ -256,17 +250,6 @@ class Uploads:
 
     def _answer(self, item: Item) -> Envelope:
         return sign(Stored(stream=item.stream, kind=item.kind, hash=item.id), self._key)
-
-
-@contextmanager
-def full_disk_is_a_problem() -> Iterator[None]:
-    """Turns "no space" of file system or database into `storage-full`: what was under way was not stored."""
-    try:
-        yield
-    except (OSError, DBAPIError) as error:
-        if is_full(error):
-            raise Problem(Code.STORAGE_FULL, "try again later; what was stored before is safe") from error
-        raise
 
 
 def _need(stream: Stream | None) -> Stream:

@@ -16,13 +16,18 @@ from tests.exposure.world import Answer, Ask, Populated
 from tests.integration.client.conftest import Terminal
 from tests.simulators.custodian import PURPOSE
 from tests.unit.reader.ocsf_schema import faults
+from tests.unit.reader.test_auditing import PROPER, files_of, saved
+from tests.unit.reader.world import World
 
+from assent.cli.output import CONTRADICTED
 from assent.contracts.envelope import sign
 from assent.contracts.ids import new_id
 from assent.contracts.keys import SigningKey
 from assent.contracts.leaves import Leaf, LeafType
 from assent.contracts.statements import LeaseRequest
 from assent.contracts.times import moment
+from assent.reader.log_copies import KEEP_AND_TELL
+from assent.reader.monitoring import ADVICE
 from assent.sealing.hpke import HybridPrivateKey
 from assent_custodian.log import service as log_service
 from assent_custodian.log.witnesses import sign_head, submit_head
@@ -358,6 +363,17 @@ def test_a_log_that_is_shorter_than_it_was_seen_here_is_not_shown(
     finally:
         installation.enemy = None
     assert entries(terminal, auditor)
+
+
+def test_a_log_that_does_not_continue_the_copy_is_kept_and_everybody_is_told_the_same(
+    terminal: Terminal, auditor: str, tmp_path: Path
+) -> None:
+    other = saved(tmp_path / "other", files_of(World(), PROPER))
+    refused = " ".join(terminal.run(auditor, "audit", "export", str(other)).err.split())
+    (evidence,) = (other / "evidence").iterdir()
+    assert "This is the log" in refused
+    assert refused.endswith(f"What was served is kept in {evidence.parent}. {CONTRADICTED}")
+    assert KEEP_AND_TELL in CONTRADICTED and KEEP_AND_TELL in ADVICE["fork"], "the monitor says it, too"
 
 
 # --- show -------------------------------------------------------------------------------------------------------------

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event
 from sqlalchemy.orm import Session
-from tests.simulators.collector import Recording, World, client_of, put, upload
+from tests.simulators.collector import Recording, World, client_of, put, serving_collector, upload
 
-from assent.client.transport import Unreachable
+from assent.client.transport import Refused, Unreachable
 from assent.contracts.envelope import Envelope, read
 from assent.contracts.problems import Code, Problem
 from assent.contracts.statements import Stored
@@ -71,10 +71,11 @@ def test_a_full_disk_stores_nothing_and_says_so(world: World, step: Step) -> Non
     world.register(recording)
     segment = recording.segment()
     world.restart(hook=_failing_once(step, OSError(errno.ENOSPC, "No space left on device")))
-    with pytest.raises(Problem) as caught:
-        put(world.collector.uploads, segment)
+    with serving_collector(world) as url, client_of(world, url) as agent, pytest.raises(Refused) as caught:
+        upload(agent, segment)
     assert caught.value.code is Code.STORAGE_FULL
     assert world.files() == []
+    world.restart()
     assert _id(put(world.collector.uploads, segment), world) == segment.id
 
 
@@ -90,9 +91,9 @@ def test_a_full_database_stores_nothing_and_says_so(lite: World) -> None:
         connection.execute(f"PRAGMA max_page_count={pages + 2}")  # type: ignore[attr-defined]
 
     stored = []
-    with pytest.raises(Problem) as caught:
+    with serving_collector(lite) as url, client_of(lite, url) as agent, pytest.raises(Refused) as caught:
         for segment in segments:
-            put(lite.collector.uploads, segment)
+            upload(agent, segment)
             stored.append(segment)
     assert caught.value.code is Code.STORAGE_FULL
     assert len(lite.files()) == len(stored)

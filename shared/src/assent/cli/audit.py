@@ -10,7 +10,7 @@ import typer
 from assent.cli.audit_reading import list_, report, show
 from assent.cli.log_sources import FromCopy, Root, live_log, proven, take_live
 from assent.cli.monitor import monitor
-from assent.cli.output import plain
+from assent.cli.output import CONTRADICTED, plain
 from assent.cli.shell import AsJson, Failed, Shell, root_option, shell_of
 from assent.cli.unmask import unmask
 from assent.client.accesses import LEAF_SUFFIX
@@ -62,10 +62,7 @@ def export(
         try:
             added = kept.extend(taken)
         except Contradiction as error:
-            raise Failed(
-                f"{error}. This log is not what it should be: what was served is kept in {target / EVIDENCE}, "
-                "tell the council and the other witnesses."
-            ) from error
+            raise Contradiction(error.kind, f"{error}. What was served is kept in {target / EVIDENCE}.") from error
     if as_json:
         shell.output.json({"folder": str(target), "size": kept.size, "added": added})
         return
@@ -149,7 +146,7 @@ def _show(shell: Shell, outcome: Audit) -> None:
     for warning in outcome.warnings:
         shell.output.say(f"mind    {warning}", "yellow")
     if not outcome.log_passed:
-        shell.output.say("This log is not what it should be. Keep the copy, and tell the other witnesses.", "bold red")
+        shell.output.say(CONTRADICTED, "bold red")
         return
     shell.output.say(f"The log of {outcome.size} entries is whole and as it was witnessed.", "green")
     if not outcome.passed:

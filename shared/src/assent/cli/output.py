@@ -14,7 +14,7 @@ from rich.text import Text
 
 from assent.client.transport import AnswerInvalid, Refused, Stale, Unreachable
 from assent.contracts.problems import Code
-from assent.reader.log_copies import Contradiction
+from assent.reader.log_copies import KEEP_AND_TELL, Contradiction
 from assent.reader.patience import FetchStopped
 
 ADVICE: dict[Code, str] = {
@@ -38,6 +38,8 @@ ADVICE: dict[Code, str] = {
     Code.STORAGE_FULL: "The operator has to make room.",
 }
 
+
+CONTRADICTED = f"This log is not what it should be. {KEEP_AND_TELL}"
 
 PIPED_WIDTH = 160
 """Columns of a table that goes into a file or a pipe."""
@@ -150,6 +152,6 @@ def advice_for(error: Exception) -> str:
         case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EFBIG):
             return "What is there is whole, or not there. Make room on that disk, then run the command again."
         case Contradiction():
-            return "This log is not what it should be: keep every copy of it, and tell the council and the witnesses."
+            return CONTRADICTED
         case _:
             return ""

@@ -71,6 +71,10 @@ class CopyInvalid(Exception):
     """There is no copy of a log, or a part of it is missing or cannot be read."""
 
 
+KEEP_AND_TELL = "Keep every copy of this log, and tell the council and the witnesses."
+"""What whoever sees a log that is not what it should be has to do."""
+
+
 class Contradiction(CopyInvalid):
     """What is served does not continue what was seen before, or is not what was signed. `kind`: a stable name."""
 

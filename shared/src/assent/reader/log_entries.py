@@ -257,10 +257,10 @@ class Wanted:
             and (self.end is None or entry.at < self.end)
             and (not self.kinds or leaf.type in self.kinds)
             and (self.decision is None or self.decision == leaf.decision)
-            and _begins(leaf.actor, self.actor)
+            and begins(leaf.actor, self.actor)
             and (self.role is None or _of_role(entry, self.role))
-            and _begins(leaf.request if leaf.type in ABOUT_REQUESTS else None, self.request)
-            and _begins(leaf.subject if leaf.type in ABOUT_LEASES else None, self.lease)
+            and begins(leaf.request if leaf.type in ABOUT_REQUESTS else None, self.request)
+            and begins(leaf.subject if leaf.type in ABOUT_LEASES else None, self.lease)
         )
 
     def by_purpose(self, leaf: Leaf) -> bool:
@@ -272,10 +272,11 @@ class Wanted:
         return self.by_purpose(signed) and (self.modality is None or self.modality in modalities)
 
     def by_job(self, opened: Leaf) -> bool:
-        return self.job is None or any(_begins(key, self.job) for key in opened.keys)
+        return self.job is None or any(begins(key, self.job) for key in opened.keys)
 
 
-def _begins(text: str | None, digits: str | None) -> bool:
+def begins(text: str | None, digits: str | None) -> bool:
+    """Whether a hash, key or pseudonym of an entry has these first digits; None asks for none."""
     return digits is None or (text is not None and text.startswith(digits))
 
 

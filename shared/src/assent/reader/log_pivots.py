@@ -9,7 +9,7 @@ from datetime import datetime
 from assent.contracts.ids import is_hex
 from assent.contracts.leaves import Leaf, LeafType
 from assent.reader.log_copies import CopyInvalid
-from assent.reader.log_entries import ABOUT_LEASES, ABOUT_REQUESTS, REQUEST_LASTS, Entry
+from assent.reader.log_entries import ABOUT_LEASES, ABOUT_REQUESTS, REQUEST_LASTS, Entry, begins
 from assent.reader.log_words import SHORT, never_opened, short
 
 KINDS = ("request", "lease", "job")
@@ -126,7 +126,7 @@ def story(newest_first: Iterable[Entry], wanted: Reference) -> Story:
                 asked[leaf.request or ""] = entry.at
         if of_request and _meant(leaf, wanted):
             requests.add(leaf.request or "")
-        elif not wanted.kind and (_begins(entry.hash, wanted) or _begins(leaf.subject, wanted)):
+        elif not wanted.kind and (begins(entry.hash, wanted.digits) or begins(leaf.subject, wanted.digits)):
             apart.append(entry)
     if len(requests) == 1:
         request = requests.pop()
@@ -142,11 +142,7 @@ def story(newest_first: Iterable[Entry], wanted: Reference) -> Story:
 def _meant(leaf: Leaf, wanted: Reference) -> bool:
     of_lease = leaf.type in ABOUT_LEASES
     return (
-        (wanted.kind in ("", "request") and _begins(leaf.request, wanted))
-        or (wanted.kind in ("", "lease") and of_lease and _begins(leaf.subject, wanted))
-        or (wanted.kind in ("", "job") and of_lease and any(_begins(key, wanted) for key in leaf.keys))
+        (wanted.kind in ("", "request") and begins(leaf.request, wanted.digits))
+        or (wanted.kind in ("", "lease") and of_lease and begins(leaf.subject, wanted.digits))
+        or (wanted.kind in ("", "job") and of_lease and any(begins(key, wanted.digits) for key in leaf.keys))
     )
-
-
-def _begins(text: str | None, wanted: Reference) -> bool:
-    return text is not None and text.startswith(wanted.digits)

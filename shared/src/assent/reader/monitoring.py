@@ -28,6 +28,8 @@ from assent.contracts.statements import Directory
 from assent.contracts.times import moment, parse_moment
 from assent.reader.log_copies import (
     DIRECTORY_FILE,
+    EVIDENCE,
+    KEEP_AND_TELL,
     MONITOR_FILE,
     POLICY_FILE,
     Contradiction,
@@ -50,9 +52,7 @@ ROLE_DELAY = timedelta(hours=24)
 LOGGED_WITHIN = timedelta(hours=1)
 """How long a new directory may be in force before the witnessed log names it."""
 
-EVIDENCE_ADVICE = (
-    "Keep this folder: what was shown is under evidence/. Tell the council and the other witnesses, and compare heads."
-)
+EVIDENCE_ADVICE = f"{KEEP_AND_TELL} What was shown is in this folder, under {EVIDENCE}/. Compare heads with others."
 ASK_WHY = "Look at the entry with 'assent audit show', ask who did it and why, and tell the council."
 
 ADVICE: dict[str, str] = {
