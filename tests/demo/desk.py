@@ -206,7 +206,7 @@ class Desk:
             return False
         before = self._at
         self._desktop.xdotool("mousemove", icon.x + icon.width // 2, icon.y + icon.height - 1, "click", 3)
-        menu = wait_for(lambda: self._seek(_is_menu), "the menu of the tray icon", 15)
+        menu = wait_for(lambda: self._seek(_is_menu), "the menu of the tray icon", 60)
         time.sleep(0.3)
         whole = self._desktop.screenshot(path.with_suffix(".whole.png"))
         self._desktop.xdotool("key", "Escape")

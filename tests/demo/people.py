@@ -12,7 +12,7 @@ from pathlib import Path
 from assent.client.credentials import Credential, CredentialStore
 from assent.client.custodian import CustodianClient
 from assent.client.directory import TrustedDirectory
-from tests.demo.processes import Done, Programs, Running, StoryBroken
+from tests.demo.processes import TIMEOUT_S, Done, Programs, Running, StoryBroken
 
 BIN = Path(sys.executable).parent
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TERM", "XDG_RUNTIME_DIR", "SYSTEMROOT")
@@ -50,11 +50,11 @@ class Person:
     def log(self) -> str:
         return self.home.name
 
-    def assent(self, *words: str | Path | int, timeout_s: float = 60.0) -> Done:
+    def assent(self, *words: str | Path | int, timeout_s: float = TIMEOUT_S) -> Done:
         """`assent …` as this person, done or not."""
         return self.programs.run(BIN / "assent", *words, env=self.env, log=self.log, timeout_s=timeout_s)
 
-    def agent(self, *words: str | Path | int, timeout_s: float = 60.0) -> Done:
+    def agent(self, *words: str | Path | int, timeout_s: float = TIMEOUT_S) -> Done:
         """`assent-agent …` as this person, done or not."""
         return self.programs.run(BIN / "assent-agent", *words, env=self.env, log=self.log, timeout_s=timeout_s)
 
@@ -64,7 +64,7 @@ class Person:
             *(BIN / "assent-agent", "run", *words), env={**self.env, **env}, log=f"{self.log}-agent", name="the agent"
         )
 
-    def python(self, module: str, *words: str | Path | int, timeout_s: float = 60.0) -> Done:
+    def python(self, module: str, *words: str | Path | int, timeout_s: float = TIMEOUT_S) -> Done:
         """A program of this person's own, which uses the `assent` package."""
         return self.programs.run(sys.executable, "-m", module, *words, env=self.env, log=self.log, timeout_s=timeout_s)
 

@@ -20,8 +20,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-TIMEOUT_S = 60.0
-PATIENCE_S = 15.0
+TIMEOUT_S = 120.0
+PATIENCE_S = 30.0
 """How long a program may take to end when it was asked to."""
 
 TAIL_LINES = 15

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import httpx2
 from tests.demo import settings
 from tests.demo.exposure import children
 from tests.demo.people import BIN, Person, clean_environment, done
@@ -63,9 +64,10 @@ class Installation:
             out=ready,
             name="the services",
         )
-        wait_for(lambda: up.ended or ready.read_text().endswith("\n"), "the services", 90, up.log)
+        wait_for(lambda: up.ended or ready.read_text().endswith("\n"), "the services", 180, up.log)
         if up.ended:
             raise StoryBroken("the services did not start", up.log)
+        self._urls = json.loads(ready.read_text())
         return up
 
     def kill(self, service: str) -> int:
@@ -75,7 +77,16 @@ class Installation:
         return pid
 
     def wait_for_restart(self, service: str, killed: int) -> None:
-        wait_for(lambda: children(self.up.pid).get(service, killed) != killed, f"a new {service}", 60, self.up.log)
+        """Until another process does its work: one of the collector or the custodian."""
+        wait_for(lambda: children(self.up.pid).get(service, killed) != killed, f"a new {service}", 90, self.up.log)
+
+        def ready() -> bool:
+            try:
+                return httpx2.get(f"{self._urls[f'{service}_url']}/readyz", trust_env=False).status_code == 200
+            except httpx2.HTTPError:
+                return False
+
+        wait_for(ready, f"the new {service} to be ready", 90, self.up.log)
 
     def restart_everything(self) -> None:
         """Stop all services, and start them again on the same folder."""
@@ -100,7 +111,7 @@ class Installation:
         told: dict[str, Any] = done(person.agent("status", "--json")).json
         return told
 
-    def wait_for_status(self, person: Person, timeout_s: float = 60, **facts: Any) -> dict[str, Any]:
+    def wait_for_status(self, person: Person, timeout_s: float = 120, **facts: Any) -> dict[str, Any]:
         """Ask until all these facts are so."""
 
         def probe() -> dict[str, Any] | None:

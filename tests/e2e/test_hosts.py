@@ -70,7 +70,9 @@ class Company:
         running = host.programs.start(*command, env=env, log=service, name=service)
         url = f"http://{host.address}:{PORTS[service]}/{'healthz' if service == 'witness' else 'readyz'}"
         ask = f"{BIN / 'python'} -c 'import urllib.request as r; r.urlopen(\"{url}\", timeout=2)'"
-        wait_for(lambda: running.ended or self.people.shell(ask).returncode == 0, service, 60, running.log, every_s=0.3)
+        wait_for(
+            lambda: running.ended or self.people.shell(ask).returncode == 0, service, 120, running.log, every_s=0.3
+        )
         assert not running.ended, running.log.read_text()
         self.running[f"{service} on {host.name}"] = running
 
@@ -157,7 +159,7 @@ def ada(company: Company) -> Ada:
     day = today()
     replay = write_replays(company.folder / "replays", 1, SECONDS)[0]
     agent = ada.start_agent("--source", f"replay:{replay}", "--exit-when-done", env={"ASSENT_AGENT_HOLD_S": "0"})
-    assert agent.wait(SECONDS + 90) == 0, agent.log.read_text()
+    assert agent.wait(SECONDS + 180) == 0, agent.log.read_text()
     return Ada(ada, day)
 
 
@@ -214,7 +216,8 @@ def test_the_collectors_host_has_no_way_to_the_custodians_files_processes_or_dat
         "    with socket.socket() as one:\n"
         "        if one.connect_ex(('192.0.2.11', port)) == 0: print(port)\n"
     )
-    found = company.store.programs.run(BIN / "python", "-c", scan, env=company.base, log="scan").out.split()
+    scanned = company.store.programs.run(BIN / "python", "-c", scan, env=company.base, log="scan", timeout_s=300)
+    found = done(scanned).out.split()
     assert found == ["8401"], "the custodian's guarded service, and no database"
 
     kek = company.keys.file("/srv/kek/000001.kek").read_bytes()

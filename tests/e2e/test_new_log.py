@@ -56,13 +56,13 @@ def test_a_new_log_begins_and_the_door_opens_again(installation: Installation, t
     witness = made.programs.start(
         BIN / "assent-server", "witness", "--config", data / "witness.toml", env=made.base, log="w", name="the witness"
     )
-    newest = wait_for(head, "the witness's head", 30, witness.log)
+    newest = wait_for(head, "the witness's head", 90, witness.log)
     unsigned, signed = usb / "next.json", usb / "signed.json"
 
     def export(file: Path) -> Done:
         return server("directory", "export", "--data", data, "--new-log", file, "--to", unsigned)
 
-    wait_for(lambda: "is quoted of it" in export(early).said, "the witness to say that it signed more", 30, witness.log)
+    wait_for(lambda: "is quoted of it" in export(early).said, "the witness to say that it signed more", 90, witness.log)
     exported = export(newest)
     assert exported.ok, exported.said
     told = done(server("directory", "sign", unsigned, "--root-key", usb / "root.key", "--to", signed)).said
@@ -77,7 +77,7 @@ def test_a_new_log_begins_and_the_door_opens_again(installation: Installation, t
     assert halted["log_trouble"] == ""
     refused = bo.assent("me", "recordings", "--day", day, "--to", bo.home / "mine.png", "--json")
     assert not refused.ok, "the control: before council and dpo have signed, nothing opens"
-    wait_for(lambda: caught_up(server("rotate", "--data", data, "--json")), "everything to catch up", 90, made.up.log)
+    wait_for(lambda: caught_up(server("rotate", "--data", data, "--json")), "everything to catch up", 180, made.up.log)
     for person in (made.council, made.dpo):
         done(person.assent("people", "resume", "--yes", "--json"))
 
@@ -85,7 +85,7 @@ def test_a_new_log_begins_and_the_door_opens_again(installation: Installation, t
         answer = bo.assent("me", "recordings", "--day", day, "--to", bo.home / "mine.png", "--json")
         return answer.json["events"] if answer.ok else None
 
-    assert wait_for(opened, "the person's own recordings to open again", 60, made.up.log) == first
+    assert wait_for(opened, "the person's own recordings to open again", 120, made.up.log) == first
     agent.end()
     done(made.council.assent("audit", "export", tmp_path / "new"))
     root = json.loads((data / "custodian" / "directory.json").read_text())
