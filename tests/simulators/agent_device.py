@@ -35,7 +35,7 @@ class Device:
 
     def command(self, *words: str, code: int = 0) -> str:
         done = subprocess.run(
-            [*AGENT, *words], env=self.environment, capture_output=True, text=True, timeout=60, check=False
+            [*AGENT, *words], env=self.environment, capture_output=True, text=True, timeout=120, check=False
         )
         assert done.returncode == code, (words, done.stdout, done.stderr)
         return done.stdout + done.stderr

@@ -2,7 +2,8 @@
 
 It reads object names, one per line, and answers each with one line of JSON: `null` while no visible widget has that
 name, else its rectangle on the screen, whether it is enabled, focused and ticked, its text, and whether all of it can
-be seen. Everything that a person does is done from outside, with real clicks and keys.
+be seen. To `the focus` it answers which widget has it, by a number. Everything that a person does is done from outside,
+with real clicks and keys.
 """
 
 from __future__ import annotations
@@ -26,13 +27,23 @@ class Telescope(QObject):
     asked = Signal(str)
 
     def look(self, name: str) -> None:
+        if name == "the focus":
+            widget = QApplication.focusWidget()
+            print(json.dumps(None if widget is None else {"number": id(widget)}), flush=True)
+            return
         found = None
         for top in QApplication.topLevelWidgets():
             for widget in (top, *top.findChildren(QWidget)):
                 seen = widget.isVisible() and not widget.visibleRegion().isEmpty()
-                if seen and name in (widget.objectName(), widget.windowTitle()):
+                if seen and on_screen(top) and name in (widget.objectName(), widget.windowTitle()):
                     found = widget
         print(json.dumps(of_menu(name) if found is None else facts(found)), flush=True)
+
+
+def on_screen(top: QWidget) -> bool:
+    """Has the window manager shown it? Before, nobody knows where."""
+    handle = top.windowHandle()
+    return handle is not None and handle.isExposed()
 
 
 def facts(widget: QWidget) -> dict[str, object]:
@@ -54,7 +65,7 @@ def facts(widget: QWidget) -> dict[str, object]:
 def of_menu(name: str) -> dict[str, object] | None:
     """An item of an open menu by its text, after `menu `."""
     for menu in QApplication.topLevelWidgets():
-        if not isinstance(menu, QMenu) or not menu.isVisible():
+        if not isinstance(menu, QMenu) or not menu.isVisible() or not on_screen(menu):
             continue
         for item in menu.actions():
             if item.isVisible() and name == f"menu {item.text()}":

@@ -571,7 +571,7 @@ def running(agent: Agent) -> Iterator[Agent]:
             raise failed[0]
 
 
-def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = 20) -> Any:
+def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = 60) -> Any:
     """Poll; fails the test after `timeout_s`."""
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:

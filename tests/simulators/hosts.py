@@ -24,7 +24,7 @@ _BOOT = """
 hostname "$1" && mount -t tmpfs -o mode=0755 tmpfs /srv && mkdir /srv/kek /srv/assent &&
 mount -t tmpfs -o mode=0700 tmpfs /srv/kek && touch /srv/up && exec sleep infinity
 """
-BOOT_S = 10.0
+BOOT_S = 60.0
 
 
 def why_not() -> str | None:

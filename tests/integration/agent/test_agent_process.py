@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from tests.simulators.agent_device import AGENT, Device, a_device
-from tests.simulators.agents import PURPOSE, wait_until, write_replay
+from tests.simulators.agents import PURPOSE, opened, wait_until, write_replay
 
 from assent.client.credentials import CredentialStore
 from assent.client.directory import policy_of
@@ -184,7 +184,8 @@ def test_from_an_invitation_to_a_stored_recording_and_back_to_nothing(enrolled: 
     wait_until(device.recording, "recording again")
     device.command("send")
     wait_until(lambda: device.asks({"do": "status"})["segments_waiting"] == 0, "sent")
-    assert len(device.world.kept()) in (2, 4), "one of each modality; two over a fifth minute"
+    kept = {content.modality for content in opened(device.desk, device.world)}
+    assert kept == {"pointer", "keyboard"}, "of each modality"
     assert "the last 10 minutes" in device.command("forget", "--last", "10")
     assert "there are pointer" in device.command("consent", "withdraw", "--modality", "mouse", code=2)
     assert "Nothing was withdrawn" in device.command("consent", "withdraw", "--modality", "screen", code=1)
@@ -197,7 +198,7 @@ def test_from_an_invitation_to_a_stored_recording_and_back_to_nothing(enrolled: 
     assert "(keyboard): confirmed" in device.command("status")
     assert "confirmed; erased" in device.command("status")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     assert device.streams == []
     device.command("consent", "narrow", "--application", "wiki")
     AgentHome(device.folder).keep_erasures([device.desk.receipts[0]])  # any signed statement does
@@ -218,10 +219,11 @@ def test_killed_in_mid_recording_it_loses_nothing_sealed_and_says_crashed(consen
         device.asks({"do": "resume"})
         wait_until(device.recording, "recording again")
     process.kill()
-    process.wait(10)
+    process.wait(60)
     (stream,) = [each for each in device.streams if list(each.glob("*.segment"))]
     sealed = {path.name: path.read_bytes() for path in stream.glob("*.segment")}
-    assert sorted(sealed) == ["0000000000.segment", "0000000001.segment"]
+    assert len(sealed) >= 2, "one at each pause; more over a fifth minute"
+    assert sorted(sealed) == [f"{number:010}.segment" for number in range(len(sealed))]
     again = device.start(replay)
     wait_until(device.recording, "recording after the restart")
     assert {path.name: path.read_bytes() for path in stream.glob("*.segment")} == sealed
@@ -229,13 +231,13 @@ def test_killed_in_mid_recording_it_loses_nothing_sealed_and_says_crashed(consen
     from base64 import b64decode
 
     record = json.loads(b64decode(json.loads(end.read_bytes())["record"]))
-    assert (record["how"], record["next_sequence"]) == ("crashed", 2)
+    assert (record["how"], record["next_sequence"]) == ("crashed", len(sealed))
     device.asks({"do": "pause"})
     device.asks({"do": "send"})
     wait_until(lambda: device.asks({"do": "status"})["segments_waiting"] == 0, "everything sent")
-    assert len(device.world.kept()) == 3
+    assert len(device.world.kept()) > len(sealed), "those, and what was recorded since"
     again.send_signal(signal.SIGTERM)
-    assert again.wait(20) == 0
+    assert again.wait(60) == 0
 
 
 def test_killed_again_and_again_while_it_sends_no_stream_is_contradicted(consenting: Device, tmp_path: Path) -> None:
@@ -251,7 +253,7 @@ def test_killed_again_and_again_while_it_sends_no_stream_is_contradicted(consent
         device.asks({"do": "resume"})
         wait_until(device.recording, "recording again")
         process.kill()
-        process.wait(10)
+        process.wait(60)
     final = device.start(replay)
     wait_until(device.recording, "recording")
     device.asks({"do": "pause"})
@@ -260,7 +262,7 @@ def test_killed_again_and_again_while_it_sends_no_stream_is_contradicted(consent
     told = device.asks({"do": "status"})
     assert told["upload_trouble"] == ""
     final.send_signal(signal.SIGTERM)
-    assert final.wait(20) == 0
+    assert final.wait(60) == 0
     assert len(device.world.kept()) >= 4
 
 
@@ -269,7 +271,7 @@ def test_withdrawing_offline_without_a_running_agent(consenting: Device, replay:
     process = device.start(replay)
     wait_until(device.recording, "recording")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     assert device.streams
     device.desk.online = False
     assert "will be delivered" in device.command("consent", "withdraw")
@@ -291,7 +293,7 @@ def test_what_is_said_while_the_agent_starts_or_ends_is_done(consenting: Device,
     wait_until(lambda: device.asks({"do": "status"})["why"] == "paused", "the agent")
     process.send_signal(signal.SIGTERM)
     assert "Withdrawn" in device.command("consent", "withdraw")
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     assert device.streams == []
     assert AgentHome(device.folder).receipt() is None
 
@@ -315,7 +317,7 @@ def test_a_replay_can_end_by_itself_and_send_what_may_be_sent(consenting: Device
     process = device.start(write_replay(tmp_path / "short.jsonl", 4), "--exit-when-done")
     assert process.wait(60) == 0
     assert device.streams == []
-    assert len(device.world.kept()) == 1
+    assert {content.modality for content in opened(device.desk, device.world)} == {"pointer"}
     assert device.desk.receipts
     assert json.loads(device.desk.receipts[0].payload_bytes)["choices"][0]["modality"] == Modality.POINTER
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +32,9 @@ pytestmark = pytest.mark.x11
 
 ROOT = Path(__file__).parents[3]
 MODALITIES = ("pointer", "keyboard", "screen", "context")
+REST_S = 0.05
+LOST_S = 5.0
+"""When a click of which nothing was seen counts as lost."""
 
 
 class Program:
@@ -64,7 +68,7 @@ class Program:
         assert self._process.stdin is not None
         self._process.stdin.write(name + "\n")
         self._process.stdin.flush()
-        found = json.loads(self._lines.get(timeout=30))
+        found = json.loads(self._lines.get(timeout=60))
         assert found is None or isinstance(found, dict)
         return found
 
@@ -75,13 +79,25 @@ class Program:
     def click(self, name: str) -> None:
         """One click in the middle of the widget, once it has come to rest."""
 
-        def still() -> bool:
-            return self.see(name) == self.see(name)
+        def at_rest() -> dict[str, Any] | None:
+            before = self.see(name)
+            time.sleep(REST_S)
+            return before if self.look(name) == before else None
 
-        wait_until(still, f"{name} to be at rest")
-        at = self.see(name)
+        at = wait_until(at_rest, f"{name} to be at rest")
         self.clicks += 1
         self._desktop.xdotool("mousemove", at["x"] + at["width"] // 2, at["y"] + at["height"] // 2, "click", 1)
+
+    def tick(self, name: str) -> None:
+        """One click, and what it does is seen."""
+        self.click(name)
+        wait_until(lambda: self.see(name)["ticked"], f"a tick at {name}")
+
+    def tab(self) -> None:
+        """Move the focus on, and wait until it moved."""
+        before = wait_until(lambda: self.look("the focus"), "a focus")
+        self._desktop.xdotool("key", "Tab")
+        wait_until(lambda: self.look("the focus") not in (before, None), "the focus to move on")
 
     def says(self, words: str) -> bool:
         message = self.look("message")
@@ -93,23 +109,33 @@ class Program:
         self.click(f"menu {item}")
 
     def open_menu(self, item: str) -> None:
-        """Open the tray menu, until it shows this."""
+        """Open the tray menu, until it shows this. One click opens it, the next one closes it: no second one before
+        the first one did something, or was lost.
+        """
 
-        def opened() -> bool:
-            if self.look(f"menu {item}") is None:
-                self._desktop.xdotool("mousemove", 1266, 14, "click", 3)
+        def is_open() -> bool:
+            return self.look("menu My consent") is not None
+
+        def shows() -> bool:
+            if self.look(f"menu {item}") is not None:
+                return True
+            was = is_open()
+            self._desktop.xdotool("mousemove", 1266, 14, "click", 3)
+            lost = time.monotonic() + LOST_S
+            while is_open() is was and time.monotonic() < lost:
+                time.sleep(0.02)
             return self.look(f"menu {item}") is not None
 
-        wait_until(opened, f"the menu with {item}")
+        wait_until(shows, f"the menu with {item}")
 
     def close(self) -> None:
         if self._process.poll() is None:
             self._process.terminate()
             try:
-                self._process.wait(20)
+                self._process.wait(60)
             except subprocess.TimeoutExpired:
                 self._process.kill()
-        self._process.wait(10)
+        self._process.wait(60)
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()
@@ -133,7 +159,7 @@ def device(tmp_path: Path, desktop: Desktop) -> Iterator[Device]:
 def program(device: Device, desktop: Desktop) -> Iterator[Program]:
     made = Program(device, desktop)
     try:
-        wait_until(lambda: device.asks({"do": "status"})["state"] == "off", "the agent", timeout_s=40)
+        wait_until(lambda: device.asks({"do": "status"})["state"] == "off", "the agent")
         yield made
     finally:
         made.close()
@@ -158,10 +184,9 @@ def test_consent_is_given_and_withdrawn_with_clicks_alone(
     assert program.look("keyboard shape") is None
     desktop.screenshot(tmp_path / "offer.png")
     program.click("agree")
-    program.click(f"pointer {PURPOSE}")
-    assert program.see(f"pointer {PURPOSE}")["ticked"] is True
+    program.tick(f"pointer {PURPOSE}")
     wait_until(lambda: program.see("agree")["enabled"], "agree to be possible")
-    program.click(f"keyboard {PURPOSE}")
+    program.tick(f"keyboard {PURPOSE}")
     assert program.see("keyboard shape")["ticked"] is True, "the mode that tells less"
     assert program.see("keyboard text")["ticked"] is False
     desktop.screenshot(tmp_path / "ticked.png")
@@ -192,7 +217,7 @@ def test_withdrawing_takes_no_more_clicks_than_the_fewest_that_give(device: Devi
     program.choose("Record on this device")
     program.see("agree")
     before = program.clicks
-    program.click(f"pointer {PURPOSE}")
+    program.tick(f"pointer {PURPOSE}")
     program.click("agree")
     wait_until(lambda: program.says("Thank you"), "the thanks")
     giving = program.clicks - before
@@ -220,16 +245,17 @@ def test_six_purposes_fit_on_the_screen_and_only_the_pairs_that_are_ticked_are_a
         device.environment.update(small.env)
         program = Program(device, small)
         try:
-            wait_until(lambda: device.asks({"do": "status"})["state"] == "off", "the agent", timeout_s=40)
+            wait_until(lambda: device.asks({"do": "status"})["state"] == "off", "the agent")
             program.choose("Record on this device")
             for purpose in columns:
-                assert program.see(f"purpose {purpose}")["whole"], "its whole sentence can be read"
+                sentence = f"purpose {purpose}"
+                wait_until(lambda sentence=sentence: program.see(sentence)["whole"], "a sentence that can be read")
                 row = {modality: program.see(f"{modality} {purpose}") for modality in MODALITIES[:2]}
                 assert not any(tick["ticked"] for tick in row.values())
                 assert row["pointer"]["x"] == row["keyboard"]["x"], "one column"
             assert len({program.see(f"pointer {purpose}")["y"] for purpose in columns}) == 1, "one row"
-            program.click(f"pointer {PURPOSE}")
-            program.click(f"keyboard {columns[3]}")
+            program.tick(f"pointer {PURPOSE}")
+            program.tick(f"keyboard {columns[3]}")
             small.screenshot(tmp_path / "table.png")
             program.click("agree")
             wait_until(lambda: program.says("Thank you"), "the thanks")
@@ -253,7 +279,7 @@ def test_every_pair_is_reached_with_the_keyboard_alone_and_what_has_the_focus_is
     columns = (PURPOSE, *MORE)
     program = Program(device, desktop)
     try:
-        wait_until(lambda: device.asks({"do": "status"})["state"] == "off", "the agent", timeout_s=40)
+        wait_until(lambda: device.asks({"do": "status"})["state"] == "off", "the agent")
         program.choose("Record on this device")
         program.see("agree")
 
@@ -264,22 +290,23 @@ def test_every_pair_is_reached_with_the_keyboard_alone_and_what_has_the_focus_is
         for _ in range(12):
             if focused(f"pointer {PURPOSE}"):
                 break
-            desktop.xdotool("key", "Tab")
+            program.tab()
         for modality in MODALITIES:
             for purpose in columns:
                 name = f"{modality} {purpose}"
                 wait_until(lambda name=name: focused(name), f"the focus on {name}")
-                assert program.see(name)["whole"] and not program.see(name)["ticked"]
+                wait_until(lambda name=name: program.see(name)["whole"], f"the whole of {name}")
+                assert not program.see(name)["ticked"]
                 wait_until(lambda name=name: program.see(f"words {name}")["whole"], f"what {name} is, beside it")
                 if name in (f"pointer {columns[-1]}", f"screen {PURPOSE}"):
                     desktop.xdotool("key", "space")
                     wait_until(lambda name=name: program.see(name)["ticked"], f"a tick at {name}")
                     desktop.screenshot(tmp_path / f"{modality}.png")
-                desktop.xdotool("key", "Tab")
+                program.tab()
         for _ in range(12):
             if focused("agree"):
                 break
-            desktop.xdotool("key", "Tab")
+            program.tab()
         desktop.xdotool("key", "space")
         wait_until(lambda: program.says("Thank you"), "the thanks")
     finally:
@@ -300,7 +327,8 @@ def test_offline_nothing_can_be_given_but_everything_withdrawn(
     wait_until(lambda: program.says("Not confirmed yet"), "what is true offline")
     assert why(device) == "no-receipt"
     program.click("again")
-    wait_until(lambda: program.look("agree") is None and program.look("message"), "a refusal")
+    wait_until(lambda: (said := program.look("message")) and "Not confirmed yet" not in said["text"], "a refusal")
+    assert program.look("agree") is None
     desktop.screenshot(tmp_path / "offline.png")
     device.desk.online = True
     program.click("again")
@@ -314,7 +342,7 @@ def test_with_consent_a_switch_that_is_merely_off_is_just_switched_on(device: De
     (device.folder / "agent" / "switch.json").unlink()
     program = Program(device, desktop)
     try:
-        wait_until(lambda: why(device) == "switched-off", "the agent", timeout_s=40)
+        wait_until(lambda: why(device) == "switched-off", "the agent")
         program.choose("Record on this device")
         wait_until(lambda: why(device) != "switched-off", "the switch")
         assert program.look("Assent: my consent") is None
@@ -328,7 +356,7 @@ def test_the_menu_says_why_nothing_is_recorded_and_a_list_of_ones_own_that_canno
     device: Device, program: Program, desktop: Desktop, tmp_path: Path
 ) -> None:
     device.command("consent", "give", "--modality", "pointer", "--purpose", PURPOSE, "--yes")
-    wait_until(lambda: device.asks({"do": "status"})["state"] == "recording", "recording", timeout_s=40)
+    wait_until(lambda: device.asks({"do": "status"})["state"] == "recording", "recording")
     (device.folder / "agent" / "narrowing.json").write_text("{damaged")
     device.asks({"do": "narrowed"})
     assert why(device) == "narrowing"
@@ -350,7 +378,7 @@ def test_what_is_under_the_pointer_stays_there_while_the_menu_is_open(
     device: Device, program: Program, desktop: Desktop, tmp_path: Path
 ) -> None:
     device.command("consent", "give", "--modality", "pointer", "--modality", "keyboard", "--purpose", PURPOSE, "--yes")
-    wait_until(lambda: device.asks({"do": "status"})["state"] == "recording", "recording", timeout_s=40)
+    wait_until(lambda: device.asks({"do": "status"})["state"] == "recording", "recording")
     items = (
         "Record on this device",
         "Pause 5 minutes",
@@ -396,7 +424,7 @@ def test_who_accessed_and_my_recordings_open_from_the_menu(
     assert program.see("told 0")["text"] == "Team Research read 2 days.", "by itself"
     program.choose("Who accessed")
     assert program.see("access 0")["text"] == "Team Research read 2 days."
-    assert program.see("access 1")["y"] > program.see("access 0")["y"], "newest first"
+    wait_until(lambda: program.see("access 1")["y"] > program.see("access 0")["y"], "the newest to come first")
     wait_until(lambda: program.look("told 0") is None, "it is told no longer, since it was seen")
     desktop.screenshot(tmp_path / "accesses.png")
     program.click("close")
@@ -424,7 +452,7 @@ def test_that_recordings_were_opened_comes_by_itself_and_takes_no_keyboard_until
     desktop.activate(terminal)
     program = Program(device, desktop)
     try:
-        assert program.see("told 0")["whole"], "all of it can be read"
+        wait_until(lambda: program.see("told 0")["whole"], "all of it to be readable")
         desktop.xdotool("type", "a letter")
         desktop.xdotool("key", "Return")
         wait_until(lambda: typed.read_text() == "a letter\n", "what is typed to go where it belongs")
