@@ -21,6 +21,9 @@ import pytest
 
 T = TypeVar("T")
 
+DECORATION = 40
+"""Pixels, at most, between the corner of a window's decoration and of the window in it."""
+
 PROGRAMS = ("Xvfb", "openbox", "xdotool", "xterm", "xprop", "import")
 
 
@@ -28,7 +31,7 @@ class DesktopFailed(Exception):
     """A program of the desktop did not become ready; the message says which."""
 
 
-def wait_until(probe: Callable[[], T], what: str, timeout_s: float = 15.0) -> T:
+def wait_until(probe: Callable[[], T], what: str, timeout_s: float = 60.0) -> T:
     """Ask `probe` until it answers something true, and return that. Raises DesktopFailed, naming `what`, otherwise."""
     until = time.monotonic() + timeout_s
     while not (answer := probe()):
@@ -63,6 +66,7 @@ class Desktop:
         self._manager = manager
         self._processes: list[subprocess.Popen[bytes]] = []
         self._closing = threading.Event()
+        self._nudging: threading.Thread | None = None
 
     def __enter__(self) -> Self:
         require_programs(*PROGRAMS, *(["trayer"] if self._tray else []))
@@ -111,10 +115,12 @@ class Desktop:
     def close(self) -> None:
         """End everything, the display last."""
         self._closing.set()
+        if self._nudging is not None:
+            self._nudging.join()
         for process in reversed(list(self._processes)):
             self.end(process)
 
-    def run(self, *command: str, timeout_s: float = 20.0) -> str:
+    def run(self, *command: str, timeout_s: float = 60.0) -> str:
         """Run a program on this desktop to its end and return what it printed. Raises CalledProcessError."""
         done = subprocess.run(
             command, env=self.env, check=True, capture_output=True, text=True, timeout=timeout_s, start_new_session=True
@@ -217,6 +223,18 @@ class Desktop:
         self.xdotool("windowactivate", "--sync", window)
         wait_until(lambda: self.xdotool("getwindowfocus") == str(window), f"focus on window {window}")
 
+    def move(self, window: int, x: int, y: int) -> None:
+        """Move a window, with its decoration, and wait until the server says that it is there. (`windowmove --sync`
+        does not: on a busy machine it ends before the window has moved.)
+        """
+        self.xdotool("windowmove", window, x, y)
+
+        def there() -> bool:
+            told = dict(line.split("=") for line in self.xdotool("getwindowgeometry", "--shell", window).split())
+            return 0 <= int(told["X"]) - x <= DECORATION and 0 <= int(told["Y"]) - y <= DECORATION
+
+        wait_until(there, f"window {window} at {x}, {y}")
+
     def _start(self) -> None:
         width, height = self.size
         read_end, write_end = os.pipe()
@@ -244,7 +262,8 @@ class Desktop:
         self.env = {**kept, "DISPLAY": self.display, "XDG_SESSION_TYPE": "x11", "LC_ALL": "C.UTF-8"}
         if self._manager:
             self.spawn("openbox", "--sm-disable")
-            threading.Thread(target=self._keep_manager_awake, name="desktop-nudge", daemon=True).start()
+            self._nudging = threading.Thread(target=self._keep_manager_awake, name="desktop-nudge", daemon=True)
+            self._nudging.start()
             wait_until(self._manager_ready, "the window manager")
         if self._tray:
             self.spawn(

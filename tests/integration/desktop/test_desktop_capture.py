@@ -13,7 +13,7 @@ from Xlib.display import Display as Connection
 from assent.contracts.events import Display, KeyboardMode, PointerMoved, Rect
 from assent_agent.adapters.platforms import desktop_capture
 from assent_agent.core.exclusion import policy
-from assent_agent.core.screens import LINGER_NS, Access, Picture, Views, examine
+from assent_agent.core.screens import LINGER_NS, Access, Dropped, Picture, Views, examine
 from assent_agent.ports import POINTER, CaptureUnavailable, InputEvent
 
 pytestmark = pytest.mark.x11
@@ -34,13 +34,18 @@ def test_a_session_is_seen_as_a_whole(desktop: Desktop) -> None:
         desktop.xdotool("mousemove", 200, 200)
         moved = wait_until(lambda: events and events[-1], "the move")
         assert isinstance(moved, PointerMoved) and (moved.x, moved.y, moved.display) == (200, 200, 0)
-        before = capture.windows.view()
-        frame = capture.screen.grab(display)
-        after = capture.windows.view()
-        recent = views.between(frame.t_ns - LINGER_NS, frame.until_ns)
-        assert recent is not None
-        picture = examine(frame.pixels, display.rect, rules, before=before, after=after, recent=recent)
-        assert isinstance(picture, Picture)
+
+        def pictured() -> bool:
+            before = capture.windows.view()
+            frame = capture.screen.grab(display)
+            after = capture.windows.view()
+            recent = views.between(frame.t_ns - LINGER_NS, frame.until_ns)
+            assert recent is not None
+            picture = examine(frame.pixels, display.rect, rules, before=before, after=after, recent=recent)
+            assert isinstance(picture, Picture) or picture is Dropped.CHANGED
+            return isinstance(picture, Picture)
+
+        wait_until(pictured, "a picture, when nothing changes any more")
 
         def decided() -> Access | None:
             capture.windows.view()
