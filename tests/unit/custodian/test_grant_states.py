@@ -25,10 +25,12 @@ from assent_custodian.grants.domain import (
 )
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
-LATER = NOW + timedelta(days=31)
-FRESH = Open("requester", NOW + timedelta(days=30))
-HALF = Open("requester", NOW + timedelta(days=30), frozenset({"first"}))
-GRANTED = Granted("requester", NOW + timedelta(days=30))
+LATER = NOW + timedelta(days=30)
+"""The very moment of the end counts as over."""
+BEFORE = LATER - timedelta(seconds=1)
+FRESH = Open("requester", LATER)
+HALF = Open("requester", LATER, frozenset({"first"}))
+GRANTED = Granted("requester", LATER)
 ENDS = ("refused", "revoked", "expired", "not-available")
 
 TABLE: list[tuple[State, Event, State | str]] = [
@@ -39,7 +41,8 @@ TABLE: list[tuple[State, Event, State | str]] = [
     (FRESH, Refused("requester", NOW), "own-request"),
     (FRESH, Refused("first", LATER), "expired"),
     (FRESH, Revoked(NOW), Ended("revoked")),
-    (FRESH, TimePassed(NOW), FRESH),
+    (FRESH, Approved("first", 12, BEFORE), HALF),
+    (FRESH, TimePassed(BEFORE), FRESH),
     (FRESH, TimePassed(LATER), Ended("expired")),
     (HALF, Approved("first", 12, NOW), "approved-twice"),
     (HALF, Approved("second", 10, NOW), GRANTED),
@@ -51,7 +54,7 @@ TABLE: list[tuple[State, Event, State | str]] = [
     (GRANTED, Approved("third", 12, NOW), "already-decided"),
     (GRANTED, Refused("third", NOW), "already-decided"),
     (GRANTED, Revoked(NOW), Ended("revoked")),
-    (GRANTED, TimePassed(NOW), GRANTED),
+    (GRANTED, TimePassed(BEFORE), GRANTED),
     (GRANTED, TimePassed(LATER), Ended("expired")),
 ]
 for end in ENDS:
