@@ -234,7 +234,9 @@ Intention = ConsentSwitched | PauseAsked | ResumeAsked | ForgetAsked | PageAsked
 
 @dataclass(frozen=True, slots=True)
 class ConsentView:
-    """The consent page; it asks its `ConsentDesk` for what it shows."""
+    """The consent page; it asks its `ConsentDesk` for what it shows. `by_itself`: nobody chose it, the agent asks."""
+
+    by_itself: bool = False
 
 
 @dataclass(frozen=True, slots=True)

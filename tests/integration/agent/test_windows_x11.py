@@ -469,3 +469,83 @@ def test_that_recordings_were_opened_comes_by_itself_and_takes_no_keyboard_until
         assert program.look("told 0") is None, "it was seen"
     finally:
         program.close()
+
+
+def test_an_invitation_takes_no_keyboard_until_the_person_chooses_it(
+    device: Device, desktop: Desktop, tmp_path: Path
+) -> None:
+    typed = tmp_path / "typed"
+    terminal = desktop.xterm("letter", at=(40, 500), run=f"cat > {typed}")
+    wait_until(typed.exists, "a terminal in which somebody works")
+    desktop.activate(terminal)
+
+    def active() -> int:
+        return int(desktop.xdotool("getactivewindow"))
+
+    program = Program(device, desktop)
+    try:
+        assert program.see("agree")["whole"], "the invitation, by itself"
+        desktop.xdotool("type", "a letter")
+        desktop.xdotool("key", "Return")
+        wait_until(lambda: typed.read_text() == "a letter\n", "what is typed to go where it belongs")
+        assert active() == terminal
+        desktop.screenshot(tmp_path / "invited.png")
+        for way in ("while it is there", "anew"):
+            program.choose("Record on this device")
+            wait_until(lambda: active() == desktop.window("Assent: my consent"), f"the keyboard, chosen {way}")
+            program.click("not now")
+            wait_until(lambda: program.look("agree") is None, "the window to be gone")
+        assert typed.read_text() == "a letter\n"
+    finally:
+        program.close()
+
+
+WINDOW = """
+import sys, threading
+from PySide6.QtCore import QObject, QSize, Signal
+from PySide6.QtWidgets import QApplication
+from assent_agent.ui.look import Window
+
+class Told(QObject):
+    line = Signal(str)
+
+application = QApplication([])
+window, told = Window("a page", QSize(400, 300)), Told()
+acts = {"chosen": window.come, "by itself": lambda: window.come(take_keyboard=False), "hide": window.hide}
+told.line.connect(lambda line: acts[line]())
+threading.Thread(target=lambda: [told.line.emit(line.strip()) for line in sys.stdin], daemon=True).start()
+application.exec()
+"""
+
+
+def test_a_window_that_comes_again_takes_the_keyboard_only_when_it_was_chosen(desktop: Desktop, tmp_path: Path) -> None:
+    typed = tmp_path / "typed"
+    terminal = desktop.xterm("letter", at=(40, 500), run=f"cat > {typed}")
+    wait_until(typed.exists, "a terminal in which somebody works")
+    with subprocess.Popen([sys.executable, "-c", WINDOW], env=desktop.env, stdin=subprocess.PIPE, text=True) as program:
+        assert program.stdin is not None
+        letters = ""
+
+        def is_there() -> bool:
+            found = subprocess.run(
+                ["xdotool", "search", "--onlyvisible", "--name", "Assent: a page"],
+                env=desktop.env,
+                stdout=subprocess.DEVNULL,
+                check=False,
+            )
+            return found.returncode == 0
+
+        for letter, way in enumerate(("chosen", "by itself", "chosen", "by itself")):
+            desktop.activate(terminal)
+            print(way, file=program.stdin, flush=True)
+            page = desktop.window("Assent: a page")
+            if way == "chosen":
+                wait_until(lambda page=page: desktop.xdotool("getactivewindow") == str(page), "the keyboard")
+            else:
+                desktop.xdotool("type", letter)
+                desktop.xdotool("key", "Return")
+                letters += f"{letter}\n"
+                wait_until(lambda letters=letters: typed.read_text() == letters, "what is typed to go where it belongs")
+            print("hide", file=program.stdin, flush=True)
+            wait_until(lambda: not is_there(), "the window to be gone")
+        program.terminate()

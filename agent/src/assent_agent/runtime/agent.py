@@ -873,7 +873,8 @@ class Agent:
             self._home.note(Invited(now.wall))  # before it is shown: who was not told twice is not asked twice
         except (OSError, HomeDamaged):
             return
-        self._open(Page.CONSENT)
+        if self._indicator is not None:
+            self._indicator.open(ConsentView(by_itself=True))
 
     def _withdraw(self, modalities: frozenset[Modality], purposes: frozenset[str]) -> None:
         """Withdraw; also from a receipt that has expired, since what it covered is still there, and from one that was

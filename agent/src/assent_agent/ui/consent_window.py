@@ -57,13 +57,14 @@ class ConsentWindow(Window):
         self._confirming.setInterval(CONFIRM_LOOK_MS)
         self._confirming.timeout.connect(self._look_whether_confirmed)
 
-    def open(self) -> None:
-        """Come to the front, with what is true now. A page that is being filled in stays as it is."""
+    def open(self, *, by_itself: bool = False) -> None:
+        """Come to the front, with what is true now. A page that is being filled in stays as it is. By itself it takes
+        the keyboard from nobody: who is just typing must neither lose a word nor agree to anything by it."""
         if self.isVisible() and self._choosing:
             self._work.do(self._desk.standing, self._leave_choosing, lambda _: None)
         elif not self._busy:
             self._try_again()
-        self.come()
+        self.come(take_keyboard=not by_itself)
 
     def _leave_choosing(self, standing: Standing) -> None:
         """Unless consent was given meanwhile in another way: then there is nothing to fill in any more."""

@@ -129,13 +129,18 @@ class Window(QWidget):
         middle = area.center()
         self.move(middle.x() - size.width() // 2, max(area.top() + 20, middle.y() - size.height() // 2))
 
-    def come(self) -> None:
+    def come(self, *, take_keyboard: bool = True) -> None:
         """Be seen: in the middle of the screen when it was closed, and in front."""
+        beside = Qt.WidgetAttribute.WA_ShowWithoutActivating
         if not self.isVisible():
+            if self.testAttribute(beside) == take_keyboard:
+                self.setAttribute(beside, not take_keyboard)
+                self.destroy()  # it counts for the window that the system makes anew
             self._place(self._wanted)
         self.show()
         self.raise_()
-        self.activateWindow()
+        if take_keyboard:
+            self.activateWindow()
 
     def come_beside(self) -> None:
         """Be seen: in the upper right corner when it was closed, without taking the keyboard from anything."""

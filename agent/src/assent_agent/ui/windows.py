@@ -1,4 +1,4 @@
-"""The windows that the tray opens, and the one that comes by itself: one of each kind, made when it is first needed."""
+"""The windows that the tray opens or that come by themselves: one of each kind, made when it is first needed."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Windows:
 
     def open(self, view: View) -> None:
         match view:
-            case ConsentView():
+            case ConsentView(by_itself):
                 if self._desk is not None:
                     self._consent = self._consent or ConsentWindow(self._desk)
-                    self._consent.open()
+                    self._consent.open(by_itself=by_itself)
             case RecordingsView():
                 self._recordings = self._recordings or RecordingsWindow()
                 self._recordings.open(view)
