@@ -125,32 +125,11 @@ def store_invitation(
     )
     add_new(session, row, "this invitation, or one with the same code, exists already")
     if statement.role is not None:
-        founder = by is None
-        session.add(
-            Proposal(
-                hash=statement_hash,
-                person=None,
-                role=statement.role.value,
-                action="grant",
-                proposed_by=by,
-                proposed=moment(now),
-                countersigned_by=None,
-                effective=moment(now) if founder else None,
-                evidence=None,
-            )
-        )
-        log.append(
-            session,
-            Leaf(
-                type=LeafType.ROLE_PROPOSED,
-                at=moment(now),
-                actor=log.actor_ref(session, by) if by else None,
-                auth="root" if founder else "opening",
-                decision="allowed",
-                subject=statement_hash,
-                detail={"role": statement.role.value, "action": "grant"},
-            ),
-        )
+        proposal = Proposal(
+            hash=statement_hash, role=statement.role.value, action="grant", proposed_by=by, proposed=moment(now),
+            effective=moment(now) if by is None else None,
+        )  # fmt: skip
+        _store_proposal(session, proposal, auth="root" if by is None else "opening")
     return row
 
 
@@ -280,29 +259,27 @@ def propose(session: Session, custodian: Custodian, statement: RoleProposal, env
         domain.check_exclusive(held_or_coming(session, statement.person), statement.role)
     elif _held(session, statement.person, statement.role) is None:
         raise Problem(Code.CONFLICT, f"this person does not hold the role {statement.role.value}")
-    session.add(
-        Proposal(
-            hash=envelope.hash,
-            person=statement.person,
-            role=statement.role.value,
-            action=statement.action,
-            proposed_by=asker.person,
-            proposed=moment(now),
-            countersigned_by=None,
-            effective=None,
-            evidence=None,
-        )
-    )
+    proposal = Proposal(
+        hash=envelope.hash, person=statement.person, role=statement.role.value, action=statement.action,
+        proposed_by=asker.person, proposed=moment(now),
+    )  # fmt: skip
+    _store_proposal(session, proposal, auth=asker.kind)
+
+
+def _store_proposal(session: Session, proposal: Proposal, auth: str) -> None:
+    """Keep it until it is countersigned, and write down who proposed it."""
+    by = proposal.proposed_by
+    session.add(proposal)
     log.append(
         session,
         Leaf(
             type=LeafType.ROLE_PROPOSED,
-            at=moment(now),
-            actor=log.actor_ref(session, asker.person),
-            auth=asker.kind,
+            at=proposal.proposed,
+            actor=log.actor_ref(session, by) if by else None,
+            auth=auth,
             decision="allowed",
-            subject=envelope.hash,
-            detail={"role": statement.role.value, "action": statement.action},
+            subject=proposal.hash,
+            detail={"role": proposal.role, "action": proposal.action},
         ),
     )
 
