@@ -319,7 +319,7 @@ class CustodianWorld:
             data_dir=folder / "custodian",
             database_url=database_url,
             background=False,
-            **{"role_delay_hours": 0, "port": unused_port(), **settings},
+            **{"role_delay_hours": 0, "port": unused_port(), "reserve_mib": 1, **settings},
         )
         self.report = ceremony.init(
             self.settings,

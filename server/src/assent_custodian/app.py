@@ -106,6 +106,8 @@ def app_for(custodian: Custodian) -> FastAPI:
             raise Problem(Code.CLOSED, "keys, directory or database cannot be read") from error
         if shut is not None:
             return "the door is shut: no certificate, no release"
+        if is_short(custodian):
+            return "room on the disk: nothing is taken but withdrawals, erasures and halts"
         return "the token does not answer: no certificate, no release" if custodian.keks.silent() else None
 
     app = new_app(TITLE, ready, _limit_for)
@@ -135,12 +137,19 @@ def guarded_routes() -> tuple[APIRoute, ...]:
     return tuple(route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute))
 
 
+def is_short(custodian: Custodian) -> bool:
+    """Whether there is hardly any room on the disk of its database (SQLite)."""
+    return custodian.database.reserve is not None and custodian.database.reserve.is_short
+
+
 def facts_of(custodian: Custodian) -> Facts:
     """Figures for operators. None of them is about people, or moves with one."""
     with custodian.database.reading() as session:
         done = last_done(session)
         stopped = halted(session) is not None
         found = {"halted": float(stopped), **drilled.facts(session, custodian), **reported.facts(session, custodian)}
+    if custodian.database.reserve is not None:
+        found["disk_short"] = float(is_short(custodian))
     if done is not None:
         found["night_done_days_ago"] = float((parse_day(custodian.today()) - parse_day(done)).days)
     return found

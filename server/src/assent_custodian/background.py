@@ -20,9 +20,13 @@ from assent_custodian.night import last_done, run_night
 from assent_custodian.replay import forget_old_nonces
 from assent_custodian.reports import service as reports
 from assent_custodian.restoring.catching_up import catch_up
+from assent_service.reserve import NoRoom
 
 AGAIN_AFTER = timedelta(hours=1)
 """When a night that failed is tried again. Sooner, a lasting failure would fill the log with padding."""
+
+FULL_SAID_EVERY = timedelta(hours=1)
+"""How often the operator is told that there is no room for anything of this."""
 
 WITNESSED_EVERY = timedelta(hours=1)
 """A head that is not new is countersigned anew, too: so whoever follows the log sees that it still is the newest."""
@@ -41,6 +45,7 @@ class Background:
         self._looked_on = ""
         self._silence_said_on = ""
         self._submitted: datetime | None = None
+        self._full_said: datetime | None = None
 
     def start(self) -> None:
         self._thread.start()
@@ -54,6 +59,8 @@ class Background:
         while not self._stop.wait(self._custodian.settings.witness_interval_s):
             try:
                 self.turn()
+            except NoRoom:
+                self._say_full()
             except Exception as error:
                 _log.warning("background", kind=type(error).__name__)
 
@@ -76,6 +83,13 @@ class Background:
         if now.hour >= self._custodian.settings.night_hour_utc and self._is_due(now):
             self._not_before = now + AGAIN_AFTER
             run_night(self._custodian)
+
+    def _say_full(self) -> None:
+        """Hourly. Whether any of the reserve was used is not said: it would tell that somebody withdrew."""
+        now = self._custodian.now()
+        if self._full_said is None or not self._full_said <= now < self._full_said + FULL_SAID_EVERY:
+            self._full_said = now
+            _log.error("disk-short", hint="nothing is taken but withdrawals, erasures and halts until there is room")
 
     def _look_for_overdue(self) -> None:
         """Once a day, also where no night comes to its end any more."""

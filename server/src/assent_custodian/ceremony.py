@@ -358,9 +358,12 @@ def policy_text(log_vkey: str, witnesses: Sequence[WitnessEntry], quorum: int | 
 
 
 def record_boot(custodian: Custodian) -> None:
-    """Write into the log which build starts now, and what people are offered and promised, if that was changed."""
+    """Write into the log which build starts now, and what people are offered and promised, if that was changed.
+
+    On a full disk, too: without it the custodian does not start, and takes no withdrawal.
+    """
     at = custodian.moment()
-    with custodian.database.transaction() as session:
+    with custodian.database.transaction(urgent=True) as session:
         log.hold(session)  # another replica may start at this moment, and have written down the same change
         leaves = [Leaf(type=LeafType.BOOT, at=at, auth="operator", detail={"build": build_hash()})]
         before = {leaf.rule: leaf.detail for leaf in _newest_configurations(session)}

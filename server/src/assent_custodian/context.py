@@ -100,7 +100,7 @@ def open_custodian(settings: Settings, clock: Clock = wall_clock) -> Custodian:
         )
     return Custodian(
         settings=settings,
-        database=Database(settings.database),
+        database=Database(settings.database, settings.reserve),
         clock=clock,
         ring=ring,
         head_memory=HeadMemory(settings.keys / HEAD_FILE, lambda: origin_of(book.current().directory)),

@@ -53,11 +53,13 @@ def _transaction(request: Request, _arrived: RawBody) -> Iterator[Session]:
     What it wrote into the log is under a signed head before the answer leaves: an older database is then known by it.
     """
     custodian = custodian_of(request)
-    with custodian.database.transaction() as session:
+    guard = guard_of(request.scope["route"])
+    urgent = guard is not None and guard.urgent
+    with custodian.database.transaction(urgent=urgent) as session:
         yield session
     if log.has_appended(session):
         try:
-            witnesses.sign_head(custodian)
+            witnesses.sign_head(custodian, urgent=urgent)
         except Exception as error:  # it is committed; the background signs it, too
             _log.warning("head-not-signed", kind=type(error).__name__)
 
@@ -82,6 +84,7 @@ class Guard:
         self.permission = permission
         self.rule = roles.BY_PERMISSION[permission]
         self._revoked_too = permission in roles.WHEN_REVOKED
+        self.urgent = permission in roles.ON_A_FULL_DISK
 
     def _check(self, session: Session, asker: Asker) -> None:
         """Raises Problem unless this person may, now."""
@@ -191,6 +194,8 @@ class ByStatement(Guard, Generic[S]):
             session, envelope, self._kind, custodian.now(), fresh=self._fresh, revoked_too=self._revoked_too
         )
         self._check(session, asker)
+        if self.urgent:
+            custodian.database.make_room()  # not before: what nobody signed takes nothing of the reserve
         return Stated(statement, envelope, asker, leaf, salt)
 
 

@@ -238,6 +238,9 @@ WHILE_BEHIND: frozenset[Permission] = frozenset(
 """All that people may do at a custodian that was restored and lacks leaves: the key that signs may be one that was
 revoked since, and the role one that was lost. So no role counts, no key is added or ended, and nobody consents anew."""
 
+ON_A_FULL_DISK: frozenset[Permission] = frozenset({Permission.WITHDRAW, Permission.ERASE, Permission.HALT})
+"""All that is taken while the disk of an SQLite database is nearly full: the room that is kept is for these."""
+
 BY_PERMISSION: dict[Permission, Rule] = {rule.permission: rule for rule in RULES}
 
 

@@ -14,13 +14,15 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from assent.contracts import limits
+from assent_service.database import sqlite_file
+from assent_service.reserve import MIB, Reserve
 from assent_service.settings import ServiceSettings
 
 PROMISED = (
     *("role_delay_hours", "approvals_needed", "people_per_day", "recorded_days_per_day", "catalogue_refresh_days"),
     *("certificate_hours", "upload_days", "stream_byte_budget", "invitation_days", "erase_after_days"),
     *("retention_days", "backup_days", "overdue_days", "recall_days", "drill_interval_hours"),
-    "report_overdue_hours",
+    *("report_overdue_hours", "reserve_mib"),
 )
 """Settings that a promise depends on: the log says what they are, and when they were changed."""
 
@@ -77,6 +79,8 @@ class Settings(ServiceSettings):
     recorded_days_per_day: Annotated[int, Field(ge=limits.COHORT_FLOOR)] = limits.RECORDED_DAYS_PER_DAY
     """What one requester may open in a day of UTC, over all grants: people, and days that people recorded."""
     catalogue_refresh_days: Annotated[float, Field(ge=0)] = 7
+    reserve_mib: Annotated[int, Field(ge=0)] = 32
+    """On SQLite: room on its disk that is kept for withdrawals, erasures and halts, in a file beside it; 0: none."""
     backup_dir: Path | None = None
     """Where the night puts backups of the database; without one it makes none."""
     drill_interval_hours: Annotated[float, Field(ge=0, le=24)] = 1
@@ -93,6 +97,14 @@ class Settings(ServiceSettings):
     @property
     def database(self) -> str:
         return self.database_url or f"sqlite:///{self.data_dir / 'custodian.db'}"
+
+    @property
+    def reserve(self) -> Reserve | None:
+        """None also on PostgreSQL, whose disk is not ours."""
+        if not self.database.startswith("sqlite") or not self.reserve_mib:
+            return None
+        file = sqlite_file(self.database)
+        return Reserve(file.with_name(f"{file.name}-reserve"), self.reserve_mib * MIB)
 
     @property
     def keys(self) -> Path:

@@ -689,9 +689,9 @@ def halt_(
 
     Waits for no witness. People halt with `assent people halt`, from anywhere.
     """
-    with _failures(), _opened(_custodian_config(config, data)) as opened:
+    with _failures(), _opened(_custodian_config(config, data), urgent=True) as opened:
         try:
-            with opened.database.transaction() as session:
+            with opened.database.transaction(urgent=True) as session:
                 hash_ = halting.halt_by_operator(session, opened, reason)
         except (ValidationError, Problem) as error:
             raise NotReady("a halt needs a plain reason of at most 500 characters: everybody is shown it") from error
@@ -872,10 +872,13 @@ def _config_of(service: ServiceName, config: Path | None, data: Path) -> Path | 
 
 
 @contextmanager
-def _opened(config: Path | None) -> Iterator[Custodian]:
+def _opened(config: Path | None, *, urgent: bool = False) -> Iterator[Custodian]:
+    """`urgent`: also on a full disk."""
     settings = CustodianSettings.load(config)
     opened = open_custodian(settings)
     try:
+        if urgent:
+            opened.database.make_room()
         check_migrated("custodian", settings.database)
         yield opened
     finally:

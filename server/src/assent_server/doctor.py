@@ -33,6 +33,7 @@ from assent_server.drill import surfaces
 from assent_server.drill.results import Results
 from assent_service.database import Database
 from assent_service.migrating import DatabaseUnusable
+from assent_service.reserve import MIB
 
 CATALOGUE_DAYS, ROLE_DELAY_HOURS = 7, 24
 """What the documents promise."""
@@ -98,6 +99,7 @@ def _custodian(findings: Findings, config: Path) -> None:
     try:
         if not _reach(findings, "custodian", opened.database):
             return
+        _room(findings, opened)
         _overdue(findings, opened)
         _modes(findings, "custodian", surfaces.of_custodian(settings))
         found = custody.assess(opened)
@@ -176,6 +178,21 @@ def _directory(findings: Findings, session: Session, opened: Custodian) -> None:
                 f"custodian: directory {current.directory.version} lies in the file, and another directory {version} "
                 "was in force: everybody refuses this one; put the newest one back as directory.json, and start again"
             )
+
+
+def _room(findings: Findings, opened: Custodian) -> None:
+    """Whether the disk of an SQLite database is nearly full, and what is kept for that case."""
+    reserve = opened.database.reserve
+    if reserve is None:
+        if opened.database.is_sqlite:
+            findings.notes.append("custodian: no room is kept for withdrawals on a full disk (reserve_mib is 0)")
+        return
+    if reserve.is_short:
+        kept = f"{reserve.kept_bytes // MIB} of {opened.settings.reserve_mib} MiB are left for those"
+        findings.faults.append(
+            "custodian: the disk of its database is nearly full: nothing is taken but withdrawals, erasures and halts "
+            f"({kept}); make room on it"
+        )
 
 
 def _drill(findings: Findings, session: Session, opened: Custodian) -> None:

@@ -22,6 +22,8 @@ def run(config: Path | None) -> None:
         settings = Settings.load(config)
         prepare_process()
         with present(settings):
+            if settings.reserve is not None:
+                settings.reserve.prepare()
             migrate("custodian", settings.database)
             app = create_app(settings)
             serve_metrics(app.state.metrics, settings.operator_host, settings.operator_port)

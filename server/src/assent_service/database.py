@@ -4,7 +4,8 @@ SQLite runs in WAL mode with full fsync and one writer at a time (a lock between
 IMMEDIATE` between processes); PostgreSQL runs at `READ COMMITTED` with explicit locks where the code needs them, so
 that several processes may serve from one database. Nobody waits for another's lock for ever, and a process that stopped
 in the middle of a transaction loses it. A session commits before the answer leaves: FastAPI dependencies that use
-`transaction` must be declared with `scope="function"`.
+`transaction` must be declared with `scope="function"`. On a disk that is nearly full, a database with a `Reserve` takes
+what is urgent and nothing else.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from sqlalchemy import Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.orm import Session, sessionmaker
+
+from assent_service.reserve import Reserve
 
 if TYPE_CHECKING:
     import psycopg
@@ -122,6 +125,8 @@ def is_busy(error: Exception) -> bool:
 
 _FULL = ("disk is full", "disk full", "no space left")
 """What SQLite and PostgreSQL say then."""
+NO_ROOM_TO_SHARE = "SQLITE_IOERR_SHMSIZE"
+"""What SQLite says when there is no room for the file by which its connections share a write-ahead log."""
 
 
 def is_full(error: Exception) -> bool:
@@ -131,6 +136,8 @@ def is_full(error: Exception) -> bool:
     if not isinstance(error, DBAPIError) or error.connection_invalidated:  # then nobody knows what was committed
         return False
     if any(phrase in str(error.orig).lower() for phrase in _FULL):
+        return True
+    if getattr(error.orig, "sqlite_errorname", None) == NO_ROOM_TO_SHARE:
         return True
     # SQLite rolls back by itself then, and SQLAlchemy, which wants to roll back to a savepoint, finds none any more.
     return isinstance(error.__context__, Exception) and is_full(error.__context__)
@@ -169,10 +176,14 @@ class _Job(Generic[T]):
 
 
 class Database:
-    """Sessions of one database. `transaction` commits at its end or rolls everything back. Transactions do not nest."""
+    """Sessions of one database. `transaction` commits at its end or rolls everything back. Transactions do not nest.
 
-    def __init__(self, url: str) -> None:
+    `reserve`: of an SQLite database, room for what is urgent.
+    """
+
+    def __init__(self, url: str, reserve: Reserve | None = None) -> None:
         self.engine = open_engine(url)
+        self.reserve = reserve
         self._one_writer = threading.Lock()
         self._waiting: deque[_Job[Any]] = deque()
         self._writing = sessionmaker(self.engine, expire_on_commit=False)
@@ -185,8 +196,9 @@ class Database:
         return self.engine.dialect.name == "sqlite"
 
     @contextmanager
-    def transaction(self, *, slow: bool = False) -> Iterator[Session]:
-        """One transaction: committed when the block ends, rolled back when it raises. Raises WriterBusy.
+    def transaction(self, *, slow: bool = False, urgent: bool = False) -> Iterator[Session]:
+        """One transaction: committed when the block ends, rolled back when it raises. Raises WriterBusy, and NoRoom
+        unless it is `urgent`: that begins on a full disk, too, and `make_room` gives it what it takes.
 
         On SQLite threads queue here, since SQLite itself would make them sleep and try again. On PostgreSQL it is ended
         when nothing is asked for `ABANDONED_MS`, unless it is said to be `slow` between two statements.
@@ -200,10 +212,26 @@ class Database:
         if not self._one_writer.acquire(timeout=BUSY_TIMEOUT_MS / 1000):
             raise WriterBusy("another transaction of this process does not end")
         try:
+            if not urgent:
+                self._check_room()
             with self._writing() as session, session.begin():
                 yield session
+        except Exception as error:
+            if urgent and self.reserve is not None and is_full(error):
+                self.reserve.give_up()  # it takes more than others do: asked again, it finds all that there is
+            raise
         finally:
             self._one_writer.release()
+
+    def make_room(self) -> None:
+        """In a transaction that is urgent, or before it: have some room free, of the reserve if need be."""
+        if self.reserve is not None:
+            self.reserve.make_room()
+
+    def _check_room(self) -> None:
+        """Raises NoRoom. Called by who holds the writer."""
+        if self.reserve is not None:
+            self.reserve.check()
 
     def together(self, work: Callable[[Session], T]) -> T:
         """Run `work` in a transaction and return its result once that is committed, as `transaction` does.
@@ -235,6 +263,7 @@ class Database:
         while self._waiting:
             jobs.append(self._waiting.popleft())
         try:
+            self._check_room()
             with self._writing() as session, session.begin():
                 if len(jobs) == 1:  # nobody to protect from it: no savepoint
                     jobs[0].result = jobs[0].work(session)

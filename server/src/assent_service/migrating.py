@@ -19,7 +19,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from assent_service.database import open_engine, sqlite_file
+from assent_service.database import NO_ROOM_TO_SHARE, open_engine, sqlite_file
 
 Service = Literal["collector", "custodian"]
 
@@ -34,6 +34,8 @@ class DatabaseUnusable(Exception):
     def because(cls, error: Exception) -> DatabaseUnusable:
         """SQLite's own name of the failure says whether its disk is full, or its file cannot be opened."""
         told = getattr(getattr(error, "orig", None), "sqlite_errorname", None)
+        if told == NO_ROOM_TO_SHARE:
+            told = "SQLITE_FULL"
         why = {
             "SQLITE_FULL": "its disk is full",
             "SQLITE_CANTOPEN": (

@@ -119,7 +119,7 @@ def test_nothing_else_is_measured_and_a_participant_more_moves_nothing(tmp_path:
         before = shown(app_for(world.custodian).state.metrics)
         world.add_participants(3)
         assert shown(app_for(world.custodian).state.metrics) == before
-        always = {"answers_last_hour", "failures_last_hour", "facts_known", "halted", "collector_silent"}
+        always = {"answers_last_hour", "failures_last_hour", "facts_known", "halted", "collector_silent", "disk_short"}
         assert names(before) == always | night_of(world)
 
 

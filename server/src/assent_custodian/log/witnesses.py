@@ -138,10 +138,10 @@ def _submit_once(custodian: Custodian, *, again: bool) -> tuple[Note, bool]:
     return everything or signed, any(result.outcome == "overtaken" for result in results)
 
 
-def sign_head(custodian: Custodian) -> Note:
+def sign_head(custodian: Custodian, *, urgent: bool = False) -> Note:
     """The signed checkpoint of the committed head, as `service.sign_head`, in a transaction of its own. Raises Problem
     `closed` also for a database from before the log of the directory began."""
-    with custodian.database.transaction() as session:
+    with custodian.database.transaction(urgent=urgent) as session:
         service.check_begun(session, custodian.directory.directory)
         return service.sign_head(session, custodian.log_signer, custodian.head_memory)
 

@@ -49,15 +49,18 @@ from assent_custodian.restoring.models import Restoration, Unheard
 
 
 def catch_up(custodian: Custodian) -> dict[str, Any] | None:
-    """Go on as far as is possible now. Returns what is still missing; None when the door is open or was never shut."""
-    with custodian.database.transaction() as session:
+    """Go on as far as is possible now. Returns what is still missing; None when the door is open or was never shut.
+
+    On a full disk, too: a custodian that cannot find this out does not start.
+    """
+    with custodian.database.transaction(urgent=True) as session:
         state.look(session, custodian.head_memory, custodian.today())
         row = session.get(Restoration, 1)
         if row is None or (row.log_whole and row.orders_whole):
             return None
         reach, log_is_whole, size = row.reach, row.log_whole is not None, log.size(session)
     missing = None if log_is_whole else _witness_log(custodian, size, reach)
-    with custodian.database.transaction() as session:
+    with custodian.database.transaction(urgent=True) as session:
         row = session.get_one(Restoration, 1)
         if missing is None:
             row.log_whole = row.log_whole or custodian.today()
