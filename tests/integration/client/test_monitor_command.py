@@ -18,16 +18,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.exposure.world import Populated
 from tests.integration.client.conftest import Terminal
 from tests.unit.reader.test_auditing import OPENED, PROPER, boots, files_of, saved
 from tests.unit.reader.world import World
 
+from assent.client.directory import DirectoryRefused
+from assent.client.files import write_private
 from assent.contracts.keys import fingerprint
 from assent.contracts.leaves import Leaf, LeafType
+from assent.contracts.statements import WitnessEntry
 from assent.reader.auditing import audit
-from assent.reader.log_copies import load_copy
+from assent.reader.log_copies import Folder, load_copy
 from assent.reader.monitoring import Monitor
+from assent.transparency.note import Cosigner
 from assent_custodian.log import service as log
 from assent_custodian.log import witnesses
 
@@ -81,6 +87,37 @@ def test_a_role_that_counts_at_once_is_an_alarm_unless_that_was_agreed(
     ran = terminal.run(auditor, "audit", "monitor", str(tmp_path / "log"), "--once")
     assert ran.code == 1
     assert "counts after 0 hours, and not after 24" in ran.out
+
+
+def test_its_copy_verifies_also_while_a_new_directory_waits_for_its_witnesses(tmp_path: Path) -> None:
+    world, there, folder = World(), tmp_path / "there", tmp_path / "log"
+    root, old = fingerprint(world.root.public.text), str(world.witness.verifier)
+    saved(there, files_of(world, PROPER))
+    with Monitor(folder, root) as monitor:
+        assert monitor.look(Folder(there), world.now).complete
+    new = str(Cosigner("other.test", Ed25519PrivateKey.generate()).verifier)
+    policy = world.directory_statement.policy.replace(old, new)
+    second = world.directory(2, policy=policy, witnesses=(WitnessEntry(url="http://other.test", vkey=new),))
+    (there / "directory.json").write_bytes(second.to_json())
+    (there / "policy").write_text(policy)
+    with Monitor(folder, root) as monitor:
+        look = monitor.look(Folder(there), world.now)
+        assert "not-witnessed" in {alarm.kind for alarm in look.alarms}
+    assert audit(load_copy(folder), root).passed
+    with Monitor(folder, root) as monitor:
+        assert monitor.trusted.current.version == 2, "and an older one is taken no more"
+
+
+def test_a_folder_of_before_keeps_the_directory_that_it_knows(tmp_path: Path) -> None:
+    world, folder = World(), tmp_path / "log"
+    saved(folder, files_of(world, PROPER))
+    with Monitor(folder, fingerprint(world.root.public.text)) as monitor:
+        assert monitor.trusted.current.version == 1
+    write_private(folder / "directory.json", world.directory(3).to_json())
+    with Monitor(folder, fingerprint(world.root.public.text)) as monitor:
+        assert monitor.trusted.current.version == 3, "brought up to date by an export"
+    with pytest.raises(DirectoryRefused):
+        Monitor(folder, fingerprint(World().root.public.text))
 
 
 # --- as a process -----------------------------------------------------------------------------------------------------

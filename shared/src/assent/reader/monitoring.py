@@ -31,7 +31,6 @@ from assent.reader.log_copies import (
     EVIDENCE,
     KEEP_AND_TELL,
     MONITOR_FILE,
-    POLICY_FILE,
     Contradiction,
     CopyFolder,
     CopyInvalid,
@@ -45,6 +44,9 @@ from assent.transparency.note import Note
 from assent.transparency.policy import Policy, Witnessed
 
 ACKNOWLEDGED = "acknowledged"
+TRUSTED_FILE = "trusted.json"
+"""The newest directory that was accepted. That of the copy changes with its checkpoint, which it must fit."""
+
 STALE_AFTER = timedelta(hours=3)
 """The custodian has its head countersigned every hour, also when nothing is new."""
 
@@ -190,7 +192,10 @@ class Monitor:
         self._file = folder / MONITOR_FILE
         self._stale_after = stale_after
         try:
-            self.trusted = TrustedDirectory(root_fingerprint, folder / DIRECTORY_FILE)
+            self.trusted = TrustedDirectory(root_fingerprint, folder / TRUSTED_FILE)
+            held = TrustedDirectory(root_fingerprint, folder / DIRECTORY_FILE)
+            if held.known and (not self.trusted.known or held.current.version > self.trusted.current.version):
+                self.trusted.accept(held.envelope)
             self.state = self._load()
         except BaseException:
             self.copy.close()
@@ -291,7 +296,6 @@ class Monitor:
         self._rules.collector = (directory.version, directory.collector_key)
         if self.state.directory != envelope.hash:
             self.state.directory, self.state.directory_since = envelope.hash, at
-        write_private(self.copy.folder / POLICY_FILE, directory.policy.encode())
         return directory, envelope
 
     def _witnessed(self, copy: LogCopy, policy: Policy, at: str) -> Witnessed | None:
