@@ -135,6 +135,24 @@ def test_row_11_a_signature_for_somebody_is_none_for_who_took_their_code(firm: P
     assert thief.get("/v1/me").json()["roles"] == ["steward"]
 
 
+def test_row_11_what_a_stolen_key_of_the_admin_proposed_is_countersigned_by_nobody_once_it_is_revoked(
+    firm: Populated,
+) -> None:
+    """The admin notices, and revokes it. What lies before the council is the thief's, and looks like the admin's."""
+    world = firm.world
+    stolen = world.admin.add_key("opening")
+    members = []
+    for name in ("Theo Thief", "Thea Thief"):
+        code, invitation = world.invitation(name, Role.STEWARD)
+        assert world.admin.post("/v1/invitations", invitation, key=stolen).status_code == 200
+        members.append(world.join(code.to_text(), name))
+    assert countersign(firm, "Theo Thief").status_code == 200, "the positive control: who signs in time"
+    assert world.admin.revoke(stolen).status_code == 200
+    refused = countersign(firm, "Thea Thief")
+    assert (problem(refused), refused.json()["rule"]) == ("refused", "proposer")
+    assert [member.get("/v1/me").json()["roles"] for member in members] == [["steward"], []]
+
+
 def test_row_11_invented_council_members_countersign_nothing(firm: Populated) -> None:
     world = firm.world
     council, dpo = puppet(firm, "Connie Puppet", Role.COUNCIL), puppet(firm, "Dora Puppet", Role.DPO)

@@ -41,7 +41,9 @@ NAMES_SOMEBODY = ("person", "people", "name", "requester", "actor_name", "pseudo
 PERMITTED = {
     "PeopleView": {"people"},
     "PersonView": {"person", "name", "roles"},
-    "ProposalView": {"proposal", "person", "name", "role", "action", "countersigned", "effective", "keys"},
+    "ProposalView": {
+        "proposal", "person", "name", "role", "action", "countersigned", "effective", "keys", "void",
+    },
     "DecisionView": {"name", "decision", "reason", "day"},
     "RequestView": {"hash", "state", "requester", "approvals", "approvals_needed", "statement", "decisions"},
     "CatalogueEntry": {

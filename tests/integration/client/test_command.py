@@ -24,10 +24,10 @@ from assent.client.files import write_private
 from assent.client.receipts import ReceiptFile
 from assent.contracts.codes import InvitationCode
 from assent.contracts.envelope import sign
-from assent.contracts.ids import Modality
+from assent.contracts.ids import Modality, new_id
 from assent.contracts.lists import person_leaf
 from assent.contracts.problems import Code, Problem
-from assent.contracts.statements import Choice, Role
+from assent.contracts.statements import Choice, Role, RoleProposal
 from assent.contracts.wire import ReceiptAnswer, StatementWithLeaf
 from assent.reader import patience
 from assent_custodian.night import run_night
@@ -357,6 +357,15 @@ def test_people_roles_and_purposes(terminal: Terminal, populated: Populated) -> 
 
     plain = terminal.ok(admin, "people", "invite", "Kim", "--json").json
     terminal.ok("kim", "login", plain["code"])
+    stolen = populated.world.admin.add_key("opening")
+    kim = terminal.ok("kim", "whoami", "--json").json["person"]
+    statement = RoleProposal(person=kim, role=Role.AUDITOR, action="grant", nonce=new_id(), at=populated.world.now)
+    theirs = populated.world.admin.post("/v1/roles", statement, key=stolen).json()["hash"]
+    assert "void" not in terminal.ok(council, "people", "roles").out, "the positive control"
+    assert populated.world.admin.revoke(stolen).status_code == 200
+    assert "void" in terminal.ok(council, "people", "roles").out
+    void = terminal.run(council, "people", "countersign", theirs, "--yes")
+    assert (void.code, "This proposal is void" in void.err) == (1, True)
     proposed = terminal.ok(admin, "people", "roles", "--person", "Kim", "--grant", "steward", "--json").json
     signed = terminal.ok(council, "people", "countersign", proposed["proposal"], "--yes", "--json").json
     assert signed["keys"] == [terminal.ok("kim", "whoami", "--json").json["key_fingerprint"]]

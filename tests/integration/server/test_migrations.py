@@ -93,6 +93,31 @@ def test_what_was_countersigned_for_nobody_in_particular_waits_for_a_signature_a
     assert waits == {"1": True, "2": False, "3": False}, "who has joined keeps the role; founders were never signed for"
 
 
+def test_what_was_proposed_by_a_key_that_is_not_known_has_to_be_proposed_anew(url: str) -> None:
+    with _scripts("custodian") as config, _connected(url) as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0022")
+        for hash_ in ("1" * 64, "2" * 64):
+            connection.execute(
+                text(
+                    "INSERT INTO role_proposals (hash, role, action, proposed_by, proposed) "
+                    "VALUES (:hash, 'steward', 'grant', :by, '2026-11-23T09:00:00Z')"
+                ),
+                {"hash": hash_, "by": "a" * 32},
+            )
+        connection.execute(
+            text(
+                "INSERT INTO invitations (code, statement, until, drill, credential) "
+                "VALUES (:code, :statement, '2026-11-30T09:00:00Z', :drill, :key)"
+            ),
+            {"code": "c" * 64, "statement": "2" * 64, "drill": False, "key": "b" * 32},
+        )
+    migrate("custodian", url)
+    with _connected(url) as connection:
+        found = connection.execute(text("SELECT hash, credential FROM role_proposals ORDER BY hash")).all()
+    assert [tuple(row) for row in found] == [("1" * 64, None), ("2" * 64, "b" * 32)], "an invitation knows its key"
+
+
 def test_a_new_sqlite_file_is_its_owners_alone_whatever_the_umask(tmp_path: Path) -> None:
     umask = os.umask(0o022)
     try:

@@ -25,11 +25,15 @@ GUARDS = frozenset({Role.COUNCIL, Role.DPO})
 """Who watches the admins. Together they end an admin, and make one, without an admin."""
 
 
-def check_proposer(roles: Iterable[Role], wanted: Role) -> None:
-    """An admin proposes any change; council and dpo who is an admin, so that nobody needs an admin against an admin.
-    Raises Problem."""
+def may_propose(roles: Iterable[Role], wanted: Role) -> bool:
+    """An admin proposes any change; council and dpo who is an admin, so that nobody needs an admin against an admin."""
     held = set(roles)
-    if Role.ADMIN not in held and not (wanted is Role.ADMIN and held & GUARDS):
+    return Role.ADMIN in held or (wanted is Role.ADMIN and bool(held & GUARDS))
+
+
+def check_proposer(roles: Iterable[Role], wanted: Role) -> None:
+    """Raises Problem unless who has these roles proposes who gets or loses `wanted`."""
+    if not may_propose(roles, wanted):
         raise Problem(Code.REFUSED, "an admin has to propose this; council and dpo propose only who is an admin")
 
 

@@ -118,7 +118,8 @@ class RecoveryRow(Base):
 class Proposal(Base):
     """A role somebody is to get or lose, known by the hash of the proposal or of the invitation that names it.
 
-    `person` is None until an invited person has enrolled. `effective` is set by the countersignature.
+    `person` is None until an invited person has enrolled. `effective` is set by the countersignature. `credential`: the
+    key by which `proposed_by` signed; None for the founders, whom the root key invited, and where it is not known.
     """
 
     __tablename__ = "role_proposals"
@@ -127,6 +128,7 @@ class Proposal(Base):
     role: Mapped[str] = mapped_column(String(16))
     action: Mapped[str] = mapped_column(String(8))
     proposed_by: Mapped[str | None] = mapped_column(ID)
+    credential: Mapped[str | None] = mapped_column(ID)
     proposed: Mapped[str] = mapped_column(MOMENT)
     countersigned_by: Mapped[str | None] = mapped_column(ID)
     effective: Mapped[str | None] = mapped_column(MOMENT)

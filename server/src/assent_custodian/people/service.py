@@ -126,8 +126,8 @@ def store_invitation(
     add_new(session, row, "this invitation, or one with the same code, exists already")
     if statement.role is not None:
         proposal = Proposal(
-            hash=statement_hash, role=statement.role.value, action="grant", proposed_by=by, proposed=moment(now),
-            effective=moment(now) if by is None else None,
+            hash=statement_hash, role=statement.role.value, action="grant", proposed_by=by, credential=row.credential,
+            proposed=moment(now), effective=moment(now) if by is None else None,
         )  # fmt: skip
         _store_proposal(session, proposal, auth="root" if by is None else "opening")
     return row
@@ -261,7 +261,7 @@ def propose(session: Session, custodian: Custodian, statement: RoleProposal, env
         raise Problem(Code.CONFLICT, f"this person does not hold the role {statement.role.value}")
     proposal = Proposal(
         hash=envelope.hash, person=statement.person, role=statement.role.value, action=statement.action,
-        proposed_by=asker.person, proposed=moment(now),
+        proposed_by=asker.person, credential=asker.credential, proposed=moment(now),
     )  # fmt: skip
     _store_proposal(session, proposal, auth=asker.kind)
 
@@ -287,7 +287,8 @@ def _store_proposal(session: Session, proposal: Proposal, auth: str) -> None:
 def countersign(
     session: Session, custodian: Custodian, statement: RoleCountersignature, envelope: Envelope, asker: Asker
 ) -> None:
-    """Council or dpo agrees. The state of the proposal is looked at now, in this transaction. Raises Problem.
+    """Council or dpo agrees. The state of the proposal is looked at now, in this transaction, and so is who proposed
+    it: it is void when they are no longer what they were, or revoked the key that signed it. Raises Problem.
 
     A role is given to the keys that the signature names, and only if these are all that the account has: what they
     looked at is what they sign.
@@ -300,8 +301,14 @@ def countersign(
         raise Problem(Code.NOT_FOUND, "there is no such proposal")
     if proposal.effective is not None:
         raise Problem(Code.CONFLICT, "this proposal has been countersigned already")
-    proposed_as = frozenset() if proposal.proposed_by is None else roles_now(session, proposal.proposed_by, now)
-    domain.check_proposer(proposed_as, Role(proposal.role))
+    proposed_as = _proposed_as(session, proposal)
+    if not domain.may_propose(proposed_as, Role(proposal.role)):
+        raise Problem(
+            Code.REFUSED,
+            "this proposal is void: who made it has lost that role, or revoked the key that signed it; "
+            "somebody has to propose it anew",
+            rule="proposer",
+        )
     domain.check_countersigner(
         asker.person, asker.roles, proposal.proposed_by, proposal.person, proposed_as=proposed_as
     )
@@ -338,6 +345,20 @@ def countersign(
             detail={"role": proposal.role, "action": proposal.action},
         ),
     )
+
+
+def _proposed_as(session: Session, proposal: Proposal) -> frozenset[Role]:
+    """What who proposed this was then and still is, by the key that signed it, if that is not revoked."""
+    credential = session.get(Credential, proposal.credential or "")
+    if credential is None or credential.revoked is not None or credential.person != proposal.proposed_by:
+        return frozenset()
+    return roles_now(session, credential.person, parse_moment(proposal.proposed), after=credential.opens_after)
+
+
+def _is_void(session: Session, proposal: Proposal) -> bool:
+    """Whether it waits for a signature that nobody can give any more."""
+    waits = proposal.effective is None
+    return waits and not domain.may_propose(_proposed_as(session, proposal), Role(proposal.role))
 
 
 def _keys_to_sign(session: Session, proposal: Proposal) -> tuple[str, ...]:
@@ -449,11 +470,13 @@ def people(session: Session, now: datetime) -> tuple[PersonView, ...]:
 
 
 def proposals(session: Session) -> tuple[ProposalView, ...]:
-    """Every role proposal, newest first. Founders' are shown as countersigned: the root key signed them."""
+    """Every role proposal, newest first. Founders' are shown as countersigned: the root key signed them. What is void
+    is shown as that, and with no keys to sign for."""
     invited = {row.statement: row.name for row in session.execute(select(InvitationRow.statement, InvitationRow.name))}
     rows = session.scalars(select(Proposal).order_by(Proposal.proposed.desc(), Proposal.hash)).all()
-    waiting = {row.person for row in rows if row.person and row.effective is None and row.action == "grant"}
-    keys = _opening_keys(session, sorted(waiting))
+    void = {row.hash for row in rows if _is_void(session, row)}
+    gives = {row.hash for row in rows if row.effective is None and row.action == "grant"} - void
+    keys = _opening_keys(session, sorted({row.person for row in rows if row.person and row.hash in gives}))
     return tuple(
         ProposalView.model_validate(
             {
@@ -464,7 +487,8 @@ def proposals(session: Session) -> tuple[ProposalView, ...]:
                 "action": row.action,
                 "countersigned": row.effective is not None,
                 "effective": row.effective,
-                "keys": keys.get(row.person or "", ()) if row.effective is None and row.action == "grant" else (),
+                "keys": keys.get(row.person or "", ()) if row.hash in gives else (),
+                "void": True if row.hash in void else None,
             }
         )
         for row in rows

@@ -100,6 +100,8 @@ def roles(
 ) -> None:
     """List role proposals; or propose one (admins), which council or dpo must countersign.
 
+    One is void, and has to be made anew, when who made it has lost that role, or revoked the key that signed it.
+
     Who is an admin, and who is one no more, council and dpo can settle alone: one proposes, the other signs.
     """
     shell = shell_of(context)
@@ -129,7 +131,7 @@ def roles(
         (
             entry.name,
             f"{entry.action} {entry.role}",
-            "countersigned" if entry.countersigned else "waits",
+            "countersigned" if entry.countersigned else "void" if entry.void else "waits",
             entry.effective or "",
             entry.proposal,
         )
@@ -156,6 +158,11 @@ def countersign(
         found = [entry for entry in custodian.proposals().proposals if entry.proposal == proposal.lower()]
         if not found:
             raise Failed("There is no such proposal; 'assent people roles' lists them.")
+        if found[0].void:
+            raise Failed(
+                "This proposal is void: who made it has lost that role, or revoked the key that signed it. "
+                "Have it proposed anew, by somebody who may."
+            )
         if found[0].action == "grant" and not found[0].countersigned:
             _compare_keys(shell, found[0], yes=yes, as_json=as_json)
         signed = RoleCountersignature(proposal=found[0].proposal, keys=found[0].keys, at=custodian.now())

@@ -232,7 +232,8 @@ class PeopleView(Signed):
 
 class ProposalView(Signed):
     """`keys`: of a role that waits to be given, the fingerprints of the account's opening keys now, sorted; none before
-    who was invited has joined.
+    who was invited has joined. `void`: it waits, and cannot be countersigned any more, since who proposed it has lost
+    that role, or revoked the key that signed it.
     """
 
     proposal: Hash
@@ -243,6 +244,7 @@ class ProposalView(Signed):
     countersigned: bool
     effective: Moment | None = None
     keys: tuple[Hash, ...] = ()
+    void: Literal[True] | None = None
 
 
 class ProposalsView(Signed):
