@@ -209,13 +209,20 @@ class Desk:
         menu = wait_for(lambda: self._seek(_is_menu), "the menu of the tray icon", 60)
         time.sleep(0.3)
         whole = self._desktop.screenshot(path.with_suffix(".whole.png"))
-        self._desktop.xdotool("key", "Escape")
+        wait_for(self._menu_is_closed, "the menu to close", 60, every_s=1)
         with Image.open(whole) as picture:
             left, bottom = max(0, menu.x - 12), min(picture.height, menu.y + menu.height + 12)
             picture.convert("RGB").crop((left, 0, picture.width, bottom)).save(path)
         whole.unlink()
         self._go(*before)
         return True
+
+    def _menu_is_closed(self) -> bool:
+        """Close it; one that has just come may not have the keyboard yet."""
+        if self._seek(_is_menu) is not None:
+            self._desktop.xdotool("key", "Escape")
+            time.sleep(0.3)
+        return self._seek(_is_menu) is None
 
     def icon_is_shown(self) -> bool:
         return self._seek(_is_icon) is not None

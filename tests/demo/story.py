@@ -29,6 +29,8 @@ from tests.simulators.desktop import Desktop, DesktopFailed
 T = TypeVar("T")
 U = TypeVar("U")
 
+SURNAME = "Thorvaldsen"
+"""Ada's: so long that no ciphertext holds it by chance, as any does some name of three letters."""
 NAMES = ("Bo", "Cem", "Dana", "Edi", "Femke", "Goran", "Hana", "Ivo", "Jun")
 ROOT = Path(__file__).parents[2]
 CLK_TCK = os.sysconf("SC_CLK_TCK")
@@ -210,7 +212,7 @@ class Story:
             "steward-2": ("Stella", "steward"),
             "auditor": ("Axel", "auditor"),
         }
-        names = {"ada": ("Ada", None), **{name.lower(): (name, None) for name in NAMES}}
+        names = {"ada": (f"Ada {SURNAME}", None), **{name.lower(): (name, None) for name in NAMES}}
         invited = self.each(lambda item: (item[0], self._invite(admin, *item[1])), {**roles, **names}.items())
         self._invitations = dict(invited)
         for key, (name, _) in roles.items():
@@ -791,7 +793,9 @@ class Story:
             row(name, position, may=may, tried="the marker and the password, in every encoding", obtained=searched.text,
                 ok=searched.clean)  # fmt: skip
         ids = [self.people[key].credential().person for key in ("ada", *(n.lower() for n in NAMES))]
-        named = exposure.names_in(collector, [*ids, "Ada", *self._device_keys()])
+        wanted = [*ids, SURNAME, *self._device_keys()]
+        known = exposure.names_in(self.data / "custodian", wanted)
+        named = exposure.names_in(collector, wanted)
         blobs = exposure.blob_files(collector / "blobs")
         odd = exposure.odd_times(path for path in blobs if path.stat().st_size)
         row(
@@ -799,8 +803,9 @@ class Story:
             "10 root on the collector's host",
             may="random stream ids, hours, sizes; no person, no minute",
             tried="everybody's ids, names and keys in all its files; the times of the files",
-            obtained=f"{len(named)} ids or names; {odd} of {len(blobs)} files tell more than the day",
-            ok=not named and not odd,
+            obtained=f"{len(named)} ids or names (the custodian holds {len(known)}); {odd} of {len(blobs)} files "
+            "tell more than the day",
+            ok=not named and not odd and set(known) >= {SURNAME, *ids},
         )
         told = self._told_by_logs(ids)
         row(
@@ -824,7 +829,7 @@ class Story:
         text = (self.logs / "services.log").read_text(errors="replace")
         for url in (self.facts["custodian_url"], self.facts["collector_url"], *self.facts["witness_urls"]):
             text = text.replace(url, "")
-        wanted = [*ids, "Ada", *NAMES, "127.0.0.1"]
+        wanted = [*ids, "Ada", SURNAME, *NAMES, "127.0.0.1"]
         return [one for one in wanted if re.search(rf"\b{re.escape(one)}\b", text)]
 
     def _try_memory(self) -> None:
