@@ -17,7 +17,7 @@ from tests.demo.story import today
 from tests.e2e.installation import Installation
 from tests.e2e.test_trouble import everything_sent, own_events
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 
 
 def test_a_new_log_begins_and_the_door_opens_again(installation: Installation, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from tests.demo.story import today
 from tests.e2e.installation import Installation
 from tests.simulators.desktop import Desktop
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 
 LETTERS = "the quick brown fox jumps over the lazy dog"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import socket
 import threading
 import time
@@ -199,7 +200,7 @@ class Desk:
     def answer(self, method: str, target: str, body: bytes, authorization: str) -> tuple[int, bytes]:
         path = target.partition("?")[0]
         self.asked.append(path)
-        self.heard.append(target.encode() + authorization.encode() + body)
+        self.heard.append(read_aloud(target, authorization, body))
         now = moment(self.now())
         key = self.issuer.statement_key
         match method, path:
@@ -385,6 +386,14 @@ def serving_desk(desk: Desk) -> Iterator[str]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def read_aloud(target: str, authorization: str, body: bytes) -> bytes:
+    """Everything in a request that somebody can read, also what was signed: envelopes hold it in base64."""
+    signed = b64url_bytes(authorization.partition(" ")[2]) if authorization else b""
+    text = b"\n".join((target.encode(), authorization.encode(), signed, body))
+    payloads = re.findall(rb'"payload": ?"([A-Za-z0-9+/=]+)"', text)
+    return b"\n".join((text, *(base64.b64decode(payload) for payload in payloads)))
 
 
 def world_bodies(world: World, stream: str) -> Iterator[tuple[int, dict[str, bytes]]]:

@@ -329,7 +329,7 @@ def serving(app: FastAPI, most_connections: int = MAX_CONNECTIONS) -> Iterator[s
 
     server.startup = startup  # type: ignore[method-assign]
     thread.start()
-    if not ready.wait(20):
+    if not ready.wait(60):
         raise RuntimeError("the server did not start")
     try:
         yield f"http://127.0.0.1:{bound.getsockname()[1]}"

@@ -165,8 +165,8 @@ def test_of_a_monitor_that_was_taken_away_nothing_is_recorded(
     astride = open_window(desktop, "astride", (440, 300), "#0020d0")
     start(device)
     work_in(device, desktop, letter, (90, 110), "kind")
-    work_in(device, desktop, portal, (680, 110), "jump", kept=not taken_away)
-    work_in(device, desktop, astride, (470, 360), "vow", kept=not taken_away)
+    work_in(device, desktop, portal, (680, 110), "jumpjump", kept=not taken_away)
+    work_in(device, desktop, astride, (470, 360), "vowvow", kept=not taken_away)
     work_in(device, desktop, letter, (90, 110), "kind")
     found = recorded(device)
 
@@ -194,7 +194,8 @@ def test_of_a_monitor_that_was_taken_away_nothing_is_recorded(
     assert found.displays[0].displays[0].rect == Rect(*LEFT) and found.displays[0].displays[0].id == 0
     missing = {modality: sum(n for m, _, n in found.gaps if m == modality) for modality, _, _ in found.gaps}
     assert missing["pointer"] >= 6 and missing["keyboard"] >= 7 and missing["screen"] > 10, "and every gap is counted"
-    for word in ("HDMI", "eDP", "monitor", "narrow", "portal", "astride", "jump", "vow"):
+    # long words, since base64 holds every one of three letters by chance
+    for word in ("HDMI-", "eDP-", "monitor", "narrow", "portal", "astride", "jumpjump", "vowvow"):
         assert word not in found.text, "nobody learns what was taken away"
 
 
@@ -228,7 +229,7 @@ def test_while_it_is_not_known_which_monitors_there_are_nothing_is_recorded(devi
     assert {pixels.shape for _, pixels in found.frames} == {(600, 500, 3)}
     excluded = sum(n for m, r, n in found.gaps if m == "keyboard" and r is GapReason.EXCLUDED)
     assert excluded >= 3 * len("jump"), "what was typed meanwhile is counted as missing"
-    for word in ("HDMI", "eDP", "DP-2", "monitor"):
+    for word in ("HDMI-", "eDP-", "DP-2", "monitor"):
         assert word not in found.text
     process.terminate()
     assert process.wait(60) == 0, (device.folder / "agent.log").read_text()
