@@ -16,6 +16,7 @@ import time
 
 from PySide6.QtCore import QObject, QPoint, Qt, Signal
 from PySide6.QtWidgets import QAbstractButton, QApplication, QLabel, QMenu, QWidget
+from shiboken6 import getCppPointer
 
 from assent_agent import app
 from assent_agent.runtime.home import AgentHome
@@ -28,8 +29,7 @@ class Telescope(QObject):
 
     def look(self, name: str) -> None:
         if name == "the focus":
-            widget = QApplication.focusWidget()
-            print(json.dumps(None if widget is None else {"number": id(widget)}), flush=True)
+            print(json.dumps(the_focus()), flush=True)
             return
         found = None
         for top in QApplication.topLevelWidgets():
@@ -38,6 +38,14 @@ class Telescope(QObject):
                 if seen and on_screen(top) and name in (widget.objectName(), widget.windowTitle()):
                     found = widget
         print(json.dumps(of_menu(name) if found is None else facts(found)), flush=True)
+
+
+def the_focus() -> dict[str, int] | None:
+    """Which widget has it: 0 for none of an active window, None while no window is active."""
+    if QApplication.activeWindow() is None:
+        return None
+    widget = QApplication.focusWidget()
+    return {"number": 0 if widget is None else getCppPointer(widget)[0]}
 
 
 def on_screen(top: QWidget) -> bool:

@@ -95,7 +95,7 @@ class Program:
 
     def tab(self) -> None:
         """Move the focus on, and wait until it moved."""
-        before = wait_until(lambda: self.look("the focus"), "a focus")
+        before = wait_until(lambda: self.look("the focus"), "a window with the keyboard")
         self._desktop.xdotool("key", "Tab")
         wait_until(lambda: self.look("the focus") not in (before, None), "the focus to move on")
 
