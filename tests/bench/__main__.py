@@ -57,12 +57,13 @@ def _shown(row: Row, key: str) -> str:
 
 
 def main() -> int:
+    modules = pkgutil.iter_modules(tests.bench.__path__)
+    names = [module.name for module in modules if not module.name.startswith("_")]
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--only", action="append", help="name of a benchmark, for instance sealing")
+    parser.add_argument("--only", action="append", choices=names, help="one benchmark; may be repeated")
     parser.add_argument("--out", type=Path, default=Path("bench-run"))
     arguments = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 200)
-    names = [m.name for m in pkgutil.iter_modules(tests.bench.__path__) if not m.name.startswith("_")]
     rows: list[Row] = []
     for name in names:
         if arguments.only and name not in arguments.only:

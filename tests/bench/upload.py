@@ -58,7 +58,7 @@ def _run(folder: Path) -> list[dict[str, Any]]:
     (folder / "collector" / "settings.json").write_text(world.settings.model_dump_json())
 
     collector = _start("tests.simulators.collector_process", str(folder / "collector"), "serve", "none", "PORT")
-    bare = _start("tests.bench.bare_server", str(folder / "bare"), "PORT")
+    bare = _start("tests.bench._bare_server", str(folder / "bare"), "PORT")
     try:
         up = _in_turns(
             lambda turn: _all(_put_segments, collector[1], [each[_slice(turn)] for each in sealed]),

@@ -1,6 +1,6 @@
 """The baseline: what a server must do to store a body durably and to serve it, and nothing else.
 
-python -m tests.bench.bare_server FOLDER PORT
+python -m tests.bench._bare_server FOLDER PORT
 """
 
 from __future__ import annotations
