@@ -8,7 +8,6 @@ import re
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ import pytest
 from sqlalchemy import create_engine
 from tests.exposure.canary import Marker, Named, Process, must_not_leak, search
 from tests.exposure.world import Answer, Ask, Enemy, Populated, Recording, installed
+from tests.simulators.answering import wait_until_it_answers
 from tests.simulators.postgres import PostgresServer
 
 from assent.client.transport import AnswerInvalid, ClientError, Refused
@@ -540,25 +540,13 @@ def running_collector(populated: Populated) -> Iterator[tuple[int, str, Path]]:
     try:
         assert process.stdout is not None
         address = f"http://127.0.0.1:{int(process.stdout.readline())}"
-        _wait_until_alive(address)
+        wait_until_it_answers(f"{address}/healthz", process)
         yield process.pid, address, log
     finally:
         process.terminate()
         process.wait(20)
         assert process.stdout is not None
         process.stdout.close()
-
-
-def _wait_until_alive(address: str) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            httpx2.get(f"{address}/healthz", trust_env=False).raise_for_status()
-            return
-        except httpx2.HTTPError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
 
 
 def _to(address: str) -> Enemy:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
@@ -388,6 +389,10 @@ def installed(folder: Path, **options: Any) -> Iterator[Installation]:
         installation.close()
 
 
+MEMORY = Path("/dev/shm")
+"""A file system in memory, on every Linux."""
+
+
 class Template:
     """An installation from which many copies are made, each beginning at the same moment. Copies are cheap."""
 
@@ -412,6 +417,15 @@ class Template:
             if server is not None:
                 for url in urls:
                     server.drop(url)
+
+    @contextmanager
+    def copied_into_memory(self) -> Iterator[tuple[Installation, Path]]:
+        """A copy, and the folder where it is, on a file system in memory where there is one; gone afterwards."""
+        with (
+            tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder,
+            self.copied(Path(folder)) as copied,
+        ):
+            yield copied, Path(folder)
 
 
 def populated_copy(original: Populated, installation: Installation) -> Populated:

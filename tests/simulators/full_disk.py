@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import httpx2
+from tests.simulators.answering import wait_until_it_answers
 from tests.simulators.custodian import CustodianWorld
 from tests.simulators.small_disk import SmallDisk, small_disk
 
@@ -78,16 +78,7 @@ class CrampedCustodian:
         command = [*self.disk.inside, sys.executable, "-c", _SERVE, str(self.config), str(self._armed)]
         with self.config.with_suffix(".log").open("wb") as said:
             self._process = subprocess.Popen(command, stderr=said)
-        deadline = time.monotonic() + 60
-        while True:
-            assert self._process.poll() is None, self.config.with_suffix(".log").read_text()
-            try:
-                if httpx2.get(f"{self.url}/healthz", timeout=5, trust_env=False).status_code == 200:
-                    return
-            except httpx2.TransportError:
-                pass
-            assert time.monotonic() < deadline, "it did not start in time"
-            time.sleep(0.05)
+        wait_until_it_answers(f"{self.url}/healthz", self._process, self.config.with_suffix(".log"))
 
     def killed_at_the_next_commit(self, when: Literal["before", "after"]) -> None:
         """Let it kill itself then, and start it no more."""

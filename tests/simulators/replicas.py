@@ -12,7 +12,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from typing import Any, Literal
 
 import httpx2
 from fastapi.testclient import TestClient
+from tests.simulators.answering import wait_until_it_answers
 from tests.simulators.custodian import CustodianWorld, LocalWitness
 from tests.simulators.custodian import TestClock as StandingClock
 
@@ -79,16 +79,8 @@ class Replica:
         self.process = subprocess.Popen(command, env={**os.environ, **self.environment}, stderr=stderr)
 
     def wait_until_it_answers(self) -> None:
-        deadline = time.monotonic() + 60
-        while True:
-            assert self.process is not None and self.process.poll() is None, "the replica did not start"
-            try:
-                if httpx2.get(f"{self.url}/readyz", timeout=5, trust_env=False).status_code == 200:
-                    return
-            except httpx2.TransportError:
-                pass
-            assert time.monotonic() < deadline, "the replica did not start in time"
-            time.sleep(0.05)
+        assert self.process is not None
+        wait_until_it_answers(f"{self.url}/readyz", self.process)
 
     def send(self, sign: signal.Signals) -> None:
         assert self.process is not None

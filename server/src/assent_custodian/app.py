@@ -48,6 +48,7 @@ from assent_custodian.reports import service as reported
 from assent_custodian.restoring import catching_up
 from assent_custodian.restoring import endpoints as restoring
 from assent_custodian.restoring.state import why_shut
+from assent_custodian.roles import NOTHING_ELSE
 from assent_custodian.settings import Settings
 from assent_custodian.unmasking import endpoints as unmasking
 from assent_service import describing
@@ -106,8 +107,8 @@ def app_for(custodian: Custodian) -> FastAPI:
             raise Problem(Code.CLOSED, "keys, directory or database cannot be read") from error
         if shut is not None:
             return "the door is shut: no certificate, no release"
-        if is_short(custodian):
-            return "room on the disk: nothing is taken but withdrawals, erasures and halts"
+        if (reserve := custodian.database.reserve) is not None and reserve.is_short:
+            return f"room on the disk: {NOTHING_ELSE}"
         return "the token does not answer: no certificate, no release" if custodian.keks.silent() else None
 
     app = new_app(TITLE, ready, _limit_for)
@@ -137,19 +138,14 @@ def guarded_routes() -> tuple[APIRoute, ...]:
     return tuple(route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute))
 
 
-def is_short(custodian: Custodian) -> bool:
-    """Whether there is hardly any room on the disk of its database (SQLite)."""
-    return custodian.database.reserve is not None and custodian.database.reserve.is_short
-
-
 def facts_of(custodian: Custodian) -> Facts:
     """Figures for operators. None of them is about people, or moves with one."""
     with custodian.database.reading() as session:
         done = last_done(session)
         stopped = halted(session) is not None
         found = {"halted": float(stopped), **drilled.facts(session, custodian), **reported.facts(session, custodian)}
-    if custodian.database.reserve is not None:
-        found["disk_short"] = float(is_short(custodian))
+    if (reserve := custodian.database.reserve) is not None:
+        found["disk_short"] = float(reserve.is_short)
     if done is not None:
         found["night_done_days_ago"] = float((parse_day(custodian.today()) - parse_day(done)).days)
     return found

@@ -20,6 +20,7 @@ from assent_custodian.night import last_done, run_night
 from assent_custodian.replay import forget_old_nonces
 from assent_custodian.reports import service as reports
 from assent_custodian.restoring.catching_up import catch_up
+from assent_custodian.roles import NOTHING_ELSE
 from assent_service.reserve import NoRoom
 
 AGAIN_AFTER = timedelta(hours=1)
@@ -89,7 +90,7 @@ class Background:
         now = self._custodian.now()
         if self._full_said is None or not self._full_said <= now < self._full_said + FULL_SAID_EVERY:
             self._full_said = now
-            _log.error("disk-short", hint="nothing is taken but withdrawals, erasures and halts until there is room")
+            _log.error("disk-short", hint=f"{NOTHING_ELSE} until there is room")
 
     def _look_for_overdue(self) -> None:
         """Once a day, also where no night comes to its end any more."""

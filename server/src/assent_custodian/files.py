@@ -9,7 +9,7 @@ import os
 import stat
 from pathlib import Path
 
-from assent.client.files import sync
+from assent.client.files import sync, write_all
 
 
 class NotReady(Exception):
@@ -47,7 +47,7 @@ def write_file(path: Path, data: bytes, mode: int = 0o600) -> None:
     handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     try:
         os.fchmod(handle, mode)
-        _write_all(handle, data)
+        write_all(handle, data)
         os.fsync(handle)
     finally:
         os.close(handle)
@@ -62,16 +62,9 @@ def destroy_file(path: Path) -> None:
     size = path.stat().st_size
     handle = os.open(path, os.O_WRONLY)
     try:
-        _write_all(handle, os.urandom(size))
+        write_all(handle, os.urandom(size))
         os.fsync(handle)
     finally:
         os.close(handle)
     path.unlink()
     sync(path.parent)
-
-
-def _write_all(handle: int, data: bytes) -> None:
-    """The system may take fewer bytes than it is given."""
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(handle, rest) :]

@@ -240,6 +240,8 @@ revoked since, and the role one that was lost. So no role counts, no key is adde
 
 ON_A_FULL_DISK: frozenset[Permission] = frozenset({Permission.WITHDRAW, Permission.ERASE, Permission.HALT})
 """All that is taken while the disk of an SQLite database is nearly full: the room that is kept is for these."""
+NOTHING_ELSE = "nothing is taken but withdrawals, erasures and halts"
+"""As operators are told."""
 
 BY_PERMISSION: dict[Permission, Rule] = {rule.permission: rule for rule in RULES}
 

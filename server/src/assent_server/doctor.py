@@ -27,6 +27,7 @@ from assent_custodian.people import service as people
 from assent_custodian.people.domain import GUARDS
 from assent_custodian.reports import service as reports
 from assent_custodian.restoring import state as restoring
+from assent_custodian.roles import NOTHING_ELSE
 from assent_custodian.settings import Settings as CustodianSettings
 from assent_server import witnessing
 from assent_server.drill import surfaces
@@ -190,8 +191,7 @@ def _room(findings: Findings, opened: Custodian) -> None:
     if reserve.is_short:
         kept = f"{reserve.kept_bytes // MIB} of {opened.settings.reserve_mib} MiB are left for those"
         findings.faults.append(
-            "custodian: the disk of its database is nearly full: nothing is taken but withdrawals, erasures and halts "
-            f"({kept}); make room on it"
+            f"custodian: the disk of its database is nearly full: {NOTHING_ELSE} ({kept}); make room on it"
         )
 
 

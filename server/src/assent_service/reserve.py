@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from contextlib import suppress
 from pathlib import Path
+
+from assent.client.files import write_all
 
 MIB = 2**20
 MARGIN_BYTES = 8 * MIB
@@ -74,18 +77,17 @@ class Reserve:
 
     @property
     def _free(self) -> int:
-        state = os.statvfs(self._path.parent)
-        return state.f_bavail * state.f_frsize
+        return shutil.disk_usage(self._path.parent).free
 
     def _make_whole(self) -> bool:
         """False when the system will not give that much, whatever it says is free (a quota)."""
         kept = self.kept_bytes
         if kept >= self._size:
             return True
-        handle = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
+        handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             for at in range(kept, self._size, MIB):
-                _write_all(handle, os.urandom(min(MIB, self._size - at)), at)
+                write_all(handle, os.urandom(min(MIB, self._size - at)))
             os.fsync(handle)
         except OSError:
             os.ftruncate(handle, kept)
@@ -103,10 +105,3 @@ class Reserve:
             os.fsync(handle)  # some file systems give out again only what they have written down as free
         finally:
             os.close(handle)
-
-
-def _write_all(handle: int, data: bytes, at: int) -> None:
-    """The system may take fewer bytes than it is given."""
-    done = 0
-    while done < len(data):
-        done += os.pwrite(handle, data[done:], at + done)

@@ -8,13 +8,10 @@ arrives, whatever lies between; and what was withdrawn is not on the laptop any 
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from hypothesis import strategies as st
@@ -45,7 +42,6 @@ ALL = frozenset(KINDS)
 NOTHING, NOBODY = frozenset[Modality](), frozenset[str]()
 KIND_SETS = [ALL, frozenset(KINDS[:2]), *(frozenset({kind}) for kind in KINDS)]
 PURPOSE_SETS = [frozenset({PURPOSE, STUDY}), frozenset({PURPOSE}), frozenset({STUDY})]
-MEMORY = Path("/dev/shm")
 LAPTOP = st.integers(0, 1)
 TURN_S = 31
 CLOCK_OFF_S = 60
@@ -105,9 +101,7 @@ class AgentMachine(RuleBasedStateMachine):
     def begin(self) -> None:
         (original,) = ORIGINALS
         self.stack = ExitStack()
-        self.folder = Path(tempfile.mkdtemp(dir=MEMORY if MEMORY.is_dir() else None))
-        self.stack.callback(shutil.rmtree, self.folder)
-        self.installation = self.stack.enter_context(original.template.copied(self.folder))
+        self.installation, self.folder = self.stack.enter_context(original.template.copied_into_memory())
         self.world = self.installation.world
         self.clock = self.world.clock
         self.true = self.clock()

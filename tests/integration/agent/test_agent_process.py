@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from tests.simulators.agent_device import AGENT, Device, a_device
-from tests.simulators.agents import PURPOSE, opened, wait_until, write_replay
+from tests.simulators.agents import PURPOSE, opened, wait_until, world_bodies, write_replay
 
 from assent.client.credentials import CredentialStore
 from assent.client.directory import policy_of
@@ -235,7 +235,9 @@ def test_killed_in_mid_recording_it_loses_nothing_sealed_and_says_crashed(consen
     device.asks({"do": "pause"})
     device.asks({"do": "send"})
     wait_until(lambda: device.asks({"do": "status"})["segments_waiting"] == 0, "everything sent")
-    assert len(device.world.kept()) > len(sealed), "those, and what was recorded since"
+    arrived = [number for number, _ in world_bodies(device.world, stream.name)]
+    assert arrived == list(range(len(sealed))), "those that were sealed"
+    assert len(device.world.kept()) > len(sealed), "and what was recorded since"
     again.send_signal(signal.SIGTERM)
     assert again.wait(60) == 0
 

@@ -11,9 +11,7 @@ an end is final; what the person is shown is what is so; and at rest the collect
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -79,7 +77,6 @@ KINDS = (Modality.POINTER, Modality.KEYBOARD)
 NO_KINDS, NO_PURPOSES = frozenset[Modality](), frozenset[str]()
 KIND_SETS = [frozenset(KINDS), *(frozenset({kind}) for kind in KINDS)]
 PURPOSE_SETS = [frozenset(BOTH), *(frozenset({purpose}) for purpose in BOTH)]
-MEMORY = Path("/dev/shm")
 SKEW_S = 120
 BACKUP_DAYS, RETENTION_DAYS = 2, 12
 GRANT_DAYS = 29
@@ -191,9 +188,7 @@ class ConsentMachine(RuleBasedStateMachine):
     def begin(self, backup: bool) -> None:
         (original,) = ORIGINALS
         self.stack = ExitStack()
-        self.folder = Path(tempfile.mkdtemp(dir=MEMORY if MEMORY.is_dir() else None))
-        self.stack.callback(shutil.rmtree, self.folder)
-        self.installation = self.stack.enter_context(original.template.copied(self.folder))
+        self.installation, self.folder = self.stack.enter_context(original.template.copied_into_memory())
         self.world = self.installation.world
         self.collector = self.installation.uploader()
         self.stack.callback(self.collector.close)

@@ -41,7 +41,7 @@ class IndicatorMenu(QMenu):
         self._tell = tell
         self._facts = StatusFacts(IndicatorState.OFF)
         self._on = False
-        self.aboutToShow.connect(lambda: self._say(self._facts, opened=False))
+        self.aboutToShow.connect(lambda: self._say(opened=False))
         self.setStyleSheet(_STYLE)
         self.setMinimumWidth(self.fontMetrics().averageCharWidth() * LINE * 11 // 10 + BESIDE)
         self.headline = self._line()
@@ -68,9 +68,11 @@ class IndicatorMenu(QMenu):
     def show_facts(self, facts: StatusFacts) -> None:
         """Say what was observed, and offer what makes sense now."""
         self._facts = facts
-        self._say(facts, opened=self.isVisible())
+        self._say(opened=self.isVisible())
 
-    def _say(self, facts: StatusFacts, *, opened: bool) -> None:
+    def _say(self, *, opened: bool) -> None:
+        facts = self._facts
+
         def place(action: QAction, sensible: bool) -> None:
             action.setEnabled(sensible)
             if not opened:

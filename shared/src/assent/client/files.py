@@ -33,3 +33,10 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_all(handle: int, data: bytes) -> None:
+    """Write where an open file stands: the system may take fewer bytes than it is given. Raises OSError."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(handle, rest) :]
